@@ -1,0 +1,103 @@
+//! Deterministic CBOR (RFC 8949 §4.2.1): shortest integers, definite lengths, integer keys in order, no tags, no floats.
+//! What does not re-encode to the same bytes is refused. Also the labelled hashes of formats.md: `‖` is a CBOR array of
+//! the parts with the label first.
+
+use minicbor::{Decode, Encode, Encoder};
+use sha2::{Digest as _, Sha256};
+
+use crate::id::Digest;
+
+/// Bytes that are not the one encoding of the expected type. Carries no content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CborError {
+    /// Not decodable as the type.
+    #[error("found bytes that are not {expected}, at byte {offset}")]
+    Malformed {
+        /// The type's name.
+        expected: &'static str,
+        /// Where decoding stopped.
+        offset: usize,
+    },
+    /// Decodable, but not in the deterministic encoding, or with bytes after it.
+    #[error("found another spelling of {expected}, expected deterministic CBOR")]
+    OtherSpelling {
+        /// The type's name.
+        expected: &'static str,
+    },
+}
+
+/// The deterministic encoding.
+pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    let Ok(()) = minicbor::encode(value, &mut out).map_err(|_| ()) else {
+        unreachable!("a Vec takes every write and no type of ours refuses to encode")
+    };
+    out
+}
+
+/// Decodes and insists on the one spelling.
+///
+/// # Errors
+/// `CborError` when the bytes are not exactly the deterministic encoding of a `T`.
+pub fn decode<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, CborError> {
+    let expected = short_name::<T>();
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let value: T = decoder.decode().map_err(|_| CborError::Malformed { expected, offset: decoder.position() })?;
+    if decoder.position() != bytes.len() || encode(&value) != bytes {
+        return Err(CborError::OtherSpelling { expected });
+    }
+    Ok(value)
+}
+
+fn short_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// Builds `label ‖ part ‖ …` as one deterministic CBOR array.
+pub struct Parts {
+    label: &'static str,
+    count: u64,
+    body: Vec<u8>,
+}
+
+impl Parts {
+    /// Starts with a label such as `cs1/leaf`.
+    pub fn new(label: &'static str) -> Self {
+        Self { label, count: 1, body: Vec::with_capacity(128) }
+    }
+
+    /// Adds any encodable part.
+    #[must_use]
+    pub fn part<T: Encode<()>>(mut self, value: &T) -> Self {
+        self.body.extend_from_slice(&encode(value));
+        self.count += 1;
+        self
+    }
+
+    /// Adds a byte string.
+    #[must_use]
+    pub fn bytes(self, bytes: &[u8]) -> Self {
+        self.part::<&minicbor::bytes::ByteSlice>(&bytes.into())
+    }
+
+    /// The encoded array.
+    pub fn finish(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.body.len() + self.label.len() + 16);
+        let mut encoder = Encoder::new(&mut out);
+        let written = encoder.array(self.count).and_then(|e| e.str(self.label)).is_ok();
+        assert!(written, "a Vec takes every write");
+        out.extend_from_slice(&self.body);
+        out
+    }
+
+    /// SHA-256 of the encoded array.
+    pub fn hash(self) -> Digest {
+        sha256(&self.finish())
+    }
+}
+
+/// SHA-256 of bytes.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}

@@ -1,0 +1,34 @@
+//! COSE_Sign1 with detached payload (RFC 9052 §4.4): the exact bytes that an ES256 signature covers. Building them is
+//! here, signing is in the vault or the validator's key, verifying in `ledger-proof`.
+
+use minicbor::Encoder;
+
+use crate::id::{ChainId, Digest};
+
+/// Protected header `{1: -7}`: algorithm ES256.
+const PROTECTED_ES256: &[u8] = &[0xa1, 0x01, 0x26];
+
+/// `Sig_structure` = ["Signature1", protected, external_aad, payload].
+pub fn sig_structure(external_aad: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32 + external_aad.len() + payload.len());
+    let mut e = Encoder::new(&mut out);
+    let written = e
+        .array(4)
+        .and_then(|e| e.str("Signature1"))
+        .and_then(|e| e.bytes(PROTECTED_ES256))
+        .and_then(|e| e.bytes(external_aad))
+        .and_then(|e| e.bytes(payload))
+        .is_ok();
+    assert!(written, "a Vec takes every write");
+    out
+}
+
+/// What an institution signs for a batch of statements: their RFC 9162 root, bound to the chain.
+pub fn statements_to_sign(chain: &ChainId, root: &Digest) -> Vec<u8> {
+    sig_structure(chain.as_bytes(), root.as_bytes())
+}
+
+/// What every other signer of a transaction signs: its id, bound to the chain.
+pub fn transaction_to_sign(chain: &ChainId, id: &Digest) -> Vec<u8> {
+    sig_structure(chain.as_bytes(), id.as_bytes())
+}

@@ -1,0 +1,289 @@
+//! Lossless JSON: the tree in which every record travels from receive to disclose.
+//!
+//! Objects keep their order, numbers keep their digits, duplicate keys are refused, and the canonical form
+//! (`canonical.rs`) is what is hashed and sealed. It must never turn a number into a float, never drop a member,
+//! and never put a value into an error.
+
+mod canonical;
+mod parse;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use parse::{JsonError, JsonErrorKind, parse};
+
+/// Text of a name or value. Borrowed when it comes from a mapping table, owned when it comes from a message.
+pub type Text = Cow<'static, str>;
+
+/// One JSON value.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `null`. FHIR allows it only inside arrays of primitives with extensions.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number with the digits of its source.
+    Number(Number),
+    /// A string, unescaped.
+    String(Text),
+    /// An array.
+    Array(Vec<Value>),
+    /// An object in the order of its source.
+    Object(Object),
+}
+
+/// A JSON number token, verbatim (RFC 8259 grammar is checked on construction).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Number(Box<str>);
+
+/// An object: members in the order in which they came, each name once.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Object {
+    members: Vec<(Text, Value)>,
+}
+
+impl Number {
+    /// Takes a token such as `1.00` or `-5e3`; `None` when it is not a JSON number.
+    pub fn from_token(token: &str) -> Option<Self> {
+        parse::is_number(token.as_bytes()).then(|| Self(token.into()))
+    }
+
+    /// The digits as they were written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value as an unsigned integer when it is written as one.
+    pub fn as_u64(&self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+}
+
+impl From<u64> for Number {
+    fn from(value: u64) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl Object {
+    /// An empty object.
+    pub const fn new() -> Self {
+        Self { members: Vec::new() }
+    }
+
+    /// The members in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.members.iter().map(|(k, v)| (k.as_ref(), v))
+    }
+
+    /// The members in order, values mutable.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
+        self.members.iter_mut().map(|(k, v)| (&**k, v))
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.members.iter().find(|(k, _)| k == name).map(|(_, v)| v)
+    }
+
+    /// The value of `name`, mutable.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        self.members.iter_mut().find(|(k, _)| k == name).map(|(_, v)| v)
+    }
+
+    /// Sets `name`, in place when it exists, at the end otherwise. Returns the old value.
+    pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
+        let name = name.into();
+        if let Some(slot) = self.get_mut(&name) {
+            return Some(std::mem::replace(slot, value));
+        }
+        self.members.push((name, value));
+        None
+    }
+
+    /// Sets `name` as the first member (FHIR readers like `resourceType` in front). Returns the old value.
+    pub fn insert_first(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
+        let name = name.into();
+        let old = self.remove(&name);
+        self.members.insert(0, (name, value));
+        old
+    }
+
+    /// Takes `name` out.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let at = self.members.iter().position(|(k, _)| k == name)?;
+        Some(self.members.remove(at).1)
+    }
+
+    /// The value of `name`, created by `default` when absent.
+    pub fn entry_or(&mut self, name: impl Into<Text>, default: impl FnOnce() -> Value) -> &mut Value {
+        let name = name.into();
+        let at = match self.members.iter().position(|(k, _)| *k == name) {
+            Some(at) => at,
+            None => {
+                self.members.push((name, default()));
+                self.members.len() - 1
+            }
+        };
+        &mut self.members[at].1
+    }
+
+    /// Appends without looking for the name: only for builders that know it is new.
+    pub(crate) fn push_new(&mut self, name: Text, value: Value) {
+        self.members.push((name, value));
+    }
+}
+
+impl FromIterator<(Text, Value)> for Object {
+    fn from_iter<I: IntoIterator<Item = (Text, Value)>>(members: I) -> Self {
+        let mut object = Self::new();
+        for (name, value) in members {
+            object.insert(name, value);
+        }
+        object
+    }
+}
+
+impl Value {
+    /// A string value.
+    pub fn string(text: impl Into<Text>) -> Self {
+        Self::String(text.into())
+    }
+
+    /// An object from members.
+    pub fn object(members: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        Self::Object(members.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect())
+    }
+
+    /// Member `name` when this is an object that has it.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.as_object()?.get(name)
+    }
+
+    /// Follows `names` through objects; into the first element where an array stands.
+    pub fn path(&self, names: &[&str]) -> Option<&Value> {
+        names.iter().try_fold(self, |value, name| match value {
+            Self::Array(items) => items.first()?.get(name),
+            other => other.get(name),
+        })
+    }
+
+    /// The text when this is a string.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(text) = self { Some(text) } else { None }
+    }
+
+    /// The truth value when this is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// The items when this is an array.
+    pub fn as_array(&self) -> Option<&[Value]> {
+        if let Self::Array(items) = self { Some(items) } else { None }
+    }
+
+    /// The object when this is one.
+    pub fn as_object(&self) -> Option<&Object> {
+        if let Self::Object(object) = self { Some(object) } else { None }
+    }
+
+    /// The object when this is one, mutable.
+    pub fn as_object_mut(&mut self) -> Option<&mut Object> {
+        if let Self::Object(object) = self { Some(object) } else { None }
+    }
+
+    /// The items of an array member, or nothing: for reading FHIR lists.
+    pub fn list(&self, name: &str) -> &[Value] {
+        self.get(name).and_then(Value::as_array).unwrap_or_default()
+    }
+
+    /// The text of a string member.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.as_str()
+    }
+
+    /// `resourceType`, when this is a FHIR resource.
+    pub fn resource_type(&self) -> Option<&str> {
+        self.text("resourceType")
+    }
+
+    /// Canonical bytes: RFC 8785 member order and string rules, numbers as written.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        canonical::write(self, &mut out);
+        out
+    }
+
+    /// Bytes in the order of the source, no white space: for answers to clients.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        canonical::write_in_order(self, &mut out);
+        out
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+impl From<u64> for Value {
+    fn from(value: u64) -> Self {
+        Self::Number(value.into())
+    }
+}
+impl From<&'static str> for Value {
+    fn from(value: &'static str) -> Self {
+        Self::String(Cow::Borrowed(value))
+    }
+}
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::String(Cow::Owned(value))
+    }
+}
+impl From<Object> for Value {
+    fn from(value: Object) -> Self {
+        Self::Object(value)
+    }
+}
+impl From<Vec<Value>> for Value {
+    fn from(value: Vec<Value>) -> Self {
+        Self::Array(value)
+    }
+}
+
+/// Shape only: a record's values never reach a log by accident.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(_) => f.write_str("bool"),
+            Self::Number(_) => f.write_str("number"),
+            Self::String(text) => write!(f, "string({})", text.len()),
+            Self::Array(items) => write!(f, "array({})", items.len()),
+            Self::Object(object) => fmt::Debug::fmt(object, f),
+        }
+    }
+}
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object({})", self.members.len())
+    }
+}
+impl fmt::Debug for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "number({})", self.0.len())
+    }
+}

@@ -1,0 +1,95 @@
+//! Writes JSON: the canonical form that is hashed and sealed (RFC 8785 §3.2.2.2 strings, §3.2.3 member order by UTF-16
+//! code units, numbers as written) and the plain form for answers. It must never change a number or a string's content.
+
+use super::{Text, Value};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
+    if let Value::Object(object) = value {
+        let mut members: Vec<&(Text, Value)> = object.members.iter().collect();
+        members.sort_unstable_by(|a, b| order(&a.0, &b.0));
+        write_members(members.into_iter(), out, write);
+    } else {
+        write_other(value, out, write);
+    }
+}
+
+pub(super) fn write_in_order(value: &Value, out: &mut Vec<u8>) {
+    if let Value::Object(object) = value {
+        write_members(object.members.iter(), out, write_in_order);
+    } else {
+        write_other(value, out, write_in_order);
+    }
+}
+
+/// UTF-16 code unit order; for ASCII it is the byte order.
+fn order(a: &str, b: &str) -> std::cmp::Ordering {
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+}
+
+fn write_members<'a>(
+    members: impl Iterator<Item = &'a (Text, Value)>,
+    out: &mut Vec<u8>,
+    inner: fn(&Value, &mut Vec<u8>),
+) {
+    out.push(b'{');
+    for (at, (name, value)) in members.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_string(name, out);
+        out.push(b':');
+        inner(value, out);
+    }
+    out.push(b'}');
+}
+
+fn write_other(value: &Value, out: &mut Vec<u8>, inner: fn(&Value, &mut Vec<u8>)) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => out.extend_from_slice(number.as_str().as_bytes()),
+        Value::String(text) => write_string(text, out),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                inner(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(_) => inner(value, out),
+    }
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut clean_from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[clean_from..at]);
+        clean_from = at + 1;
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x09 => out.extend_from_slice(b"\\t"),
+            0x0a => out.extend_from_slice(b"\\n"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            0x0d => out.extend_from_slice(b"\\r"),
+            control => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[clean_from..]);
+    out.push(b'"');
+}

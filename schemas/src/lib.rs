@@ -1,0 +1,17 @@
+//! Words that every part of Chartseal agrees on: identifiers, lossless JSON, the sealed case, transactions, blocks,
+//! receipts, limits. No IO, no clock, no randomness, no keys: whatever is here can be checked by anyone.
+
+pub mod block;
+pub mod cbor;
+pub mod class;
+pub mod cose;
+pub mod envelope;
+pub mod genesis;
+pub mod id;
+pub mod json;
+pub mod limits;
+pub mod merkle;
+pub mod receipt;
+pub mod transaction;
+
+pub use class::ErrorClass;

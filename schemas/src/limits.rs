@@ -1,0 +1,97 @@
+//! The maximum of everything: messages, batches, queues, pages, retries, times. Relations between them are asserted at
+//! compile time, so that no limit can be raised past what another part can carry.
+
+/// Deepest JSON nesting accepted, in levels.
+pub const JSON_DEPTH_MAX: usize = 100;
+/// Largest message accepted unless configured, in bytes.
+pub const MESSAGE_BYTES_DEFAULT: usize = 16 << 20;
+/// Largest message that a configuration may allow, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Largest raw message kept inside the inbox row; a larger one becomes an object first, in bytes.
+pub const INBOX_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Most units (resources and the raw message) in one case.
+pub const CASE_UNITS_MAX: usize = 4096;
+/// Longest plaintext of one unit, in bytes.
+pub const UNIT_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+/// Chunk of the STREAM construction, in bytes.
+pub const UNIT_CHUNK_BYTES: usize = 64 << 10;
+/// Padding granule of a unit: lengths are rounded up to a multiple, in bytes.
+pub const UNIT_PADDING_BYTES: usize = 256;
+/// Most recipients of one case.
+pub const CASE_WRAPS_MAX: usize = 16;
+
+/// Most statements in one AnchorCases transaction.
+pub const STATEMENTS_MAX: usize = 100;
+/// Largest signed transaction, in bytes.
+pub const TRANSACTION_BYTES_MAX: usize = 64 << 10;
+/// Furthest `valid_until` ahead of the current height, in blocks.
+pub const VALID_UNTIL_AHEAD_MAX: u64 = 10_000;
+/// Most live consents of one subject.
+pub const CONSENTS_LIVE_MAX: usize = 64;
+/// Most guardians of one subject.
+pub const GUARDIANS_MAX: usize = 8;
+/// Most break-glass accesses inline in one RecordAccess.
+pub const BREAK_GLASS_MAX: usize = 64;
+
+/// Most validators of an epoch.
+pub const VALIDATORS_MAX: usize = 64;
+/// Most institutions in a genesis.
+pub const INSTITUTIONS_MAX: usize = 1024;
+/// Most transactions in one batch.
+pub const BATCH_TRANSACTIONS_MAX: usize = 512;
+/// Largest batch, in bytes.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Longest wait of an admitted transaction for its batch to fill, in milliseconds.
+pub const BATCH_AGE_MS_MAX: u64 = 10;
+/// Blocks in flight at once, PBFT's watermark window L (ledger issue widens its use).
+pub const WATERMARK_WINDOW: u64 = 128;
+/// Checkpoint interval K, in blocks.
+pub const CHECKPOINT_INTERVAL: u64 = 64;
+/// Transactions waiting at one validator.
+pub const MEMPOOL_TRANSACTIONS_MAX: usize = 8192;
+/// Largest frame between validators, in bytes.
+pub const PEER_FRAME_BYTES_MAX: usize = 4 << 20;
+/// Frames queued for one peer.
+pub const PEER_QUEUE_FRAMES_MAX: usize = 1024;
+/// Most blocks in one catch-up answer.
+pub const CATCH_UP_BLOCKS_MAX: usize = 64;
+/// Largest catch-up answer, in bytes.
+pub const CATCH_UP_BYTES_MAX: usize = 8 << 20;
+/// Largest difference between a proposal's time and a replica's clock, in milliseconds.
+pub const CLOCK_SKEW_MS_MAX: u64 = 30_000;
+/// A validator signs its head this often, in milliseconds.
+pub const HEAD_INTERVAL_MS: u64 = 1_000;
+/// A head older than this proves no freshness, in milliseconds.
+pub const HEAD_AGE_MS_MAX: u64 = 5_000;
+
+/// Deliveries whose receipt shares one inbox commit.
+pub const INBOX_GROUP_MAX: usize = 256;
+/// Unacknowledged deliveries per connector unless configured.
+pub const PREFETCH_DEFAULT: u16 = 512;
+/// Deliveries of one message before the broker dead-letters it.
+pub const DELIVERY_LIMIT: u32 = 20;
+/// Longest time between attempts of a step that failed as transient, in milliseconds.
+pub const RETRY_DELAY_MS_MAX: u64 = 10_000;
+/// Longest the access log waits for its ledger batch, in milliseconds.
+pub const ACCESS_BATCH_AGE_MS_MAX: u64 = 10_000;
+/// Most entries in one RecordAccess batch.
+pub const ACCESS_BATCH_MAX: usize = 4096;
+
+/// Page size of a search unless asked otherwise.
+pub const PAGE_DEFAULT: usize = 50;
+/// Largest page of a search.
+pub const PAGE_MAX: usize = 500;
+/// Longest life of an access token, in seconds.
+pub const TOKEN_SECONDS_MAX: u64 = 300;
+
+const _: () = assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
+const _: () = assert!(INBOX_INLINE_BYTES_MAX < MESSAGE_BYTES_DEFAULT);
+const _: () = assert!(STATEMENTS_MAX * 400 <= TRANSACTION_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX * 2 <= PEER_FRAME_BYTES_MAX);
+const _: () = assert!(PEER_FRAME_BYTES_MAX <= CATCH_UP_BYTES_MAX);
+const _: () = assert!(CHECKPOINT_INTERVAL * 2 <= WATERMARK_WINDOW);
+const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
+const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(UNIT_CHUNK_BYTES.is_multiple_of(UNIT_PADDING_BYTES));

@@ -1,0 +1,170 @@
+//! The Merkle tree of RFC 9162 §2.1: roots, inclusion paths, consistency, and the frontier of a growing log. Leaves are
+//! hashed with 0x00 in front, nodes with 0x01, so that no leaf can pass for a node.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::id::Digest;
+
+/// MTH of the empty tree.
+pub fn empty_root() -> Digest {
+    Digest(Sha256::digest([]).into())
+}
+
+/// Hash of a leaf's bytes.
+pub fn leaf_hash(bytes: &[u8]) -> Digest {
+    Digest(Sha256::new().chain_update([0]).chain_update(bytes).finalize().into())
+}
+
+/// Hash of two subtrees.
+pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
+    Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+}
+
+/// Root over leaf hashes.
+pub fn root(leaves: &[Digest]) -> Digest {
+    match leaves {
+        [] => empty_root(),
+        [one] => *one,
+        many => {
+            let (left, right) = many.split_at(split(many.len()));
+            node_hash(&root(left), &root(right))
+        }
+    }
+}
+
+/// Inclusion path of leaf `index`, from the leaf up. `None` when there is no such leaf.
+pub fn path(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
+    if index >= leaves.len() {
+        return None;
+    }
+    let mut out = Vec::new();
+    let (mut leaves, mut index) = (leaves, index);
+    while leaves.len() > 1 {
+        let (left, right) = leaves.split_at(split(leaves.len()));
+        if index < left.len() {
+            out.push(root(right));
+            leaves = left;
+        } else {
+            out.push(root(left));
+            index -= left.len();
+            leaves = right;
+        }
+    }
+    out.reverse();
+    Some(out)
+}
+
+/// RFC 9162 §2.1.3.2: whether `path` proves that `leaf` is at `index` in the tree of `size` leaves with `root`.
+pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest], root: &Digest) -> bool {
+    if index >= size {
+        return false;
+    }
+    let (mut at, mut last, mut hash) = (index, size - 1, *leaf);
+    for sibling in path {
+        if last == 0 {
+            return false;
+        }
+        if at & 1 == 1 || at == last {
+            hash = node_hash(sibling, &hash);
+            while at & 1 == 0 && at != 0 {
+                at >>= 1;
+                last >>= 1;
+            }
+        } else {
+            hash = node_hash(&hash, sibling);
+        }
+        at >>= 1;
+        last >>= 1;
+    }
+    last == 0 && hash == *root
+}
+
+/// The frontier of a growing tree: the roots of its perfect subtrees, largest first. Appending is O(log n).
+#[derive(Clone, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Frontier {
+    #[n(0)]
+    size: u64,
+    #[n(1)]
+    peaks: Vec<Digest>,
+}
+
+impl Frontier {
+    /// Number of leaves.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether the peaks can belong to the size: to be asked of a frontier that was read from a disk.
+    pub fn is_consistent(&self) -> bool {
+        self.peaks.len() == self.size.count_ones() as usize
+    }
+
+    /// Appends a leaf hash. `store` hears every perfect node (level, index on that level, hash), leaves included: enough
+    /// to build any inclusion path later (`path_from_nodes`).
+    pub fn append(&mut self, leaf: Digest, mut store: impl FnMut(u32, u64, &Digest)) {
+        assert!(self.is_consistent(), "one peak for each bit of the size");
+        store(0, self.size, &leaf);
+        let (mut hash, mut level, mut at) = (leaf, 0, self.size);
+        while at & 1 == 1 {
+            let Some(left) = self.peaks.pop() else { unreachable!("a set bit has its peak") };
+            hash = node_hash(&left, &hash);
+            level += 1;
+            at >>= 1;
+            store(level, at, &hash);
+        }
+        self.peaks.push(hash);
+        self.size += 1;
+    }
+
+    /// The root over all leaves so far.
+    pub fn root(&self) -> Digest {
+        let mut peaks = self.peaks.iter().rev();
+        let Some(&last) = peaks.next() else { return empty_root() };
+        peaks.fold(last, |right, left| node_hash(left, &right))
+    }
+}
+
+/// Inclusion path of `index` in the tree of `size` leaves, from stored perfect nodes. `None` when a node is missing.
+pub fn path_from_nodes(
+    index: u64,
+    size: u64,
+    node: &mut impl FnMut(u32, u64) -> Option<Digest>,
+) -> Option<Vec<Digest>> {
+    if index >= size {
+        return None;
+    }
+    let mut out = Vec::new();
+    let (mut from, mut to) = (0, size);
+    while to - from > 1 {
+        let middle = from + split_u64(to - from);
+        if index < middle {
+            out.push(range_root(middle, to, node)?);
+            to = middle;
+        } else {
+            out.push(range_root(from, middle, node)?);
+            from = middle;
+        }
+    }
+    out.reverse();
+    Some(out)
+}
+
+/// Root of the leaves `from..to`, where `from` is a multiple of the largest power of two below the range's length.
+fn range_root(from: u64, to: u64, node: &mut impl FnMut(u32, u64) -> Option<Digest>) -> Option<Digest> {
+    let length = to - from;
+    if length.is_power_of_two() {
+        let level = length.trailing_zeros();
+        return node(level, from >> level);
+    }
+    let middle = from + split_u64(length);
+    Some(node_hash(&range_root(from, middle, node)?, &range_root(middle, to, node)?))
+}
+
+fn split(length: usize) -> usize {
+    length.next_power_of_two() / 2
+}
+
+fn split_u64(length: u64) -> u64 {
+    length.next_power_of_two() / 2
+}

@@ -1,0 +1,134 @@
+//! The receipt of one case (formats.md §5, frozen by `schemas/wire/receipts.md`): everything that an auditor needs beside
+//! the genesis file. One spelling: compact JSON in this field order, lower-case hex, no white space, no newline; what does
+//! not re-serialise to the same bytes is refused. Checking it is the work of `ledger-proof`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Header, ValidatorIndex};
+use crate::cbor::{self, CborError};
+use crate::envelope::Statement;
+use crate::id::{self, ChainId, Digest, Signature};
+use crate::transaction::{Core, LogEntry};
+
+/// The format's name in the file.
+pub const FORMAT: &str = "chartseal-receipt-1";
+/// The engine that made the certificate: proofs of different engines are not interchangeable.
+pub const ENGINE: &str = "chartseal-pbft-1";
+
+/// A receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// `FORMAT`.
+    pub format: String,
+    /// `ENGINE`.
+    pub engine: String,
+    /// The chain.
+    pub chain: ChainId,
+    /// The statement and its path to the signed root.
+    pub statement: Placed<Statement>,
+    /// The institution's signature over the root.
+    pub signature: Signature,
+    /// The signed part of the transaction, with that root.
+    pub transaction: Encoded<Core>,
+    /// The log entry and its path to the log root.
+    pub entry: Placed<LogEntry>,
+    /// The header whose log root it is.
+    pub header: Encoded<Header>,
+    /// At least q signatures over the header, sorted by validator, each once.
+    pub attestations: Vec<Attestation>,
+}
+
+/// A leaf with its RFC 9162 inclusion path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[serde(bound = "T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>")]
+pub struct Placed<T> {
+    /// The leaf's value.
+    pub leaf: Encoded<T>,
+    /// Its index in the tree.
+    pub index: u64,
+    /// Leaves of the tree.
+    pub size: u64,
+    /// Siblings from the leaf up.
+    pub path: Vec<Digest>,
+}
+
+/// One validator's signature over the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attestation {
+    /// Index in the epoch.
+    pub validator: ValidatorIndex,
+    /// The signature.
+    pub signature: Signature,
+}
+
+/// A value that travels as the hex of its deterministic CBOR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded<T>(pub T);
+
+impl<T: minicbor::Encode<()>> Serialize for Encoded<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&id::to_hex(&cbor::encode(&self.0)))
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Encoded<T>
+where
+    T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
+{
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let bytes = id::from_hex(&text).ok_or_else(|| D::Error::custom("expected lower-case hex"))?;
+        cbor::decode(&bytes).map(Self).map_err(|e: CborError| D::Error::custom(e))
+    }
+}
+
+/// A file that is no receipt in the one spelling.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// Not the JSON of a receipt.
+    #[error("receipt: line {line}, column {column}: {message}")]
+    Malformed {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What was expected; receipts hold nothing secret.
+        message: String,
+    },
+    /// The same content spelt otherwise.
+    #[error("receipt: found another spelling, expected compact JSON in the order of the format")]
+    OtherSpelling,
+    /// Another format or engine.
+    #[error("receipt: found another format or engine, expected {FORMAT} by {ENGINE}")]
+    OtherFormat,
+}
+
+impl Receipt {
+    /// The one spelling.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads the one spelling.
+    ///
+    /// # Errors
+    /// `ReceiptError` for anything else.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
+        let receipt: Self = serde_json::from_slice(bytes).map_err(|e| ReceiptError::Malformed {
+            line: e.line(),
+            column: e.column(),
+            message: e.to_string(),
+        })?;
+        if receipt.format != FORMAT || receipt.engine != ENGINE {
+            return Err(ReceiptError::OtherFormat);
+        }
+        if receipt.to_json().as_bytes() != bytes {
+            return Err(ReceiptError::OtherSpelling);
+        }
+        Ok(receipt)
+    }
+}
