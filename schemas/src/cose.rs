@@ -3,10 +3,17 @@
 
 use minicbor::Encoder;
 
-use crate::id::{ChainId, Digest};
+use crate::id::{ChainId, Digest, PublicKey, Signature};
 
 /// Protected header `{1: -7}`: algorithm ES256.
 const PROTECTED_ES256: &[u8] = &[0xa1, 0x01, 0x26];
+
+/// Verifies ECDSA P-256 SHA-256 signatures, low-S only. Implementations are in `ledger-proof`; a node may put a cache of
+/// what was verified in parallel before the contract. Same answer for same arguments, always.
+pub trait Verifier: Send + Sync {
+    /// Whether `signature` by `key` covers `message`. An invalid key verifies nothing.
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
+}
 
 /// `Sig_structure` = ["Signature1", protected, external_aad, payload].
 pub fn sig_structure(external_aad: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -31,4 +38,9 @@ pub fn statements_to_sign(chain: &ChainId, root: &Digest) -> Vec<u8> {
 /// What every other signer of a transaction signs: its id, bound to the chain.
 pub fn transaction_to_sign(chain: &ChainId, id: &Digest) -> Vec<u8> {
     sig_structure(chain.as_bytes(), id.as_bytes())
+}
+
+/// What a practitioner signs of one statement (its CBOR bytes), bound to the chain.
+pub fn authored_to_sign(chain: &ChainId, statement: &[u8]) -> Vec<u8> {
+    sig_structure(chain.as_bytes(), statement)
 }

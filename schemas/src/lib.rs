@@ -12,6 +12,7 @@ pub mod json;
 pub mod limits;
 pub mod merkle;
 pub mod receipt;
+pub mod state;
 pub mod transaction;
 
 pub use class::ErrorClass;

@@ -25,6 +25,8 @@ pub const CASE_WRAPS_MAX: usize = 16;
 pub const STATEMENTS_MAX: usize = 100;
 /// Largest signed transaction, in bytes.
 pub const TRANSACTION_BYTES_MAX: usize = 64 << 10;
+/// Largest signed transaction without many statements, in bytes.
+pub const TRANSACTION_SMALL_BYTES_MAX: usize = 4 << 10;
 /// Furthest `valid_until` ahead of the current height, in blocks.
 pub const VALID_UNTIL_AHEAD_MAX: u64 = 10_000;
 /// Most live consents of one subject.

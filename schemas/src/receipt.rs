@@ -2,9 +2,10 @@
 //! the genesis file. One spelling: compact JSON in this field order, lower-case hex, no white space, no newline; what does
 //! not re-serialise to the same bytes is refused. Checking it is the work of `ledger-proof`.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Header, ValidatorIndex};
+use crate::block::{Header, ValidatorIndex, ValidatorSignature};
 use crate::cbor::{self, CborError};
 use crate::envelope::Statement;
 use crate::id::{self, ChainId, Digest, Signature};
@@ -62,6 +63,28 @@ pub struct Attestation {
     pub validator: ValidatorIndex,
     /// The signature.
     pub signature: Signature,
+}
+
+/// What a validator answers about one transaction once its block is attested: the log entry, placed in the log of its own
+/// block's header, and at least q signatures over that header.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EntryProof {
+    /// The log entry.
+    #[n(0)]
+    pub entry: LogEntry,
+    /// Its index in the whole log.
+    #[n(1)]
+    pub log_index: u64,
+    /// Siblings from the leaf up.
+    #[n(2)]
+    pub path: Vec<Digest>,
+    /// The header of the entry's block.
+    #[n(3)]
+    pub header: Header,
+    /// Signatures over the header, sorted by validator, each once.
+    #[n(4)]
+    pub attestations: Vec<ValidatorSignature>,
 }
 
 /// A value that travels as the hex of its deterministic CBOR.

@@ -1,0 +1,170 @@
+//! The receipt of a case: built once from what the ledger answered, verified by anyone with the genesis (formats.md §5).
+
+use schemas::block::ValidatorSignature;
+use schemas::cose;
+use schemas::envelope::{Statement, statements_root};
+use schemas::genesis::Genesis;
+use schemas::id::{CaseId, Digest, Height, InstitutionId, PublicKey, TimeMs};
+use schemas::merkle;
+use schemas::receipt::{Attestation, ENGINE, Encoded, EntryProof, FORMAT, Placed, Receipt};
+use schemas::transaction::{Body, Core, Outcome, Signer, Transaction};
+
+use crate::certificate::ValidatorSet;
+use crate::entry::verify_entry_proof;
+use crate::error::VerifyError;
+use crate::signature::P256;
+
+/// What a valid receipt proves: this version of this case was released by this institution and anchored at this height.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The case.
+    pub case: CaseId,
+    /// Its version.
+    pub version: u32,
+    /// Who released it.
+    pub institution: InstitutionId,
+    /// Height at which it was anchored.
+    pub height: Height,
+    /// The ledger's time at that height.
+    pub time: TimeMs,
+    /// The transaction that anchored it.
+    pub transaction: Digest,
+    /// What was anchored: digests of header, object and wraps.
+    pub statement: Statement,
+}
+
+/// Builds the receipt of one statement of an accepted transaction.
+///
+/// # Errors
+/// `VerifyError::Contradiction` when transaction, index and proof do not belong together. Signatures are not checked here.
+pub fn build_receipt(tx: &Transaction, statement: usize, proof: &EntryProof) -> Result<Receipt, VerifyError> {
+    let contradiction = |place, expected| VerifyError::Contradiction { place, expected };
+    let (institution, root) =
+        tx.core.body.statements_root().ok_or_else(|| contradiction("transaction", "one that anchors statements"))?;
+    if proof.entry.transaction != tx.id() {
+        return Err(contradiction("entry", "the transaction's own entry"));
+    }
+    if statements_root(&tx.statements) != *root {
+        return Err(contradiction("statements", "the root that the transaction names"));
+    }
+    let leaves: Vec<_> = tx.statements.iter().map(Statement::leaf).collect();
+    let (leaf, path) = tx
+        .statements
+        .get(statement)
+        .zip(merkle::path(&leaves, statement))
+        .ok_or_else(|| contradiction("statement", "an index of the transaction"))?;
+    let signed = tx
+        .signatures
+        .iter()
+        .find(|signed| signed.signer == Signer::Institution(*institution))
+        .ok_or_else(|| contradiction("transaction", "the institution's signature"))?;
+    Ok(Receipt {
+        format: FORMAT.into(),
+        engine: ENGINE.into(),
+        chain: tx.core.chain,
+        statement: Placed { leaf: Encoded(leaf.clone()), index: statement as u64, size: leaves.len() as u64, path },
+        signature: signed.signature,
+        transaction: Encoded(tx.core.clone()),
+        entry: Placed {
+            leaf: Encoded(proof.entry.clone()),
+            index: proof.log_index,
+            size: proof.header.log_size,
+            path: proof.path.clone(),
+        },
+        header: Encoded(proof.header.clone()),
+        attestations: proof
+            .attestations
+            .iter()
+            .map(|by| Attestation { validator: by.validator, signature: by.signature })
+            .collect(),
+    })
+}
+
+/// Verifies a receipt file with nothing but the genesis, by the reference implementation.
+///
+/// # Errors
+/// `VerifyError`; `is_incomplete` tells a receipt that only lacks attestations from an invalid one.
+pub fn verify_receipt(bytes: &[u8], genesis: &Genesis) -> Result<Verified, VerifyError> {
+    let receipt = Receipt::parse(bytes)?;
+    let set = ValidatorSet::with_verifier(genesis, &P256);
+    let core = &receipt.transaction.0;
+    if receipt.chain != *set.chain() || core.chain != *set.chain() {
+        return Err(VerifyError::OtherChain { place: "receipt" });
+    }
+    verify_statement(&receipt, core, genesis, &set)?;
+    verify_entry(&receipt, core, &set)?;
+    let (statement, entry) = (&receipt.statement.leaf.0, &receipt.entry.leaf.0);
+    Ok(Verified {
+        case: statement.case,
+        version: statement.version,
+        institution: statement.institution,
+        height: entry.height,
+        time: receipt.header.0.time,
+        transaction: entry.transaction,
+        statement: statement.clone(),
+    })
+}
+
+/// The statement is under the root of the transaction, and the institution signed that root.
+fn verify_statement(receipt: &Receipt, core: &Core, genesis: &Genesis, set: &ValidatorSet) -> Result<(), VerifyError> {
+    let contradiction = |place, expected| Err(VerifyError::Contradiction { place, expected });
+    let placed = &receipt.statement;
+    let statement = &placed.leaf.0;
+    let (institution, root, fits) = match &core.body {
+        Body::AnchorCases(body) => (
+            body.institution,
+            body.root,
+            u64::from(body.count) == placed.size && statement.version == 1 && statement.previous.is_none(),
+        ),
+        Body::SupersedeCase(body) => {
+            (body.institution, body.root, placed.size == 1 && statement.version > 1 && statement.previous.is_some())
+        }
+        _ => return contradiction("transaction", "one that anchors statements"),
+    };
+    if !fits || statement.institution != institution {
+        return contradiction("statement", "count, version and institution of its transaction");
+    }
+    if !merkle::verify_inclusion(&statement.leaf(), placed.index, placed.size, &placed.path, &root) {
+        return Err(VerifyError::Path { place: "statements" });
+    }
+    let key = institution_key(genesis, &institution).ok_or(VerifyError::UnknownInstitution)?;
+    if !set.verifier().verify(key, &cose::statements_to_sign(set.chain(), &root), &receipt.signature) {
+        return Err(VerifyError::Signature { place: "institution" });
+    }
+    Ok(())
+}
+
+/// The ledger accepted the transaction: its entry is in the log of an attested header.
+fn verify_entry(receipt: &Receipt, core: &Core, set: &ValidatorSet) -> Result<(), VerifyError> {
+    let contradiction = |place, expected| Err(VerifyError::Contradiction { place, expected });
+    let (entry, header) = (&receipt.entry.leaf.0, &receipt.header.0);
+    if entry.transaction != core.id() {
+        return contradiction("entry", "the id of the transaction");
+    }
+    if entry.outcome != Outcome::Accepted {
+        return Err(VerifyError::NotAccepted);
+    }
+    if entry.height > core.valid_until {
+        return contradiction("entry", "a height at which the transaction was valid");
+    }
+    if receipt.entry.size != header.log_size {
+        return contradiction("entry", "the log size of its header");
+    }
+    let attestations = receipt
+        .attestations
+        .iter()
+        .map(|by| ValidatorSignature { validator: by.validator, signature: by.signature })
+        .collect();
+    let proof = EntryProof {
+        entry: entry.clone(),
+        log_index: receipt.entry.index,
+        path: receipt.entry.path.clone(),
+        header: header.clone(),
+        attestations,
+    };
+    verify_entry_proof(set, &proof)
+}
+
+fn institution_key<'a>(genesis: &'a Genesis, id: &InstitutionId) -> Option<&'a PublicKey> {
+    genesis.institutions.iter().map(|i| &i.register).find(|r| r.institution == *id).map(|r| &r.key)
+}

@@ -1,0 +1,157 @@
+//! The contract's state as every follower keeps it: one row per subject, case, consent set, institution, practitioner and
+//! gateway (frozen by `schemas/wire/transactions.md`). Rules are in `ledger-contract`; here are only keys and records.
+//! Nothing in here is content: digests, random ids, keys, heights and windows.
+
+use minicbor::{Decode, Encode};
+
+use crate::id::{CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId, TimeMs};
+use crate::transaction::{Basis, Guardian, RegisterInstitution, RegisterPractitioner};
+
+/// `case/<id>` → [`CaseHead`].
+pub fn case_key(case: &CaseId) -> Vec<u8> {
+    key(b"case/", case.as_bytes())
+}
+
+/// `subj/<id>` → [`Subject`].
+pub fn subject_key(subject: &SubjectId) -> Vec<u8> {
+    key(b"subj/", subject.as_bytes())
+}
+
+/// `cons/<subject>` → [`ConsentSet`].
+pub fn consent_set_key(subject: &SubjectId) -> Vec<u8> {
+    key(b"cons/", subject.as_bytes())
+}
+
+/// `dead/<subject><consent>` → height. Under the subject, so that nobody can end a stranger's consent beforehand.
+pub fn tombstone_key(subject: &SubjectId, consent: &ConsentId) -> Vec<u8> {
+    let mut out = key(b"dead/", subject.as_bytes());
+    out.extend_from_slice(consent.as_bytes());
+    out
+}
+
+/// `inst/<id>` → [`RegisterInstitution`].
+pub fn institution_key(institution: &InstitutionId) -> Vec<u8> {
+    key(b"inst/", institution.as_bytes())
+}
+
+/// `prac/<id>` → [`RegisterPractitioner`].
+pub fn practitioner_key(practitioner: &PractitionerId) -> Vec<u8> {
+    key(b"prac/", practitioner.as_bytes())
+}
+
+/// `gate/<public key>` → [`AccessCursor`].
+pub fn access_cursor_key(gateway: &PublicKey) -> Vec<u8> {
+    key(b"gate/", gateway.as_bytes())
+}
+
+/// `tx/<id>` → height at which it was accepted. A refused transaction leaves no row.
+pub fn transaction_key(id: &Digest) -> Vec<u8> {
+    key(b"tx/", id.as_bytes())
+}
+
+fn key(prefix: &[u8], id: &[u8]) -> Vec<u8> {
+    [prefix, id].concat()
+}
+
+/// The newest version of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CaseHead {
+    /// Its version, from 1.
+    #[n(0)]
+    pub version: u32,
+    /// Hash of its header: what the next version names as `previous`.
+    #[n(1)]
+    pub header: Digest,
+    /// RFC 9162 leaf hash of its statement.
+    #[n(2)]
+    pub statement: Digest,
+    /// The custodian.
+    #[n(3)]
+    pub institution: InstitutionId,
+    /// Height at which it was anchored.
+    #[n(4)]
+    pub height: Height,
+}
+
+/// A registered subject.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Subject {
+    /// The custodian.
+    #[n(0)]
+    pub institution: InstitutionId,
+    /// The patient's own key, once bound.
+    #[n(1)]
+    pub key: Option<PublicKey>,
+    /// Guardians.
+    #[n(2)]
+    pub guardians: Vec<Guardian>,
+    /// Height of the newest registration.
+    #[n(3)]
+    pub height: Height,
+}
+
+/// A subject's live consents. All of them are in one row, so that their completeness is provable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ConsentSet {
+    /// Raised by one with every change; 0 before the first.
+    #[n(0)]
+    pub version: u64,
+    /// In the order in which they were granted.
+    #[n(1)]
+    pub live: Vec<LiveConsent>,
+}
+
+/// A consent in force.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LiveConsent {
+    /// The version of the consent.
+    #[n(0)]
+    pub consent: ConsentId,
+    /// Salted hash of the Consent's canonical bytes.
+    #[n(1)]
+    pub commitment: Digest,
+    /// Whose key service enforces it.
+    #[n(2)]
+    pub custodian: InstitutionId,
+    /// From when it applies.
+    #[n(3)]
+    pub from: Option<TimeMs>,
+    /// Until when it applies.
+    #[n(4)]
+    pub until: Option<TimeMs>,
+    /// Height at which it was granted.
+    #[n(5)]
+    pub height: Height,
+    /// On whose word it stands.
+    #[n(6)]
+    pub basis: Basis,
+}
+
+/// Where a gateway's access log stands.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AccessCursor {
+    /// Sequence number of the next entry.
+    #[n(0)]
+    pub next: u64,
+    /// Root of the newest batch; zero before the first.
+    #[n(1)]
+    pub root: Digest,
+    /// Height of the newest batch.
+    #[n(2)]
+    pub height: Height,
+}
+
+impl AccessCursor {
+    /// Before the first batch.
+    pub const START: Self = Self { next: 0, root: Digest::ZERO, height: 0 };
+}
+
+/// Record of an institution: what it registered.
+pub type Institution = RegisterInstitution;
+/// Record of a practitioner: what was registered.
+pub type Practitioner = RegisterPractitioner;
