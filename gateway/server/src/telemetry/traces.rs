@@ -5,11 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{WithExportConfig, WithHttpConfig as _};
+use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
-use serde::Deserialize;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -17,24 +16,11 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Longest wait for the collector, in milliseconds.
 const EXPORT_TIMEOUT_MS: u64 = 10_000;
 
-/// `[telemetry]` of the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TelemetryConfig {
-    /// OTLP/HTTP endpoint for spans, such as `http://127.0.0.1:4318/v1/traces`. Absent: no export.
-    pub otlp: Option<String>,
-    /// Filter of the log output, such as `info` or `gateway_server=debug`. Absent: `info`.
-    pub log: Option<String>,
-    /// One JSON object per log line.
-    #[serde(default)]
-    pub json: bool,
-}
-
 /// Log output or export could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is not one.
-    #[error("telemetry.log: found a filter that does not parse, expected such as `info` or `gateway_server=debug`")]
+    #[error("log filter: found one that does not parse, expected such as `info` or `gateway_server=debug`")]
     Filter,
     /// The exporter refused its endpoint.
     #[error("telemetry.otlp: {0}")]
@@ -67,15 +53,16 @@ impl Drop for Tracing {
     }
 }
 
-/// Starts log output on standard error and the export. Call once, inside the tokio runtime.
+/// Starts log output on standard error and, with `otlp` (an OTLP/HTTP endpoint such as `http://127.0.0.1:4318/v1/traces`),
+/// the export of spans. `filter` is such as `info` or `gateway_server=debug`. Call once, inside the tokio runtime.
 ///
 /// # Errors
 /// `TelemetryError` for a filter or endpoint that is none.
-pub fn start(config: &TelemetryConfig, service: &'static str) -> Result<Tracing, TelemetryError> {
-    let filter = EnvFilter::try_new(config.log.as_deref().unwrap_or("info")).map_err(|_| TelemetryError::Filter)?;
+pub fn start(service: &'static str, otlp: Option<&str>, filter: &str, json: bool) -> Result<Tracing, TelemetryError> {
+    let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter)?;
     let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
-    let output = if config.json { text.json().boxed() } else { text.compact().boxed() };
-    let provider = config.otlp.as_deref().map(|endpoint| exporter(endpoint, service)).transpose()?;
+    let output = if json { text.json().boxed() } else { text.compact().boxed() };
+    let provider = otlp.map(|endpoint| exporter(endpoint, service)).transpose()?;
     let spans = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer(service)));
     tracing_subscriber::registry()
         .with(spans)
@@ -91,7 +78,6 @@ fn exporter(endpoint: &str, service: &'static str) -> Result<SdkTracerProvider, 
         .with_http()
         .with_endpoint(endpoint)
         .with_timeout(Duration::from_millis(EXPORT_TIMEOUT_MS))
-        .with_headers(std::collections::HashMap::new())
         .build()
         .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
     let resource = Resource::builder().with_service_name(service).build();
