@@ -1,0 +1,15 @@
+//! The gateway: the way in (`ingest`), the way out (`disclose`), what both stand on (store, objects, follow) and what
+//! the world sees (HTTP, operators). Shells around pure crates; it must never name a protocol of the ledger's inside.
+
+pub mod config;
+pub mod consents;
+pub mod disclose;
+pub mod follow;
+pub mod gateway;
+pub mod http;
+pub mod ingest;
+pub mod objects;
+pub mod operators;
+pub mod smart;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,212 @@
+//! The database: SQLite embedded, PostgreSQL in production, one set of statements for both. Stands under every step.
+//! Only encrypted content, blind tokens and pseudonyms are written through it. It must never decide anything, and its
+//! errors never carry a bound value.
+//!
+//! Writing: `begin` hands out the one writer (SQLite: one connection, `BEGIN IMMEDIATE`, `synchronous=FULL`); a write
+//! that was begun is finished in a task that nobody cancels. Statements use `$1` and are built from constants.
+
+pub mod cases;
+pub mod chain;
+pub mod inbox;
+pub mod intents;
+mod migrations;
+pub mod rows;
+pub mod subjects;
+pub mod units;
+
+use std::time::Duration;
+
+use schemas::ErrorClass;
+use sqlx::any::{AnyPool, AnyPoolOptions};
+use sqlx::{Any, Transaction};
+
+/// A write that is going on; dropped without `commit` it leaves nothing behind.
+pub type Write = Transaction<'static, Any>;
+
+/// Connections for reading.
+const READERS_MAX: u32 = 8;
+/// Connections for writing on PostgreSQL; SQLite has one writer.
+const POSTGRES_WRITERS_MAX: u32 = 4;
+/// Longest wait for a connection.
+const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
+
+/// What the database answered. Carries no statement and no bound value.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address is of neither engine.
+    #[error("database: found a URL that begins with neither sqlite: nor postgres:, expected one of them")]
+    Url,
+    /// The database is away, busy or full.
+    #[error("database: {doing} failed: the database is away, busy or full")]
+    Away {
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The database refused a statement: our own mistake or a foreign schema.
+    #[error("database: {doing} was refused with code {code}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// The engine's error code.
+        code: String,
+    },
+    /// A stored value is not what was stored.
+    #[error("database: {what} is not what was stored")]
+    Corrupt {
+        /// Which column.
+        what: &'static str,
+    },
+    /// The schema could not be brought up to date.
+    #[error("database: migration failed: {0}")]
+    Migration(String),
+}
+
+impl StoreError {
+    /// The class that decides about a retry.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Url => ErrorClass::Caller,
+            Self::Away { .. } => ErrorClass::Transient,
+            Self::Refused { .. } | Self::Migration(_) => ErrorClass::Bug,
+            Self::Corrupt { .. } => ErrorClass::Corrupt,
+        }
+    }
+}
+
+/// Names what was being done and drops whatever the driver's error carries.
+pub fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| match &error {
+        sqlx::Error::Database(e) => match e.code() {
+            Some(code) if is_permanent(&code) => StoreError::Refused { doing, code: code.into_owned() },
+            _ => StoreError::Away { doing },
+        },
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Corrupt { what: doing },
+        sqlx::Error::ColumnNotFound(_) | sqlx::Error::ColumnIndexOutOfBounds { .. } | sqlx::Error::Encode(_) => {
+            StoreError::Refused { doing, code: "column".into() }
+        }
+        _ => StoreError::Away { doing },
+    }
+}
+
+/// SQLite: generic, constraint, mismatch, range. PostgreSQL: class 22 (data), 23 (constraint), 42 (syntax, names).
+fn is_permanent(code: &str) -> bool {
+    if code.len() == 5 {
+        return ["22", "23", "42"].iter().any(|class| code.starts_with(class));
+    }
+    code.parse::<u32>().is_ok_and(|n| matches!(n & 0xff, 1 | 19 | 20 | 25))
+}
+
+/// Which engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Embedded.
+    Sqlite,
+    /// In production.
+    Postgres,
+}
+
+/// The pools. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    engine: Engine,
+    readers: AnyPool,
+    writers: AnyPool,
+}
+
+impl Store {
+    /// Connects, sets durability and brings the schema up to date. `url`: `sqlite:PATH` or `postgres://…`.
+    ///
+    /// # Errors
+    /// `StoreError::Url`, `Away`, `Migration`.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let engine = match url {
+            _ if url.starts_with("sqlite:") => Engine::Sqlite,
+            _ if url.starts_with("postgres:") || url.starts_with("postgresql:") => Engine::Postgres,
+            _ => return Err(StoreError::Url),
+        };
+        let (url, writers_max) = match engine {
+            Engine::Sqlite if url.contains('?') => (url.to_owned(), 1),
+            Engine::Sqlite => (format!("{url}?mode=rwc"), 1),
+            Engine::Postgres => (url.to_owned(), POSTGRES_WRITERS_MAX),
+        };
+        let writers = pool(engine, &url, writers_max).await?;
+        migrations::run(engine, &writers).await?;
+        let readers = pool(engine, &url, READERS_MAX).await?;
+        Ok(Self { engine, readers, writers })
+    }
+
+    /// Which engine it is.
+    pub const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// For reading. Sees committed rows only.
+    pub const fn reader(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Takes the writer. Must be committed in a task that nobody cancels.
+    ///
+    /// # Errors
+    /// `StoreError::Away` when no connection can be had.
+    pub async fn begin(&self) -> Result<Write, StoreError> {
+        let begin = match self.engine {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN",
+        };
+        self.writers.begin_with(begin).await.map_err(failed("begin"))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// `StoreError::Away`.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map_err(failed("ping"))?;
+        Ok(())
+    }
+
+    /// Closes all connections, after which a SQLite file stands alone.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+/// Makes a write durable.
+///
+/// # Errors
+/// `StoreError::Away`: the outcome is unknown and the caller must look.
+pub async fn commit(write: Write) -> Result<(), StoreError> {
+    write.commit().await.map_err(failed("commit"))
+}
+
+async fn pool(engine: Engine, url: &str, max: u32) -> Result<AnyPool, StoreError> {
+    AnyPoolOptions::new()
+        .max_connections(max)
+        .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
+        .test_before_acquire(engine == Engine::Postgres)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                let settings: &[&'static str] = match engine {
+                    Engine::Sqlite => &[
+                        "PRAGMA journal_mode = WAL",
+                        "PRAGMA synchronous = FULL",
+                        "PRAGMA busy_timeout = 5000",
+                        "PRAGMA wal_autocheckpoint = 4000",
+                        "PRAGMA cache_size = -16000",
+                        "PRAGMA secure_delete = ON",
+                    ],
+                    Engine::Postgres => &["SET synchronous_commit = on"],
+                };
+                for setting in settings {
+                    sqlx::raw_sql(*setting).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect(url)
+        .await
+        .map_err(failed("connect"))
+}

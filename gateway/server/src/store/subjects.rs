@@ -1,0 +1,120 @@
+//! Subjects and their aliases: who a hospital's identifier means. Written by the way in, read by both ways. Aliases are
+//! HMACs, keys are wrapped by the root; it must never see an identifier.
+
+use std::collections::HashMap;
+
+use schemas::id::{Digest, PublicKey, RawPublicKey, SubjectId};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::rows::{insert, list};
+use super::{Store, StoreError, Write, failed};
+
+/// Aliases asked for in one statement.
+const ALIASES_PER_QUERY: usize = 256;
+
+/// One subject.
+#[derive(Clone)]
+pub struct SubjectRow {
+    /// The pseudonym.
+    pub id: SubjectId,
+    /// Its key, wrapped by the root.
+    pub wrapped_key: Vec<u8>,
+    /// The patient's own key, when bound.
+    pub public_key: Option<PublicKey>,
+    /// Height at which it was registered on the ledger.
+    pub registered: Option<u64>,
+}
+
+/// Which subjects these aliases mean.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn by_aliases(store: &Store, aliases: &[Digest]) -> Result<HashMap<Digest, SubjectId>, StoreError> {
+    let mut found = HashMap::with_capacity(aliases.len());
+    for piece in aliases.chunks(ALIASES_PER_QUERY) {
+        let sql = format!("SELECT alias, subject FROM subject_alias WHERE alias IN ({})", list(0, piece.len()));
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, alias| q.bind(alias.0.to_vec()));
+        for row in query.fetch_all(store.reader()).await.map_err(failed("aliases"))? {
+            found.insert(digest(&row, 0)?, subject(&row, 1)?);
+        }
+    }
+    Ok(found)
+}
+
+/// One subject.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn get(store: &Store, id: &SubjectId) -> Result<Option<SubjectRow>, StoreError> {
+    let sql = "SELECT id, wrapped_key, public_key, registered FROM subject WHERE id = $1";
+    let row = sqlx::query(sql).bind(id.0.to_vec()).fetch_optional(store.reader()).await.map_err(failed("subject"))?;
+    row.map(|row| {
+        let key: Option<Vec<u8>> = row.try_get(2).map_err(failed("subject.public_key"))?;
+        let public_key = key
+            .map(|bytes| RawPublicKey::from_slice(&bytes).map(PublicKey).ok_or(CORRUPT_KEY))
+            .transpose()?;
+        let registered: Option<i64> = row.try_get(3).map_err(failed("subject.registered"))?;
+        Ok(SubjectRow {
+            id: subject(&row, 0)?,
+            wrapped_key: row.try_get(1).map_err(failed("subject.wrapped_key"))?,
+            public_key,
+            registered: registered.and_then(|h| u64::try_from(h).ok()),
+        })
+    })
+    .transpose()
+}
+
+const CORRUPT_KEY: StoreError = StoreError::Corrupt { what: "subject.public_key" };
+
+/// Writes new subjects.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn add(write: &mut Write, subjects: &[(SubjectId, Vec<u8>)]) -> Result<(), StoreError> {
+    insert(write, ("subject (id, wrapped_key)", 2, ""), subjects, |query, (id, key)| {
+        query.bind(id.0.to_vec()).bind(key.clone())
+    })
+    .await
+}
+
+/// Writes new aliases.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn add_aliases(write: &mut Write, aliases: &[(Digest, SubjectId)]) -> Result<(), StoreError> {
+    insert(write, ("subject_alias (alias, subject)", 2, ""), aliases, |query, (alias, subject)| {
+        query.bind(alias.0.to_vec()).bind(subject.0.to_vec())
+    })
+    .await
+}
+
+/// Notes that the subject is registered, and the key that it is bound to.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn registered(
+    write: &mut Write,
+    id: &SubjectId,
+    key: Option<&PublicKey>,
+    height: u64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE subject SET registered = $1, public_key = COALESCE($2, public_key) WHERE id = $3";
+    sqlx::query(sql)
+        .bind(i64::try_from(height).unwrap_or(i64::MAX))
+        .bind(key.map(|k| k.as_bytes().to_vec()))
+        .bind(id.0.to_vec())
+        .execute(&mut **write)
+        .await
+        .map_err(failed("subject.registered"))?;
+    Ok(())
+}
+
+pub(super) fn digest(row: &sqlx::any::AnyRow, at: usize) -> Result<Digest, StoreError> {
+    let bytes: Vec<u8> = row.try_get(at).map_err(failed("digest"))?;
+    Digest::from_slice(&bytes).ok_or(StoreError::Corrupt { what: "digest" })
+}
+
+pub(super) fn subject(row: &sqlx::any::AnyRow, at: usize) -> Result<SubjectId, StoreError> {
+    let bytes: Vec<u8> = row.try_get(at).map_err(failed("subject id"))?;
+    SubjectId::from_slice(&bytes).ok_or(StoreError::Corrupt { what: "subject id" })
+}

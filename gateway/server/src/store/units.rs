@@ -1,0 +1,200 @@
+//! Units: which resource each unit of an anchored case is, which of them are heads, and the encrypted summaries that
+//! matching and deciding read. Written by *index* only; the way out reads. It must never hold a value in plain.
+
+use schemas::id::{CaseId, Digest, SubjectId};
+use schemas::json::{self, Object, Value};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::rows::{insert, list};
+use super::subjects::{digest, subject};
+use super::{Store, StoreError, Write, failed};
+
+/// Most rows that one question reads.
+pub const ROWS_MAX: usize = 100_000;
+/// Logical ids asked for in one statement.
+const IDS_PER_QUERY: usize = 256;
+const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.resource_type, unit.logical_id, unit.version, \
+     unit.is_head, unit.status_rank, unit.event_time, unit.arrived, unit.content, unit.summary";
+
+/// One unit of an anchored case, as a version of a resource.
+#[derive(Clone)]
+pub struct UnitRow {
+    /// Its case.
+    pub case: CaseId,
+    /// Its index in the case.
+    pub unit: u32,
+    /// Whose it is.
+    pub subject: SubjectId,
+    /// FHIR type.
+    pub resource_type: String,
+    /// Logical id: a pseudonym.
+    pub logical_id: String,
+    /// Version, from 1, in the order of indexing.
+    pub version: u64,
+    /// Whether it is the head of its chain.
+    pub is_head: bool,
+    /// Rank of its status: a final is above a preliminary.
+    pub status_rank: i64,
+    /// Time of the event, ms.
+    pub event_time: i64,
+    /// Arrival: the inbox id.
+    pub arrived: i64,
+    /// HMAC of its content without `meta`.
+    pub content: Digest,
+    /// Sealed summary; open with the subject's key and `summary_context`.
+    pub summary: Vec<u8>,
+}
+
+impl UnitRow {
+    /// What decides between versions: the highest is the head.
+    pub const fn order(&self) -> (i64, i64, i64) {
+        (self.status_rank, self.event_time, self.arrived)
+    }
+}
+
+/// What the summary is bound to: label, case, unit.
+pub fn summary_context(case: &CaseId, unit: u32) -> Vec<u8> {
+    schemas::cbor::Parts::new("cs1/summary").part(case).part(&unit).finish()
+}
+
+/// The plaintext of a summary: the resource without what neither matching nor deciding reads, and what its references
+/// mean here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Summary {
+    /// The reduced resource: `gateway_consent::UnitFacts::of` gives for it what it gives for the resource.
+    pub facts: Value,
+    /// Reference as it was sent → `Type/logical-id` here. What is absent is served as it was sent.
+    pub references: Vec<(String, String)>,
+}
+
+impl Summary {
+    /// The bytes that are sealed.
+    pub fn encode(&self) -> Vec<u8> {
+        let references = self.references.iter().map(|(from, to)| (from.clone().into(), Value::from(to.clone())));
+        let references: Object = references.collect();
+        Value::object([("facts", self.facts.clone()), ("references", Value::from(references))]).canonical()
+    }
+
+    /// Reads opened bytes.
+    ///
+    /// # Errors
+    /// `StoreError::Corrupt`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        let corrupt = StoreError::Corrupt { what: "unit.summary" };
+        let Ok(Value::Object(mut members)) = json::parse(bytes) else { return Err(corrupt) };
+        let (Some(facts), Some(Value::Object(references))) = (members.remove("facts"), members.remove("references"))
+        else {
+            return Err(corrupt);
+        };
+        let references = references.iter().filter_map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned())));
+        Ok(Self { references: references.collect(), facts })
+    }
+}
+
+/// The heads of one subject, in order of arrival; of one type when given.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn heads(store: &Store, of: &SubjectId, resource_type: Option<&str>) -> Result<Vec<UnitRow>, StoreError> {
+    let tail = if resource_type.is_some() { "AND unit.resource_type = $2" } else { "" };
+    let sql =
+        format!("SELECT {COLUMNS} FROM unit WHERE subject = $1 AND is_head = 1 {tail} ORDER BY id LIMIT {ROWS_MAX}");
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec());
+    if let Some(resource_type) = resource_type {
+        query = query.bind(resource_type.to_owned());
+    }
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("heads"))?;
+    rows.iter().map(unit_row).collect()
+}
+
+/// Every version of a logical id, heads and history, in order of version. A resource that several subjects share has a
+/// chain per subject.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> Result<Vec<UnitRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM unit WHERE logical_id = $1 AND resource_type = $2 ORDER BY version, id LIMIT {ROWS_MAX}"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(logical_id.to_owned()).bind(resource_type.to_owned());
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("versions"))?;
+    rows.iter().map(unit_row).collect()
+}
+
+/// What *index* must know of the chains that it is about to extend: all versions without summaries.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn chains(write: &mut Write, logical_ids: &[&str]) -> Result<Vec<UnitRow>, StoreError> {
+    let mut found = Vec::new();
+    let columns = COLUMNS.replace("unit.summary", "unit.content");
+    for piece in logical_ids.chunks(IDS_PER_QUERY) {
+        let sql = format!("SELECT {columns} FROM unit WHERE logical_id IN ({})", list(0, piece.len()));
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, id| q.bind((*id).to_owned()));
+        for row in query.fetch_all(&mut **write).await.map_err(failed("chains"))? {
+            found.push(unit_row(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Takes the head's mark from these units.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn behead(write: &mut Write, units: &[(CaseId, u32)]) -> Result<(), StoreError> {
+    for (case, unit) in units {
+        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = (SELECT logical_id FROM unit u WHERE u.case_id = $1 AND u.unit = $2 LIMIT 1) AND case_id = $1 AND unit = $2")
+            .bind(case.0.to_vec())
+            .bind(i64::from(*unit))
+            .execute(&mut **write)
+            .await
+            .map_err(failed("unit.is_head"))?;
+    }
+    Ok(())
+}
+
+/// Writes versions.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn add(write: &mut Write, units: &[UnitRow]) -> Result<(), StoreError> {
+    let into = "unit (case_id, unit, subject, resource_type, logical_id, version, is_head, status_rank, event_time, \
+                arrived, content, summary)";
+    insert(write, (into, 12, ""), units, |query, row| {
+        query
+            .bind(row.case.0.to_vec())
+            .bind(i64::from(row.unit))
+            .bind(row.subject.0.to_vec())
+            .bind(row.resource_type.clone())
+            .bind(row.logical_id.clone())
+            .bind(i64::try_from(row.version).unwrap_or(i64::MAX))
+            .bind(i64::from(row.is_head))
+            .bind(row.status_rank)
+            .bind(row.event_time)
+            .bind(row.arrived)
+            .bind(row.content.0.to_vec())
+            .bind(row.summary.clone())
+    })
+    .await
+}
+
+fn unit_row(row: &AnyRow) -> Result<UnitRow, StoreError> {
+    let case: Vec<u8> = row.try_get(0).map_err(failed("unit.case_id"))?;
+    let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
+    Ok(UnitRow {
+        case: CaseId::from_slice(&case).ok_or(StoreError::Corrupt { what: "unit.case_id" })?,
+        unit: u32::try_from(number(1)?).map_err(|_| StoreError::Corrupt { what: "unit.unit" })?,
+        subject: subject(row, 2)?,
+        resource_type: row.try_get(3).map_err(failed("unit.resource_type"))?,
+        logical_id: row.try_get(4).map_err(failed("unit.logical_id"))?,
+        version: number(5)?.unsigned_abs(),
+        is_head: number(6)? == 1,
+        status_rank: number(7)?,
+        event_time: number(8)?,
+        arrived: number(9)?,
+        content: digest(row, 10)?,
+        summary: row.try_get(11).map_err(failed("unit.summary"))?,
+    })
+}
