@@ -142,12 +142,12 @@ impl Vote {
 
 /// The bytes that an attestation of an executed header signs.
 pub fn attestation_to_sign(header: &Header) -> Vec<u8> {
-    Parts::new("cs1/attestation")
-        .part(&header.chain)
-        .part(&header.epoch)
-        .part(&header.height)
-        .part(&header.hash())
-        .finish()
+    attestation_bytes(&header.chain, header.epoch, header.height, &header.hash())
+}
+
+/// The same from the header's hash, for those who do not hold the header.
+pub fn attestation_bytes(chain: &ChainId, epoch: Epoch, height: Height, header: &Digest) -> Vec<u8> {
+    Parts::new("cs1/attestation").part(chain).part(&epoch).part(&height).part(header).finish()
 }
 
 /// A validator's signature, named by its index in the epoch. Lists are sorted by index, each once.

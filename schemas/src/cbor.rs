@@ -26,6 +26,10 @@ pub enum CborError {
     },
 }
 
+/// Whatever has one deterministic encoding and is read back from it.
+pub trait Record: Encode<()> + for<'b> Decode<'b, ()> {}
+impl<T: Encode<()> + for<'b> Decode<'b, ()>> Record for T {}
+
 /// The deterministic encoding.
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);

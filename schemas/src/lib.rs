@@ -11,6 +11,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod merkle;
+pub mod pbft;
 pub mod receipt;
 pub mod state;
 pub mod transaction;

@@ -52,6 +52,30 @@ pub const WATERMARK_WINDOW: u64 = 128;
 pub const CHECKPOINT_INTERVAL: u64 = 64;
 /// Transactions waiting at one validator.
 pub const MEMPOOL_TRANSACTIONS_MAX: usize = 8192;
+/// Bytes of transactions waiting at one validator.
+pub const MEMPOOL_BYTES_MAX: usize = 32 << 20;
+/// Blocks that a primary keeps in flight at once.
+pub const BLOCKS_IN_FLIGHT_MAX: u64 = 8;
+/// Bytes of proposals that a validator holds unexecuted.
+pub const PROPOSALS_BYTES_MAX: usize = 32 << 20;
+/// A backup hands a waiting transaction to the primary after this, in milliseconds.
+pub const FORWARD_AFTER_MS: u64 = 50;
+/// And again after this, in milliseconds.
+pub const FORWARD_AGAIN_MS: u64 = 1_000;
+/// Most transactions handed to the primary at once.
+pub const FORWARD_MAX: usize = 64;
+/// A validator that makes no progress says how far it is after this, in milliseconds.
+pub const STATUS_STUCK_MS: u64 = 200;
+/// Heights whose messages are resent to one who is stuck.
+pub const RESEND_HEIGHTS_MAX: usize = 16;
+/// Longest long-poll of the validators' RPC, in milliseconds.
+pub const RPC_WAIT_MS_MAX: u64 = 10_000;
+/// Requests per second that one RPC connection may make.
+pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 4_000;
+/// Open RPC connections of one validator.
+pub const RPC_CONNECTIONS_MAX: usize = 512;
+/// Inputs waiting for the protocol loop.
+pub const LOOP_QUEUE_MAX: usize = 8_192;
 /// Largest frame between validators, in bytes.
 pub const PEER_FRAME_BYTES_MAX: usize = 4 << 20;
 /// Frames queued for one peer.
@@ -94,6 +118,9 @@ const _: () = assert!(TRANSACTION_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX * 2 <= PEER_FRAME_BYTES_MAX);
 const _: () = assert!(PEER_FRAME_BYTES_MAX <= CATCH_UP_BYTES_MAX);
 const _: () = assert!(CHECKPOINT_INTERVAL * 2 <= WATERMARK_WINDOW);
+const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);
+const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPOSALS_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(UNIT_CHUNK_BYTES.is_multiple_of(UNIT_PADDING_BYTES));

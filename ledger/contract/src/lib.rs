@@ -1,0 +1,14 @@
+//! The smart contract (formats.md §3): which transactions are valid and what they change. Pure and deterministic: the same
+//! state, height, time and bytes give the same entries and changes on every machine. No clock, randomness, float or IO; it
+//! must never panic on a transaction, and a refused one changes nothing.
+
+mod admit;
+mod execute;
+mod state;
+
+pub use admit::{AdmitError, admit};
+pub use execute::{Executed, SignatureCheck, execute_block, signature_checks};
+pub use state::{
+    Changes, State, StateError, access_cursor, case_head, consent_set, genesis_changes, institution, is_revoked,
+    practitioner, subject, transaction_height,
+};
