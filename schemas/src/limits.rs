@@ -31,6 +31,14 @@ pub const TRANSACTION_SMALL_BYTES_MAX: usize = 4 << 10;
 pub const VALID_UNTIL_AHEAD_MAX: u64 = 10_000;
 /// Most live consents of one subject.
 pub const CONSENTS_LIVE_MAX: usize = 64;
+/// Deepest nesting of provisions in one Consent.
+pub const CONSENT_DEPTH_MAX: usize = 8;
+/// Most provisions in one Consent.
+pub const CONSENT_PROVISIONS_MAX: usize = 256;
+/// Most actors, codings and data references in one Consent.
+pub const CONSENT_CRITERIA_MAX: usize = 4096;
+/// Most codings or references of one unit that are kept for decisions; a unit with more is known incompletely.
+pub const UNIT_FACTS_MAX: usize = 1024;
 /// Most guardians of one subject.
 pub const GUARDIANS_MAX: usize = 8;
 /// Most break-glass accesses inline in one RecordAccess.
