@@ -1,0 +1,97 @@
+//! Castro and Liskov's PBFT, normal case (OSDI '99 §4.2 to §4.4, with the choices of formats.md §4), as a pure function:
+//! `Replica::step(Input) -> Vec<Effect>`.
+//!
+//! ```text
+//! Requested -> Proposed (pre-prepare) -> Prepared (q signers) -> Committed (q commits) -> Executed -> Certified (q attestations)
+//! ```
+//!
+//! Effects are performed in order: an `Append` comes before the message that it justifies, and whoever performs effects
+//! makes appended records durable before it sends anything. Signatures of inputs are verified before they enter.
+//! The same inputs give the same effects, byte for byte: no clock, randomness, float, hash map, IO or async in here.
+//! View change, state transfer and membership have their place (`view` and `epoch` in every message) but are not here.
+
+mod error;
+mod pool;
+mod proposal;
+mod replica;
+mod slot;
+
+use schemas::block::{
+    Batch, Block, CommitCertificate, Epoch, Header, TransactionBytes, ValidatorIndex, ValidatorSignature,
+};
+use schemas::id::{ChainId, Height, Signature, TimeMs};
+use schemas::pbft::{Attest, Message, Record, SignedVote, Status};
+
+pub use error::{CoreError, Divergence};
+pub use proposal::{Proposal, ProposalError, Request};
+pub use replica::{Replica, Start};
+
+/// Signs with the validator's key. Must be deterministic (RFC 6979).
+pub trait Sign {
+    /// The signature over the bytes.
+    fn sign(&self, bytes: &[u8]) -> Signature;
+}
+
+/// Who this replica is and in which epoch of which chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The chain.
+    pub chain: ChainId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Validators of the epoch.
+    pub validators: usize,
+    /// This replica's index.
+    pub me: ValidatorIndex,
+}
+
+/// What a replica is told. Signatures in it are verified, and `from` is who the transport says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The time now; comes at the end of every turn. Proposals, forwards and statuses happen here.
+    Tick(TimeMs),
+    /// An admitted transaction that was not executed before.
+    Request(Request),
+    /// The primary's proposal, its transactions statelessly valid.
+    Proposed(Proposal),
+    /// A prepare or commit.
+    Voted(SignedVote),
+    /// An attestation.
+    Attested(Attest),
+    /// A peer says how far it is.
+    Told(ValidatorIndex, Status),
+    /// Blocks with q commits and q attestations each, in order of height.
+    Final(Vec<Block>),
+    /// The header that executing the last `Execute` made.
+    Executed(Header),
+}
+
+/// What has to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Write to the vote log; durable before anything is sent.
+    Append(Record),
+    /// To every other validator.
+    Broadcast(Message),
+    /// To one validator.
+    Send(ValidatorIndex, Message),
+    /// Execute the next height, answer with `Input::Executed` before any other input.
+    Execute(Box<Execution>),
+    /// The height has q attestations: it is final for everyone outside. In order of height.
+    Certify(Height, Vec<ValidatorSignature>),
+    /// A stable checkpoint: records up to this height may be dropped once their blocks are durable (§4.3).
+    Stable(Height),
+    /// Stop the process: this replica's execution contradicts the others'.
+    Halt(Divergence),
+}
+
+/// A committed batch to execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// What was agreed.
+    pub batch: Batch,
+    /// Its transactions.
+    pub transactions: Vec<TransactionBytes>,
+    /// The proof that it was agreed.
+    pub certificate: CommitCertificate,
+}

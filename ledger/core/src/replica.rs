@@ -1,0 +1,137 @@
+//! The replica: its state, the dispatch of inputs, and what all transitions share. The transitions themselves are in
+//! `replica/`, one verb each.
+
+mod agree;
+mod attest;
+mod execute;
+mod propose;
+mod start;
+mod tell;
+
+use std::collections::BTreeMap;
+
+use schemas::block::{self, Phase, ValidatorIndex, View};
+use schemas::id::{Height, TimeMs};
+use schemas::limits;
+
+use crate::pool::Pool;
+use crate::slot::Slot;
+use crate::{Config, Effect, Input, Sign};
+
+pub use start::Start;
+
+/// One validator's protocol state.
+pub struct Replica {
+    config: Config,
+    /// The view. Stays 0 until view changes exist; all messages carry it.
+    view: View,
+    /// Time of the last tick.
+    now: TimeMs,
+    /// Newest executed height.
+    executed: Height,
+    /// An `Execute` effect waits for its `Executed` input.
+    executing: bool,
+    /// Up to where every block has q attestations.
+    certified: Height,
+    /// The stable checkpoint: low watermark h (§4.3).
+    stable: Height,
+    /// The next height that this replica proposes as primary.
+    next: Height,
+    /// Time of the newest own proposal: times of a primary never go back.
+    proposed_time: TimeMs,
+    slots: BTreeMap<Height, Slot>,
+    pool: Pool,
+    timeliness: propose::Timeliness,
+    telling: tell::Telling,
+}
+
+impl Replica {
+    /// Takes one verified input and says what has to be done.
+    pub fn step(&mut self, input: Input, signer: &dyn Sign) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let (executed, certified) = (self.executed, self.certified);
+        match input {
+            Input::Tick(now) => self.tick(now, signer, &mut effects),
+            Input::Request(request) => self.pool.admit(request, self.now),
+            Input::Proposed(proposal) => self.accept(proposal, signer, &mut effects),
+            Input::Voted(vote) => self.vote(vote, signer, &mut effects),
+            Input::Attested(attest) => self.hear_attestation(attest, &mut effects),
+            Input::Told(from, status) => self.hear_status(from, status, &mut effects),
+            Input::Final(blocks) => self.catch_up(blocks, &mut effects),
+            Input::Executed(header) => self.executed(header, signer, &mut effects),
+        }
+        assert!(self.executed >= executed && self.certified >= certified, "heights only grow");
+        assert!(self.certified <= self.executed && self.stable <= self.certified, "final means executed");
+        effects
+    }
+
+    /// Newest executed height.
+    pub const fn executed_height(&self) -> Height {
+        self.executed
+    }
+
+    /// Up to where every block has q attestations.
+    pub const fn certified_height(&self) -> Height {
+        self.certified
+    }
+
+    /// The view.
+    pub const fn view(&self) -> View {
+        self.view
+    }
+
+    /// Number and bytes of waiting transactions.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.pool.size()
+    }
+
+    /// Heights whose state is held in memory.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn tick(&mut self, now: TimeMs, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        if self.is_primary() {
+            self.propose(signer, effects);
+        } else {
+            self.forward(effects);
+        }
+        self.tell(effects);
+    }
+
+    /// The primary of view v is replica v mod n (§4.1).
+    fn primary(&self) -> ValidatorIndex {
+        let n = self.config.validators as u64;
+        ValidatorIndex::try_from(self.view % n).unwrap_or(0)
+    }
+
+    fn is_primary(&self) -> bool {
+        self.primary() == self.config.me
+    }
+
+    fn quorum(&self) -> usize {
+        block::quorum(self.config.validators)
+    }
+
+    /// Between the watermarks: h < n <= H (§4.2).
+    fn is_in_window(&self, height: Height) -> bool {
+        height > self.stable && height <= self.stable.saturating_add(limits::WATERMARK_WINDOW)
+    }
+
+    fn is_member(&self, validator: ValidatorIndex) -> bool {
+        usize::from(validator) < self.config.validators
+    }
+
+    /// The slot of a height that is in the window and not final yet.
+    fn slot(&mut self, height: Height) -> Option<&mut Slot> {
+        (self.is_in_window(height) && height > self.certified).then(|| self.slots.entry(height).or_default())
+    }
+
+    /// The own signature of a phase over the slot's proposal.
+    fn sign(&self, slot: &Slot, phase: Phase, signer: &dyn Sign) -> Option<schemas::id::Signature> {
+        let proposal = slot.proposal.as_ref()?;
+        assert!(proposal.view() == self.view, "votes are of the view");
+        Some(signer.sign(&proposal.vote(phase).to_sign()))
+    }
+}

@@ -1,0 +1,72 @@
+//! Attestations of executed headers: q of them make a block final for everyone outside, and at every 64th height a stable
+//! checkpoint (§4.3). A replica attests only what it saw committed itself: body and certificate are in its own log.
+
+use schemas::block::{self, ValidatorSignature};
+use schemas::id::Height;
+use schemas::limits;
+use schemas::pbft::{Attest, Message};
+
+use crate::replica::Replica;
+use crate::slot::Slot;
+use crate::{Divergence, Effect, Sign};
+
+impl Replica {
+    /// Signs and sends the own attestation.
+    pub(super) fn attest(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+        let me = self.config.me;
+        let Some(slot) = self.slots.get_mut(&height) else { return };
+        let Some(header) = &slot.header else { return };
+        if slot.certificate.is_none() || slot.block.is_some() {
+            return;
+        }
+        let (hash, signature) = (header.hash(), signer.sign(&block::attestation_to_sign(header)));
+        let before = slot.attestations.insert(me, (hash, signature));
+        assert!(before.is_none_or(|(h, _)| h == hash), "one attestation per height");
+        let by = ValidatorSignature { validator: me, signature };
+        effects.push(Effect::Broadcast(Message::Attest(Attest { height, header: hash, by })));
+    }
+
+    /// Counts an attestation of another validator. It may come before the own execution.
+    pub(super) fn hear_attestation(&mut self, attest: Attest, effects: &mut Vec<Effect>) {
+        let Attest { height, header, by } = attest;
+        if !self.is_member(by.validator) || by.validator == self.config.me {
+            return;
+        }
+        let Some(slot) = self.slot(height) else { return };
+        Slot::count(&mut slot.attestations, by, header);
+        self.certify(height, effects);
+    }
+
+    /// Moves the final height as far as it goes, and with it the low watermark.
+    pub(super) fn certify(&mut self, height: Height, effects: &mut Vec<Effect>) {
+        if let Some(divergence) = self.divergence(height) {
+            effects.push(Effect::Halt(divergence));
+            return;
+        }
+        while let Some(attestations) = self.final_attestations(self.certified + 1) {
+            assert!(self.certified < self.executed, "what is not executed has no header");
+            self.certified += 1;
+            self.slots.remove(&self.certified);
+            effects.push(Effect::Certify(self.certified, attestations));
+            if self.certified.is_multiple_of(limits::CHECKPOINT_INTERVAL) {
+                self.stable = self.certified;
+                effects.push(Effect::Stable(self.stable));
+            }
+        }
+    }
+
+    fn final_attestations(&self, height: Height) -> Option<Vec<ValidatorSignature>> {
+        let slot = self.slots.get(&height)?;
+        let hash = slot.header.as_ref()?.hash();
+        let matching = Slot::over(&slot.attestations, &hash);
+        (matching.len() >= self.quorum()).then_some(matching)
+    }
+
+    /// f + 1 attestations of another header contain an honest one: this replica's execution is wrong.
+    fn divergence(&self, height: Height) -> Option<Divergence> {
+        let slot = self.slots.get(&height)?;
+        let ours = slot.header.as_ref()?.hash();
+        let others = slot.attestations.values().filter(|(hash, _)| *hash != ours).count();
+        (others > block::faults_tolerated(self.config.validators)).then_some(Divergence { height, ours })
+    }
+}

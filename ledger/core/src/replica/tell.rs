@@ -1,0 +1,128 @@
+//! Statuses (§5.2 of the thesis: retransmission by asking, not by guessing): every validator says once a second how far it
+//! is, sooner when it is stuck; others resend their own messages, or the one who is behind fetches final blocks.
+
+use std::collections::BTreeMap;
+
+use schemas::block::{Phase, ValidatorIndex, ValidatorSignature};
+use schemas::id::{Height, TimeMs};
+use schemas::limits;
+use schemas::pbft::{Attest, Message, SignedVote, Status};
+
+use crate::Effect;
+use crate::replica::Replica;
+use crate::slot::Slot;
+
+/// What was told and heard last.
+#[derive(Default)]
+pub(crate) struct Telling {
+    told_at: TimeMs,
+    /// Executed and certified height, and since when they stand although something is in flight.
+    watched: (Height, Height),
+    watched_at: TimeMs,
+    stuck: bool,
+    fetched_at: TimeMs,
+    heard: BTreeMap<ValidatorIndex, Heard>,
+}
+
+#[derive(Default)]
+struct Heard {
+    certified: Height,
+    helped_at: Option<TimeMs>,
+}
+
+impl Replica {
+    pub(super) fn tell(&mut self, effects: &mut Vec<Effect>) {
+        let progress = (self.executed, self.certified);
+        let is_behind = self.telling.heard.values().any(|heard| heard.certified > self.certified);
+        if self.telling.watched != progress || (self.slots.is_empty() && !is_behind) {
+            self.telling.watched = progress;
+            self.telling.watched_at = self.now;
+        }
+        let stuck = self.now >= self.telling.watched_at.saturating_add(limits::STATUS_STUCK_MS);
+        self.telling.stuck = stuck;
+        let interval = if stuck { limits::STATUS_STUCK_MS } else { limits::HEAD_INTERVAL_MS };
+        if self.now < self.telling.told_at.saturating_add(interval) {
+            return;
+        }
+        self.telling.told_at = self.now;
+        let proposed = (self.executed + 1..)
+            .take_while(|height| self.slots.get(height).is_some_and(|slot| slot.proposal.is_some()))
+            .last()
+            .unwrap_or(self.executed);
+        let status = Status { view: self.view, executed: self.executed, certified: self.certified, proposed, stuck };
+        effects.push(Effect::Broadcast(Message::Status(status)));
+    }
+
+    /// A peer's status: helps it with the own messages, or asks it for final blocks.
+    pub(super) fn hear_status(&mut self, from: ValidatorIndex, status: Status, effects: &mut Vec<Effect>) {
+        if !self.is_member(from) || from == self.config.me {
+            return;
+        }
+        let now = self.now;
+        let heard = self.telling.heard.entry(from).or_default();
+        heard.certified = status.certified;
+        let may_help = heard.helped_at.is_none_or(|at| now >= at.saturating_add(limits::STATUS_STUCK_MS / 2));
+        if status.stuck && status.view == self.view && may_help {
+            heard.helped_at = Some(now);
+            self.resend(from, &status, effects);
+        }
+        let is_far = status.certified > self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX);
+        if is_far || (self.telling.stuck && status.certified > self.certified) {
+            self.fetch(from, effects);
+        }
+    }
+
+    /// Continues to fetch while the last answer is used up and someone is further.
+    pub(super) fn fetch_more(&mut self, effects: &mut Vec<Effect>) {
+        if self.executing || self.executed != self.certified {
+            return;
+        }
+        let heard = self.telling.heard.iter().map(|(&from, heard)| (heard.certified, from));
+        if let Some((height, from)) = heard.max()
+            && height > self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX)
+        {
+            self.telling.fetched_at = 0;
+            self.fetch(from, effects);
+        }
+    }
+
+    fn fetch(&mut self, from: ValidatorIndex, effects: &mut Vec<Effect>) {
+        if self.now < self.telling.fetched_at.saturating_add(limits::STATUS_STUCK_MS) {
+            return;
+        }
+        self.telling.fetched_at = self.now;
+        effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
+    }
+
+    /// Resends what this replica itself said about the heights that the peer still needs.
+    fn resend(&self, to: ValidatorIndex, status: &Status, effects: &mut Vec<Effect>) {
+        let heights = self.slots.range(status.certified.saturating_add(1)..).take(limits::RESEND_HEIGHTS_MAX);
+        for (&height, slot) in heights {
+            for message in self.own_messages(slot, height > status.proposed) {
+                effects.push(Effect::Send(to, message));
+            }
+        }
+    }
+
+    fn own_messages(&self, slot: &Slot, with_proposal: bool) -> Vec<Message> {
+        let me = self.config.me;
+        let mut out = Vec::new();
+        if let Some(proposal) = &slot.proposal {
+            if self.is_primary() && with_proposal {
+                out.push(Message::PrePrepare(proposal.to_pre_prepare()));
+            }
+            for (phase, votes) in [(Phase::Prepare, &slot.prepares), (Phase::Commit, &slot.commits)] {
+                if let Some(&(digest, signature)) = votes.get(&me) {
+                    assert!(digest == proposal.digest(), "own votes are over the accepted digest");
+                    let by = ValidatorSignature { validator: me, signature };
+                    out.push(Message::Vote(SignedVote { vote: proposal.vote(phase), by }));
+                }
+            }
+        }
+        if let (Some(header), Some(&(hash, signature))) = (&slot.header, slot.attestations.get(&me)) {
+            let by = ValidatorSignature { validator: me, signature };
+            out.push(Message::Attest(Attest { height: header.height, header: hash, by }));
+        }
+        out
+    }
+}

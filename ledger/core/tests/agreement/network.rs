@@ -1,0 +1,349 @@
+//! A network of replicas in one thread: seeded loss, duplication, delay, reordering, crashes with lost log or store
+//! tails. Signatures are mocked. Checks agreement at every execution. The same seed gives the same run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use ledger_core::{Config, Effect, Execution, Input, Proposal, Replica, Request, Sign, Start};
+use schemas::block::{Block, Header, TransactionBytes, ValidatorIndex, ValidatorSignature};
+use schemas::cbor::{self, sha256};
+use schemas::id::{ChainId, Digest, Height, RawSignature, Signature, SubjectId, TimeMs};
+use schemas::pbft::{Message, PrePrepare, Record};
+use schemas::transaction::{Body, Core, RevokeConsent, Transaction};
+
+pub const CHAIN: ChainId = ChainId([7; 32]);
+
+/// Signs with a hash of who and what.
+pub struct Mock(pub ValidatorIndex);
+
+impl Sign for Mock {
+    fn sign(&self, bytes: &[u8]) -> Signature {
+        let half = sha256(&[&self.0.to_be_bytes()[..], bytes].concat());
+        let mut out = [0; 64];
+        out[..32].copy_from_slice(&half.0);
+        out[32..].copy_from_slice(&half.0);
+        Signature(RawSignature(out))
+    }
+}
+
+/// xorshift64*: enough for faults.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+
+    pub fn percent(&mut self, p: u64) -> bool {
+        self.below(100) < p
+    }
+}
+
+/// A transaction that differs by its number; the protocol does not look further.
+pub fn transaction(number: u64) -> TransactionBytes {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let body = Body::RevokeConsent(RevokeConsent { consent: schemas::id::ConsentId(id), subject: SubjectId([1; 16]) });
+    let core = Core { chain: CHAIN, valid_until: 1000, body };
+    let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
+    TransactionBytes(cbor::encode(&transaction).into())
+}
+
+/// What survives a crash.
+#[derive(Default)]
+struct Disk {
+    log: Vec<Record>,
+    blocks: Vec<(Execution, Header)>,
+    attestations: BTreeMap<Height, Vec<ValidatorSignature>>,
+    flushed: Height,
+}
+
+impl Disk {
+    fn executed(&self) -> Height {
+        self.blocks.len() as Height
+    }
+
+    fn certified(&self) -> Height {
+        (1..=self.executed()).take_while(|h| self.attestations.contains_key(h)).last().unwrap_or(0)
+    }
+
+    fn block(&self, height: Height) -> Option<Block> {
+        let (execution, header) = self.blocks.get(usize::try_from(height).ok()? - 1)?.clone();
+        let Execution { batch, transactions, certificate } = execution;
+        Some(Block { batch, transactions, certificate, header, attestations: self.attestations.get(&height)?.clone() })
+    }
+}
+
+struct Node {
+    replica: Option<Replica>,
+    disk: Disk,
+}
+
+/// Chances of faults, in percent.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub loss: u64,
+    pub duplication: u64,
+    pub delay_ms: u64,
+}
+
+pub struct Network {
+    pub n: usize,
+    pub now: TimeMs,
+    pub faults: Faults,
+    pub dice: Dice,
+    /// A validator that an attacker runs: it has no replica here.
+    pub attacker: Option<ValidatorIndex>,
+    /// What reached the attacker.
+    pub heard: Vec<Message>,
+    nodes: Vec<Node>,
+    wire: BinaryHeap<Reverse<(TimeMs, u64, ValidatorIndex, ValidatorIndex)>>,
+    frames: BTreeMap<u64, Message>,
+    sent: u64,
+    agreed: BTreeMap<Height, Header>,
+    executed_ids: BTreeMap<Digest, Height>,
+    /// Hash over every effect of every replica.
+    pub trace: Digest,
+}
+
+impl Network {
+    pub fn new(n: usize, seed: u64, faults: Faults) -> Self {
+        let mut network = Self {
+            n,
+            now: 1_000,
+            faults,
+            dice: Dice::new(seed),
+            attacker: None,
+            heard: vec![],
+            nodes: (0..n).map(|_| Node { replica: None, disk: Disk::default() }).collect(),
+            wire: BinaryHeap::new(),
+            frames: BTreeMap::new(),
+            sent: 0,
+            agreed: BTreeMap::new(),
+            executed_ids: BTreeMap::new(),
+            trace: Digest::ZERO,
+        };
+        for index in 0..n {
+            network.start(index as ValidatorIndex);
+        }
+        network
+    }
+
+    pub fn executed(&self, index: usize) -> Height {
+        self.nodes[index].disk.executed()
+    }
+
+    pub fn certified(&self, index: usize) -> Height {
+        self.nodes[index].disk.certified()
+    }
+
+    pub fn is_executed(&self, number: u64) -> bool {
+        self.executed_ids.contains_key(&Request::read(transaction(number)).unwrap().id())
+    }
+
+    pub fn is_up(&self, index: usize) -> bool {
+        self.nodes[index].replica.is_some()
+    }
+
+    pub fn waiting(&self, index: usize) -> usize {
+        self.nodes[index].replica.as_ref().map_or(0, |replica| replica.waiting().0)
+    }
+
+    pub fn slots(&self, index: usize) -> usize {
+        self.nodes[index].replica.as_ref().map_or(0, Replica::slots)
+    }
+
+    pub fn start(&mut self, index: ValidatorIndex) {
+        if self.attacker == Some(index) {
+            return;
+        }
+        let disk = &self.nodes[usize::from(index)].disk;
+        let unattested = disk.blocks[disk.certified() as usize..].iter().map(|(_, header)| header.clone()).collect();
+        let start = Start {
+            config: Config { chain: CHAIN, epoch: 0, validators: self.n, me: index },
+            executed: disk.executed(),
+            unattested,
+            records: disk.log.clone(),
+            now: self.now,
+        };
+        let (replica, effects) = Replica::start(start, &Mock(index)).expect("an honest log");
+        self.nodes[usize::from(index)].replica = Some(replica);
+        self.perform(index, effects, true);
+    }
+
+    /// Stops a replica between turns; the store may lose its unflushed tail.
+    pub fn crash(&mut self, index: ValidatorIndex) {
+        let node = &mut self.nodes[usize::from(index)];
+        node.replica = None;
+        if self.dice.percent(50) {
+            let keep = node.disk.flushed.max(node.disk.executed().saturating_sub(self.dice.below(12)));
+            node.disk.blocks.truncate(keep as usize);
+            node.disk.attestations.retain(|&h, _| h <= keep);
+        }
+    }
+
+    /// Crashes in the middle of a turn: nothing of the turn reached the log or the wire, the store may have it all.
+    pub fn crash_in_turn(&mut self, index: ValidatorIndex, input: Input) {
+        let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
+        let effects = replica.step(input, &Mock(index));
+        if self.dice.percent(70) {
+            self.perform(index, effects, false);
+        }
+        self.nodes[usize::from(index)].replica = None;
+    }
+
+    pub fn submit(&mut self, index: usize, number: u64) {
+        let request = Request::read(transaction(number)).unwrap();
+        if !self.executed_ids.contains_key(&request.id()) {
+            self.input(index as ValidatorIndex, Input::Request(request));
+        }
+    }
+
+    pub fn send(&mut self, from: ValidatorIndex, to: ValidatorIndex, message: Message) {
+        let copies = 1 + u64::from(self.dice.percent(self.faults.duplication));
+        for _ in 0..copies {
+            if self.dice.percent(self.faults.loss) {
+                continue;
+            }
+            self.sent += 1;
+            let at = self.now + 1 + self.dice.below(self.faults.delay_ms + 1);
+            self.wire.push(Reverse((at, self.sent, from, to)));
+            self.frames.insert(self.sent, message.clone());
+        }
+    }
+
+    /// Lets time pass: deliveries in order, a tick of everyone each 10 ms, sometimes a crash within a turn.
+    pub fn run(&mut self, duration_ms: u64, crash_percent: u64, may_crash: &[ValidatorIndex]) {
+        let end = self.now + duration_ms;
+        while self.now < end {
+            self.now += 1;
+            while let Some(&Reverse((at, number, from, to))) = self.wire.peek() {
+                if at > self.now {
+                    break;
+                }
+                self.wire.pop();
+                let message = self.frames.remove(&number).expect("each frame once");
+                self.deliver(from, to, message, crash_percent, may_crash);
+            }
+            if self.now.is_multiple_of(10) {
+                for index in 0..self.n {
+                    self.input(index as ValidatorIndex, Input::Tick(self.now));
+                }
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        from: ValidatorIndex,
+        to: ValidatorIndex,
+        message: Message,
+        crash: u64,
+        who: &[ValidatorIndex],
+    ) {
+        if self.attacker == Some(to) {
+            self.heard.push(message);
+            return;
+        }
+        let node = &self.nodes[usize::from(to)];
+        let input = match message {
+            Message::Request(bytes) => Input::Request(Request::read(bytes).unwrap()),
+            Message::PrePrepare(PrePrepare { view, batch, transactions, signature }) => {
+                let requests = transactions.into_iter().map(|t| Request::read(t).unwrap()).collect();
+                Input::Proposed(Proposal::check(view, batch, requests, signature).unwrap())
+            }
+            Message::Vote(vote) => Input::Voted(vote),
+            Message::Attest(attest) => Input::Attested(attest),
+            Message::Status(status) => Input::Told(from, status),
+            Message::Blocks(blocks) => Input::Final(blocks),
+            Message::Fetch(height) => {
+                let blocks: Vec<_> = (height..height + 10).map_while(|h| node.disk.block(h)).collect();
+                if node.replica.is_some() && !blocks.is_empty() {
+                    self.send(to, from, Message::Blocks(blocks));
+                }
+                return;
+            }
+        };
+        if let Input::Request(request) = &input
+            && self.executed_ids.get(&request.id()).is_some_and(|&h| h <= node.disk.executed())
+        {
+            return;
+        }
+        let down = (0..self.n).filter(|&i| !self.is_up(i)).count();
+        if who.contains(&to) && down == 0 && self.dice.below(1000) < crash {
+            self.crash_in_turn(to, input);
+        } else {
+            self.input(to, input);
+        }
+    }
+
+    pub fn input(&mut self, index: ValidatorIndex, input: Input) {
+        let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
+        let effects = replica.step(input, &Mock(index));
+        self.perform(index, effects, true);
+    }
+
+    fn perform(&mut self, index: ValidatorIndex, effects: Vec<Effect>, synced: bool) {
+        for effect in effects {
+            self.trace = sha256(format!("{}{index}{effect:?}", self.trace).as_bytes());
+            let disk = &mut self.nodes[usize::from(index)].disk;
+            match effect {
+                Effect::Append(record) if synced => disk.log.push(record),
+                Effect::Append(_) => {}
+                Effect::Broadcast(message) if synced => {
+                    for to in (0..self.n as ValidatorIndex).filter(|&to| to != index) {
+                        self.send(index, to, message.clone());
+                    }
+                }
+                Effect::Send(to, message) if synced => self.send(index, to, message),
+                Effect::Broadcast(_) | Effect::Send(..) => {}
+                Effect::Execute(execution) => self.execute(index, *execution, synced),
+                Effect::Certify(height, attestations) => {
+                    assert!(attestations.len() >= schemas::block::quorum(self.n), "q attestations");
+                    disk.attestations.insert(height, attestations);
+                }
+                Effect::Stable(height) if synced => {
+                    disk.flushed = height;
+                    disk.log.retain(|record| record.height() > height);
+                }
+                Effect::Stable(_) => {}
+                Effect::Halt(divergence) => panic!("validator {index}: {divergence}"),
+            }
+        }
+    }
+
+    fn execute(&mut self, index: ValidatorIndex, execution: Execution, synced: bool) {
+        let disk = &mut self.nodes[usize::from(index)].disk;
+        let previous = disk.blocks.last().map(|(_, header)| header);
+        let header = Header {
+            chain: CHAIN,
+            epoch: 0,
+            height: disk.executed() + 1,
+            batch: execution.batch.digest(),
+            previous: previous.map_or(Digest(CHAIN.0), Header::hash),
+            log_size: previous.map_or(0, |h| h.log_size) + execution.transactions.len() as u64,
+            log_root: sha256(&execution.batch.transactions_root.0),
+            time: previous.map_or(0, |h| h.time).max(execution.batch.time),
+        };
+        assert_eq!(header.height, execution.batch.height, "heights in order");
+        assert_eq!(schemas::block::transactions_root(&execution.transactions), execution.batch.transactions_root);
+        let agreed = self.agreed.entry(header.height).or_insert_with(|| header.clone());
+        assert_eq!(*agreed, header, "agreement at height {}", header.height);
+        for bytes in &execution.transactions {
+            let id = Request::read(bytes.clone()).unwrap().id();
+            let first = *self.executed_ids.entry(id).or_insert(header.height);
+            assert_eq!(first, header.height, "a transaction is executed at one height only");
+        }
+        disk.blocks.push((execution, header.clone()));
+        let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
+        let effects = replica.step(Input::Executed(header), &Mock(index));
+        self.perform(index, effects, synced);
+    }
+}
