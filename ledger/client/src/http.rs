@@ -1,0 +1,203 @@
+//! `HttpLedger`: our validators' RPC. Submissions and lookups go to all validators at once and the first good answer wins, so
+//! that one that is down, slow or lying costs nothing; blocks come from one at a time, since they are large.
+
+mod config;
+mod peer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ledger_proof::{EntryProof, ValidatorSet, verify_entry_proof, verify_finalised_block, verify_head};
+use schemas::block::{Block, SignedHead, faults_tolerated};
+use schemas::cbor;
+use schemas::id::{Digest, Height};
+use schemas::limits;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+pub use self::config::{LedgerConfig, ValidatorAddress};
+use self::peer::{Peer, PeerError, Submitted};
+use crate::{Answer, Ledger, LedgerError, ValidatorStatus};
+
+/// Longest that a validator may hold a lookup open.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a head: whoever does not answer by then has no fresh one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The ledger over HTTP. Cheap to clone; connections are shared.
+#[derive(Clone, Debug)]
+pub struct HttpLedger {
+    peers: Arc<[Peer]>,
+    set: ValidatorSet,
+    timeout: Duration,
+    /// Whom `blocks` asks first.
+    preferred: Arc<AtomicUsize>,
+}
+
+impl HttpLedger {
+    /// Reads genesis and key, checks that they fit, and makes the clients. Opens no connection yet.
+    ///
+    /// # Errors
+    /// `LedgerError` of class `Caller` that names the file or field.
+    pub fn new(config: &LedgerConfig) -> Result<Self, LedgerError> {
+        let (genesis, identity) = config.load()?;
+        let peers = config.peers(&genesis, &identity)?;
+        Ok(Self {
+            peers: peers.into(),
+            set: ValidatorSet::of(&genesis),
+            timeout: Duration::from_millis(config.timeout_ms),
+            preferred: Arc::default(),
+        })
+    }
+
+    /// Asks every validator at once.
+    fn ask_all<T, F>(&self, ask: impl Fn(Peer) -> F) -> JoinSet<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut asked = JoinSet::new();
+        for peer in self.peers.iter() {
+            asked.spawn(ask(peer.clone()));
+        }
+        asked
+    }
+
+    async fn submit_to_all(&self, transaction: Vec<u8>) -> Result<(), LedgerError> {
+        let (transaction, timeout) = (Arc::<[u8]>::from(transaction), self.timeout);
+        let mut asked = self.ask_all(|peer| {
+            let transaction = Arc::clone(&transaction);
+            async move { peer.submit(&transaction, timeout).await }
+        });
+        let (mut refused, mut busy) = (0, 0);
+        while let Some(joined) = asked.join_next().await {
+            match joined {
+                Ok(Ok(Submitted::Taken)) => {
+                    // a request must reach all validators (PBFT §4.1): the others finish on their own, within the timeout
+                    asked.detach_all();
+                    return Ok(());
+                }
+                Ok(Ok(Submitted::Refused)) => refused += 1,
+                Ok(Ok(Submitted::Busy)) => busy += 1,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        if refused > faults_tolerated(self.set.keys().len()) {
+            return Err(LedgerError::Refused { votes: refused });
+        }
+        Err(if busy > 0 { LedgerError::Busy } else { self.unreachable() })
+    }
+
+    async fn first_proof(&self, id: Digest, wait: Duration) -> Result<Option<EntryProof>, LedgerError> {
+        let (wait, timeout) = (wait.min(WAIT_MAX), self.timeout);
+        let mut asked = self.ask_all(|peer| async move { peer.proof(&id, wait, timeout).await.map(|p| (peer, p)) });
+        let mut answered = false;
+        while let Some(joined) = asked.join_next().await {
+            let Ok(Ok((peer, found))) = joined else { continue };
+            let Some(proof) = found else {
+                answered = true;
+                continue;
+            };
+            if proof.entry.transaction == id && verify_entry_proof(&self.set, &proof).is_ok() {
+                return Ok(Some(proof));
+            }
+            warn!(validator = peer.name(), "a validator gave a proof that does not verify");
+        }
+        if answered { Ok(None) } else { Err(self.unreachable()) }
+    }
+
+    async fn next_blocks(&self, from: Height, max: usize, wait: Duration) -> Result<Vec<Block>, LedgerError> {
+        let max = max.min(limits::CATCH_UP_BLOCKS_MAX);
+        let first = self.preferred.load(Ordering::Relaxed);
+        for turn in 0..self.peers.len() {
+            let at = (first + turn) % self.peers.len();
+            let Some(peer) = self.peers.get(at) else { continue };
+            let Ok(bytes) = peer.blocks(from, max, wait.min(WAIT_MAX), self.timeout).await else { continue };
+            let set = self.set.clone();
+            let checked = tokio::task::spawn_blocking(move || check_blocks(&set, &bytes, from, max)).await;
+            let Ok(Some(blocks)) = checked else {
+                warn!(validator = peer.name(), "a validator gave blocks that do not verify");
+                continue;
+            };
+            // one that has nothing new may be behind: the next one is asked next time
+            self.preferred.store(if blocks.is_empty() { at + 1 } else { at } % self.peers.len(), Ordering::Relaxed);
+            return Ok(blocks);
+        }
+        Err(self.unreachable())
+    }
+
+    async fn heads_of_quorum(&self) -> Vec<SignedHead> {
+        let timeout = self.timeout.min(HEAD_TIMEOUT);
+        let mut asked = self.ask_all(|peer| async move { peer.head(timeout).await.map(|head| (peer, head)) });
+        let mut heads: Vec<SignedHead> = Vec::with_capacity(self.peers.len());
+        while let Some(joined) = asked.join_next().await {
+            let Ok(Ok((peer, head))) = joined else { continue };
+            if usize::from(head.by.validator) != peer.index() || verify_head(&self.set, &head).is_err() {
+                warn!(validator = peer.name(), "a validator gave a head that does not verify");
+                continue;
+            }
+            heads.push(head);
+            if heads.len() >= self.set.quorum() {
+                break;
+            }
+        }
+        heads
+    }
+
+    async fn all_status(&self) -> Vec<ValidatorStatus> {
+        let timeout = self.timeout.min(HEAD_TIMEOUT);
+        let asked = self.ask_all(|peer| async move {
+            let status = peer.status(timeout).await.ok();
+            (peer.index(), ValidatorStatus { name: peer.name().to_owned(), status })
+        });
+        let mut all = asked.join_all().await;
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, status)| status).collect()
+    }
+
+    fn unreachable(&self) -> LedgerError {
+        LedgerError::Unreachable { asked: self.peers.len() }
+    }
+}
+
+impl Ledger for HttpLedger {
+    fn submit(&self, transaction: Vec<u8>) -> Answer<'_, Result<(), LedgerError>> {
+        Box::pin(self.submit_to_all(transaction))
+    }
+
+    fn proof(&self, id: &Digest, wait: Duration) -> Answer<'_, Result<Option<EntryProof>, LedgerError>> {
+        Box::pin(self.first_proof(*id, wait))
+    }
+
+    fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>> {
+        Box::pin(self.next_blocks(from, max, wait))
+    }
+
+    fn heads(&self) -> Answer<'_, Vec<SignedHead>> {
+        Box::pin(self.heads_of_quorum())
+    }
+
+    fn status(&self) -> Answer<'_, Vec<ValidatorStatus>> {
+        Box::pin(self.all_status())
+    }
+
+    fn validators(&self) -> &ValidatorSet {
+        &self.set
+    }
+}
+
+/// Decodes and verifies an answer: contiguous from `from`, each chained to the one before, each final.
+fn check_blocks(set: &ValidatorSet, bytes: &[u8], from: Height, max: usize) -> Option<Vec<Block>> {
+    let blocks: Vec<Block> = cbor::decode(bytes).ok()?;
+    let contiguous = (from..).zip(&blocks).all(|(height, block)| block.header.height == height);
+    let chained = blocks.windows(2).all(|pair| pair[1].header.previous == pair[0].header.hash());
+    let valid = blocks.len() <= max && contiguous && chained;
+    (valid && blocks.iter().all(|block| verify_finalised_block(set, block).is_ok())).then_some(blocks)
+}
+
+impl From<reqwest::Error> for PeerError {
+    fn from(_: reqwest::Error) -> Self {
+        Self::Connection
+    }
+}

@@ -1,0 +1,141 @@
+//! One validator: its requests, with a bound on time and on the bytes of an answer. What it answers is still unverified.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode};
+use rustls::ClientConfig;
+use schemas::block::SignedHead;
+use schemas::cbor;
+use schemas::id::{Digest, Height};
+use schemas::limits;
+use schemas::receipt::EntryProof;
+
+use super::ValidatorAddress;
+
+/// Largest answer that is not a list of blocks, in bytes.
+const ANSWER_BYTES_MAX: usize = limits::TRANSACTION_BYTES_MAX;
+/// Largest list of blocks, with room for certificates, in bytes.
+const BLOCKS_BYTES_MAX: usize = limits::CATCH_UP_BYTES_MAX + limits::PEER_FRAME_BYTES_MAX;
+
+/// Why a validator's answer does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerError {
+    /// No connection, or it broke, or it took too long.
+    Connection,
+    /// An answer that the RPC does not know, or too long a one.
+    Answer,
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Submitted {
+    /// Accepted for ordering, or known already.
+    Taken,
+    /// The bytes are invalid.
+    Refused,
+    /// The mempool is full.
+    Busy,
+}
+
+/// A validator's RPC.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    index: usize,
+    name: String,
+    base: String,
+    client: Client,
+}
+
+impl Peer {
+    pub(super) fn new(index: usize, address: &ValidatorAddress, tls: ClientConfig) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(2))
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()?;
+        let base = format!("{}/ledger/v1", address.url.trim_end_matches('/'));
+        Ok(Self { index, name: address.name.clone(), base, client })
+    }
+
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) async fn submit(&self, transaction: &[u8], timeout: Duration) -> Result<Submitted, PeerError> {
+        let response = self
+            .client
+            .post(format!("{}/transactions", self.base))
+            .header("content-type", "application/cbor")
+            .timeout(timeout)
+            .body(transaction.to_vec())
+            .send()
+            .await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::ACCEPTED => Ok(Submitted::Taken),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Submitted::Refused),
+            StatusCode::TOO_MANY_REQUESTS => Ok(Submitted::Busy),
+            _ => Err(PeerError::Answer),
+        }
+    }
+
+    pub(super) async fn proof(
+        &self,
+        id: &Digest,
+        wait: Duration,
+        timeout: Duration,
+    ) -> Result<Option<EntryProof>, PeerError> {
+        let path = format!("transactions/{id}?wait_ms={}", wait.as_millis());
+        let response = self.get(&path, timeout + wait).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        cbor::decode(&read(response, ANSWER_BYTES_MAX).await?).map(Some).map_err(|_| PeerError::Answer)
+    }
+
+    /// The bytes of a list of blocks: large, so decoded off the event loop.
+    pub(super) async fn blocks(
+        &self,
+        from: Height,
+        max: usize,
+        wait: Duration,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, PeerError> {
+        let path = format!("blocks?from={from}&max={max}&wait_ms={}", wait.as_millis());
+        read(self.get(&path, timeout + wait).await?, BLOCKS_BYTES_MAX).await
+    }
+
+    pub(super) async fn head(&self, timeout: Duration) -> Result<SignedHead, PeerError> {
+        let bytes = read(self.get("head", timeout).await?, ANSWER_BYTES_MAX).await?;
+        cbor::decode(&bytes).map_err(|_| PeerError::Answer)
+    }
+
+    pub(super) async fn status(&self, timeout: Duration) -> Result<serde_json::Value, PeerError> {
+        let bytes = read(self.get("status", timeout).await?, ANSWER_BYTES_MAX).await?;
+        serde_json::from_slice(&bytes).map_err(|_| PeerError::Answer)
+    }
+
+    async fn get(&self, path: &str, timeout: Duration) -> Result<Response, PeerError> {
+        Ok(self.client.get(format!("{}/{path}", self.base)).timeout(timeout).send().await?)
+    }
+}
+
+/// The body of a 200 answer, refused as soon as it grows past `max` bytes.
+async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, PeerError> {
+    if response.status() != StatusCode::OK || response.content_length().is_some_and(|n| n > max as u64) {
+        return Err(PeerError::Answer);
+    }
+    let mut out = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if out.len() + chunk.len() > max {
+            return Err(PeerError::Answer);
+        }
+        out.extend_from_slice(&chunk);
+    }
+    Ok(out)
+}

@@ -1,0 +1,71 @@
+//! The ledger as the rest of the house sees it: the `Ledger` trait that other engines can stand behind, and `HttpLedger`,
+//! which speaks to our validators over pinned TLS. Nothing is returned that was not verified against the genesis; no single
+//! validator is trusted.
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod http;
+mod tls;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+pub use error::LedgerError;
+pub use http::{HttpLedger, LedgerConfig, ValidatorAddress};
+pub use ledger_proof::{EntryProof, ValidatorSet};
+use schemas::block::{Block, SignedHead};
+use schemas::genesis::Genesis;
+use schemas::id::{Digest, Height, TimeMs};
+
+/// What a method of `Ledger` returns: a future that can be sent between threads.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A ledger: submit, look up, follow. Implementations pass `conformance`.
+pub trait Ledger: Send + Sync {
+    /// Hands the signed bytes of a transaction over for ordering. `Ok` says that a validator took it (or has it already), not
+    /// that it was executed: ask `proof`.
+    ///
+    /// # Errors
+    /// `Refused` when more validators than can be faulty say that the bytes are invalid; else transient.
+    fn submit(&self, transaction: Vec<u8>) -> Answer<'_, Result<(), LedgerError>>;
+
+    /// The verified log entry of a transaction, waiting up to `wait` for it. `None`: no validator that answered has it yet;
+    /// absence is proven only by following the blocks past its `valid_until`.
+    ///
+    /// # Errors
+    /// Transient when no validator answers.
+    fn proof(&self, id: &Digest, wait: Duration) -> Answer<'_, Result<Option<EntryProof>, LedgerError>>;
+
+    /// Up to `max` final blocks from height `from`, contiguous and each verified (bodies, certificate, ≥ q attestations), waiting
+    /// up to `wait` for the first. Empty when there is none yet.
+    ///
+    /// # Errors
+    /// Transient when no validator gives a valid answer.
+    fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>>;
+
+    /// Verified heads of at least a quorum of validators where so many are reachable, each validator once.
+    fn heads(&self) -> Answer<'_, Vec<SignedHead>>;
+
+    /// What each validator says about itself, for people. Unverified.
+    fn status(&self) -> Answer<'_, Vec<ValidatorStatus>>;
+
+    /// The validators whose signatures count.
+    fn validators(&self) -> &ValidatorSet;
+}
+
+/// What one validator says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ValidatorStatus {
+    /// Its name in the genesis.
+    pub name: String,
+    /// Its own JSON; `None` when it cannot be reached.
+    pub status: Option<serde_json::Value>,
+}
+
+/// Freshness (formats.md §4): the highest height among the heads of q validators, each younger than 5 s at `now`. `None` when
+/// there are too few: nothing may be decided then.
+pub fn freshness(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Height> {
+    ledger_proof::freshness(&ValidatorSet::of(genesis), heads, now)
+}
