@@ -112,6 +112,11 @@ pub const ACCESS_BATCH_AGE_MS_MAX: u64 = 10_000;
 /// Most entries in one RecordAccess batch.
 pub const ACCESS_BATCH_MAX: usize = 4096;
 
+/// Entries of the access log that wait for their commit.
+pub const ACCESS_QUEUE_MAX: usize = 4096;
+/// Most entries of the access log in one commit.
+pub const ACCESS_GROUP_MAX: usize = 512;
+
 /// Page size of a search unless asked otherwise.
 pub const PAGE_DEFAULT: usize = 50;
 /// Largest page of a search.
@@ -130,5 +135,6 @@ const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);
 const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPOSALS_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
+const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(UNIT_CHUNK_BYTES.is_multiple_of(UNIT_PADDING_BYTES));
