@@ -1,0 +1,73 @@
+//! What is known of a source's connection, as a watched value: readiness means that messages can arrive now, not that a
+//! process runs.
+
+use schemas::id::TimeMs;
+use tokio::sync::watch;
+
+/// A source's condition. Times are those of the gateway's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceHealth {
+    /// Whether the peer is connected and consuming.
+    pub connected: bool,
+    /// Since when `connected` has its value; 0 before the first attempt ended.
+    pub since: TimeMs,
+    /// When the last delivery was yielded.
+    pub last_delivery: Option<TimeMs>,
+    /// Connections made again after a loss.
+    pub reconnects: u64,
+    /// Deliveries yielded and not yet settled.
+    pub unsettled: u64,
+}
+
+/// The source's side of its health.
+#[derive(Clone, Debug)]
+pub struct HealthReporter(watch::Sender<SourceHealth>);
+
+impl Default for HealthReporter {
+    fn default() -> Self {
+        Self(watch::Sender::new(SourceHealth::default()))
+    }
+}
+
+impl HealthReporter {
+    /// A receiver for readiness and metrics.
+    pub fn subscribe(&self) -> watch::Receiver<SourceHealth> {
+        self.0.subscribe()
+    }
+
+    /// The peer is connected. Counts a reconnect when it had been before.
+    pub fn connected(&self, now: TimeMs) {
+        self.0.send_if_modified(|health| {
+            if health.connected {
+                return false;
+            }
+            health.reconnects += u64::from(health.since != 0);
+            (health.connected, health.since) = (true, now);
+            true
+        });
+    }
+
+    /// The peer is lost, or could not be reached.
+    pub fn disconnected(&self, now: TimeMs) {
+        self.0.send_if_modified(|health| {
+            let changed = health.connected;
+            if changed {
+                (health.connected, health.since) = (false, now);
+            }
+            changed
+        });
+    }
+
+    /// A delivery was yielded.
+    pub fn delivered(&self, now: TimeMs) {
+        self.0.send_modify(|health| {
+            health.last_delivery = Some(now);
+            health.unsettled += 1;
+        });
+    }
+
+    /// A delivery was settled, or lost its connection.
+    pub fn settled(&self) {
+        self.0.send_modify(|health| health.unsettled = health.unsettled.saturating_sub(1));
+    }
+}
