@@ -2,27 +2,27 @@
 
 use bytes::Bytes;
 
-use super::{Check, Message, PATIENCE, QUIET, RECOVERY, Rig, RigFuture, Violation};
+use super::{Check, Message, Rig, RigFuture, Timing, Violation};
 use crate::delivery::Rejection;
 use crate::error::SettleError;
 use crate::source::Source;
 
-type Rule = fn(&mut dyn Rig) -> RigFuture<'_, Result<(), Violation>>;
+type Rule = fn(&mut dyn Rig, Timing) -> RigFuture<'_, Result<(), Violation>>;
 
 /// All checks, in the order of `SPEC.md`.
 pub(super) const ALL: &[Rule] = &[
-    |rig| Box::pin(yields_everything(rig)),
-    |rig| Box::pin(keeps_bytes(rig)),
-    |rig| Box::pin(survives_cancelled_next(rig)),
-    |rig| Box::pin(accepted_is_gone(rig)),
-    |rig| Box::pin(released_comes_again(rig)),
-    |rig| Box::pin(dropped_comes_again(rig)),
-    |rig| Box::pin(rejected_is_put_aside(rig)),
-    |rig| Box::pin(bounds_unsettled(rig)),
-    |rig| Box::pin(recovers(rig)),
-    |rig| Box::pin(reports_health(rig)),
-    |rig| Box::pin(closes(rig)),
-    |rig| Box::pin(keeps_order(rig)),
+    |rig, timing| Box::pin(yields_everything(rig, timing)),
+    |rig, timing| Box::pin(keeps_bytes(rig, timing)),
+    |rig, timing| Box::pin(survives_cancelled_next(rig, timing)),
+    |rig, timing| Box::pin(accepted_is_gone(rig, timing)),
+    |rig, timing| Box::pin(released_comes_again(rig, timing)),
+    |rig, timing| Box::pin(dropped_comes_again(rig, timing)),
+    |rig, timing| Box::pin(rejected_is_put_aside(rig, timing)),
+    |rig, timing| Box::pin(bounds_unsettled(rig, timing)),
+    |rig, timing| Box::pin(recovers(rig, timing)),
+    |rig, timing| Box::pin(reports_health(rig, timing)),
+    |rig, timing| Box::pin(closes(rig, timing)),
+    |rig, timing| Box::pin(keeps_order(rig, timing)),
 ];
 
 async fn publish(rig: &mut dyn Rig, count: usize) {
@@ -32,8 +32,8 @@ async fn publish(rig: &mut dyn Rig, count: usize) {
 }
 
 /// S1.
-async fn yields_everything(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S1 yields_everything");
+async fn yields_everything(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S1 yields_everything", timing);
     publish(rig, 50).await;
     let mut source = rig.open(8).await;
     let mut missing: Vec<Bytes> = (0..50).map(|n| Message::numbered(n).body).collect();
@@ -49,8 +49,8 @@ async fn yields_everything(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S2.
-async fn keeps_bytes(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S2 keeps_bytes");
+async fn keeps_bytes(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S2 keeps_bytes", timing);
     let all_bytes: Vec<u8> = (0..=255).collect();
     for body in [Bytes::new(), Bytes::from(all_bytes), Bytes::from(vec![b'\r'; 1 << 20])] {
         let message = Message { body: body.clone(), ..Message::numbered(0) };
@@ -67,8 +67,8 @@ async fn keeps_bytes(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S3.
-async fn survives_cancelled_next(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S3 survives_cancelled_next");
+async fn survives_cancelled_next(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S3 survives_cancelled_next", timing);
     let mut source = rig.open(4).await;
     for n in 0..20 {
         // Polled once and dropped, around the moment at which the message arrives.
@@ -86,8 +86,8 @@ async fn survives_cancelled_next(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S4.
-async fn accepted_is_gone(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S4 accepted_is_gone");
+async fn accepted_is_gone(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S4 accepted_is_gone", timing);
     publish(rig, 1).await;
     let mut source = rig.open(4).await;
     let delivery = check.next(&mut *source).await?;
@@ -98,8 +98,8 @@ async fn accepted_is_gone(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S5.
-async fn released_comes_again(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S5 released_comes_again");
+async fn released_comes_again(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S5 released_comes_again", timing);
     publish(rig, 1).await;
     let mut source = rig.open(4).await;
     let delivery = check.next(&mut *source).await?;
@@ -112,8 +112,8 @@ async fn released_comes_again(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S5.
-async fn dropped_comes_again(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S5 dropped_comes_again");
+async fn dropped_comes_again(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S5 dropped_comes_again", timing);
     publish(rig, 1).await;
     let mut source = rig.open(4).await;
     drop(check.next(&mut *source).await?);
@@ -125,8 +125,8 @@ async fn dropped_comes_again(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S6.
-async fn rejected_is_put_aside(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S6 rejected_is_put_aside");
+async fn rejected_is_put_aside(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S6 rejected_is_put_aside", timing);
     publish(rig, 1).await;
     let mut source = rig.open(4).await;
     let delivery = check.next(&mut *source).await?;
@@ -141,8 +141,8 @@ async fn rejected_is_put_aside(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S7.
-async fn bounds_unsettled(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S7 bounds_unsettled");
+async fn bounds_unsettled(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S7 bounds_unsettled", timing);
     publish(rig, 8).await;
     let mut source = rig.open(3).await;
     let mut held = Vec::new();
@@ -165,13 +165,13 @@ async fn bounds_unsettled(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S8.
-async fn recovers(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S8 recovers");
+async fn recovers(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S8 recovers", timing);
     publish(rig, 1).await;
     let mut source = rig.open(1).await;
     let stale = check.next(&mut *source).await?;
     rig.cut().await;
-    let again = check.next_within(&mut *source, RECOVERY).await?;
+    let again = check.next_within(&mut *source, check.timing.recovery).await?;
     check.body(&again, &Message::numbered(0).body)?;
     match stale.accept().await {
         Err(SettleError::ConnectionLost) => {}
@@ -189,13 +189,13 @@ async fn recovers(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S9.
-async fn reports_health(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S9 reports_health");
+async fn reports_health(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S9 reports_health", timing);
     let source = rig.open(1).await;
     let mut health = source.health();
     for connected in [true, false, true] {
         rig.set_reachable(connected).await;
-        let limit = if connected { RECOVERY } else { PATIENCE };
+        let limit = if connected { check.timing.recovery } else { check.timing.patience };
         if !matches!(tokio::time::timeout(limit, health.wait_for(|h| h.connected == connected)).await, Ok(Ok(_))) {
             return check.fail("the old state", "the true one, while nobody asks for deliveries");
         }
@@ -204,8 +204,8 @@ async fn reports_health(rig: &mut dyn Rig) -> Result<(), Violation> {
 }
 
 /// S10.
-async fn closes(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S10 closes");
+async fn closes(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S10 closes", timing);
     publish(rig, 6).await;
     let mut source = rig.open(3).await;
     let in_hand = check.next(&mut *source).await?;
@@ -227,7 +227,7 @@ async fn close_and_drain(check: &Check, source: &mut dyn Source) -> Result<usize
     source.close();
     let mut drained = 0;
     loop {
-        match tokio::time::timeout(PATIENCE, source.next()).await {
+        match tokio::time::timeout(check.timing.patience, source.next()).await {
             Ok(Ok(None)) => return Ok(drained),
             Ok(Ok(Some(delivery))) => check.accept(delivery).await?,
             Ok(Err(error)) => return check.fail(error.to_string(), "the end after close"),
@@ -238,8 +238,8 @@ async fn close_and_drain(check: &Check, source: &mut dyn Source) -> Result<usize
 }
 
 /// S11.
-async fn keeps_order(rig: &mut dyn Rig) -> Result<(), Violation> {
-    let check = Check::of("S11 keeps_order");
+async fn keeps_order(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
+    let check = Check::of("S11 keeps_order", timing);
     publish(rig, 100).await;
     let mut source = rig.open(16).await;
     for n in 0..100 {
@@ -248,7 +248,7 @@ async fn keeps_order(rig: &mut dyn Rig) -> Result<(), Violation> {
         check.accept(delivery).await?;
     }
     // Nothing may be left behind that would be yielded out of order later.
-    let late = tokio::time::timeout(QUIET, source.next()).await;
+    let late = tokio::time::timeout(check.timing.quiet, source.next()).await;
     if late.is_ok() {
         return check.fail("a delivery too many", "each message once");
     }
