@@ -1,0 +1,22 @@
+//! Maxima of one input: beyond them a message is refused, so that no input makes the mapper grow without end.
+
+/// Bytes of one input (a message or a batch). The gateway's configured limit is checked before; this one always holds.
+pub const MAX_INPUT_BYTES: usize = schemas::limits::MESSAGE_BYTES_MAX;
+/// Messages in one FHS/BHS batch.
+pub const MAX_MESSAGES: usize = 10_000;
+/// Segments of one message.
+pub const MAX_SEGMENTS: usize = 50_000;
+/// Fields of one segment.
+pub const MAX_FIELDS: usize = 1_000;
+/// Repetitions of one field that are looked at; more are listed as unmapped.
+pub const MAX_REPETITIONS: usize = 2_000;
+/// Components of one repetition that a table can name.
+pub const MAX_COMPONENTS: usize = 40;
+/// Resources of one case.
+pub const MAX_RESOURCES: usize = schemas::limits::CASE_UNITS_MAX - 1;
+/// Paths in one list of unmapped fields.
+pub const MAX_UNMAPPED: usize = 2_000;
+/// Junk lines that are listed.
+pub const MAX_JUNK_LINES: usize = 100;
+/// Depth of maps inside maps; a table that refers to itself ends here.
+pub const MAX_DEPTH: usize = 24;

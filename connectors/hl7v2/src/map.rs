@@ -1,0 +1,217 @@
+//! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use crate::charset::Charset;
+use crate::error::{MapError, TableError};
+use crate::run::{Ground, Reading, build_case};
+use crate::structure::Placed;
+use crate::table::{EMBEDDED, MessageTable, Tables, link};
+use crate::time::{Stamp, Zone};
+use crate::token::{Message, RawMessage, split_messages};
+use crate::{MapOptions, Mapped, MappedCase, SourceKey};
+
+/// Compiled tables. Built once, shared by all.
+pub struct Mapper {
+    tables: Tables,
+}
+
+impl Mapper {
+    /// The tables that come with Chartseal.
+    ///
+    /// # Panics
+    /// Never in a released build: the test `embedded_tables_link` links them.
+    pub fn embedded() -> Self {
+        match Self::with_tables(&[]) {
+            Ok(mapper) => mapper,
+            Err(error) => panic!("an embedded table is broken: {error}"),
+        }
+    }
+
+    /// The embedded tables with a site's own: a file of the same name (`segments/PID.map`, or `PID.map` where that is
+    /// one file only) replaces one, another adds one.
+    pub fn with_tables(overrides: &[(String, String)]) -> Result<Self, TableError> {
+        let mut files: Vec<(&str, &str)> = EMBEDDED.to_vec();
+        for (name, text) in overrides {
+            let short = |file: &str| file.rsplit('/').next() == Some(name.as_str());
+            let mut same = files.iter_mut().filter(|(file, _)| file == name || short(file));
+            match (same.next(), same.next()) {
+                (Some(found), None) => found.1 = text,
+                (None, _) => files.push((name, text)),
+                (Some(_), Some(_)) => {
+                    let found = format!("`{name}`, which is the name of several tables");
+                    return Err(TableError::new(name, 0, found, "a name with its folder, such as segments/PID.map"));
+                }
+            }
+        }
+        Ok(Self { tables: link(&files)? })
+    }
+
+    /// Whether there is a table for a message type (`ORU_R01`, `ADT_A04`).
+    pub fn supports(&self, message_type: &str) -> bool {
+        self.tables.by_event.contains_key(message_type)
+    }
+
+    /// All message types with a table.
+    pub fn message_types(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.tables.by_event.keys().cloned().collect();
+        all.sort();
+        all
+    }
+
+    /// Maps one input: a message, several, or an FHS/BHS batch. Never panics; a message that cannot be mapped is in `errors`.
+    pub fn map(&self, raw: &[u8], options: &MapOptions<'_>) -> Mapped {
+        let mut mapped = Mapped::default();
+        let messages = match split_messages(raw) {
+            Ok(messages) => messages,
+            Err(error) => {
+                mapped.errors.push(error);
+                return mapped;
+            }
+        };
+        let mut seen = HashSet::new();
+        for message in &messages {
+            if let Err(error) = self.map_message(message, options, &mut mapped, &mut seen) {
+                mapped.errors.push(error);
+            }
+        }
+        mapped
+    }
+
+    fn map_message(
+        &self,
+        input: &RawMessage<'_>,
+        options: &MapOptions<'_>,
+        mapped: &mut Mapped,
+        seen: &mut HashSet<String>,
+    ) -> Result<(), MapError> {
+        let message = Message::tokenize(input, default_charset(options)?)?;
+        let message_type = message_type(&message)?;
+        mapped.message_type.get_or_insert_with(|| message_type.clone());
+        let Some(table) = self.tables.by_event.get(&message_type).and_then(|at| self.tables.messages.get(*at)) else {
+            let text = "found a message type without a table, expected one of those of `schemas/mappings/messages`";
+            return Err(MapError::new("unsupported-message", "MSH-9", field_offset(&message, 9), text));
+        };
+        let zone = zone(&message, options)?;
+        let placed = Placed::new(table, &message);
+        let key = key_of(&message);
+        let source = [&key.sending_application, &key.sending_facility, &key.time, &key.control_id].map(Clone::clone);
+        let ground =
+            Ground { tables: &self.tables, message: &message, placed: &placed, options, zone: &zone, source: &source };
+        let mut reading = Reading::of(&message);
+        let groups = case_frames(table, &placed, &message);
+        let all: Vec<Range<usize>> = groups.iter().flatten().cloned().collect();
+        let groups = if groups.is_empty() { vec![Vec::new()] } else { groups };
+        let mut cases = Vec::with_capacity(groups.len());
+        for own in &groups {
+            let built = build_case(ground, table, own, &all, &mut reading, &mut mapped.explained)?;
+            cases.push(MappedCase {
+                message_type: message_type.clone(),
+                bundle: built.bundle,
+                patients: built.patients,
+                event_time: event_time(table, &placed, &message, &zone),
+                source_key: key.clone(),
+            });
+        }
+        mapped.cases.append(&mut cases);
+        reading.unmapped(&message, &self.tables, seen, &mut mapped.unmapped);
+        Ok(())
+    }
+}
+
+/// MSH-3, 4, 7, 10 of the first message of an input. Only MSH is looked at.
+pub fn source_key(raw: &[u8]) -> Result<SourceKey, MapError> {
+    let messages = split_messages(raw)?;
+    let Some(first) = messages.first() else {
+        return Err(MapError::new("no-msh", "MSH", 0, "found no message, expected a line that begins with MSH"));
+    };
+    let end = first.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(first.bytes.len());
+    let header = RawMessage { bytes: &first.bytes[..end], offset: first.offset };
+    Ok(key_of(&Message::tokenize(&header, Charset::UTF8)?))
+}
+
+fn key_of(message: &Message<'_>) -> SourceKey {
+    let text = |n| {
+        let whole =
+            message.field(0, n).and_then(|span| message.repetitions(span).next()).and_then(|p| message.whole(p));
+        whole.map(|text| text.trim().to_owned()).unwrap_or_default()
+    };
+    SourceKey { sending_application: text(3), sending_facility: text(4), time: text(7), control_id: text(10) }
+}
+
+/// `ORU_R01` from MSH-9: code and trigger, or the structure where the trigger is missing.
+fn message_type(message: &Message<'_>) -> Result<String, MapError> {
+    let refuse = |text: &str| Err(MapError::new("no-message-type", "MSH-9", field_offset(message, 9), text));
+    let Some(piece) = message.field(0, 9).and_then(|span| message.repetitions(span).next()) else {
+        return refuse("found nothing, expected a message type such as ORU^R01");
+    };
+    let part = |n| message.part(piece, n).and_then(|p| message.raw_value(message.leaf(p)));
+    let name = match (part(1), part(2), part(3)) {
+        (Some(code), Some(trigger), _) => format!("{code}_{trigger}"),
+        (_, _, Some(structure)) => structure.to_owned(),
+        (Some(code), None, None) => code.to_owned(),
+        _ => return refuse("found no message code, expected a message type such as ORU^R01"),
+    };
+    // the type is repeated to the caller: nothing but a name may stand there
+    if name.len() > 16 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return refuse("found no message type, expected letters and digits such as ORU^R01");
+    }
+    Ok(name)
+}
+
+fn field_offset(message: &Message<'_>, n: u16) -> usize {
+    message.input_offset(message.field(0, n).map_or(0, |span| span.start as usize))
+}
+
+fn default_charset(options: &MapOptions<'_>) -> Result<Charset, MapError> {
+    let Some(name) = options.default_charset else { return Ok(Charset::UTF8) };
+    Charset::named(name).ok_or_else(|| {
+        let text = "the site's default character set is unknown, expected one of HL7 table 0211 or a WHATWG label";
+        MapError::new("unsupported-charset", "MSH-18", 0, text)
+    })
+}
+
+/// MSH-7's offset, else the site's zone.
+fn zone(message: &Message<'_>, options: &MapOptions<'_>) -> Result<Zone, MapError> {
+    let stamp = message
+        .field(0, 7)
+        .and_then(|span| message.repetitions(span).next())
+        .and_then(|piece| message.raw_value(message.leaf(piece)))
+        .and_then(Stamp::read);
+    if let Some(offset) = stamp.as_ref().and_then(Stamp::offset) {
+        return Ok(Zone::Fixed(offset.to_owned()));
+    }
+    Zone::named(options.default_zone).ok_or_else(|| {
+        let text = "the site's default zone is unknown, expected an offset such as +01:00 or an IANA name";
+        MapError::new("bad-zone", "MSH-7", 0, text)
+    })
+}
+
+/// Frames of the cases: those with the same value of the case's field together.
+fn case_frames(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>) -> Vec<Vec<Range<usize>>> {
+    let mut cases: Vec<(Option<&str>, Vec<Range<usize>>)> = Vec::new();
+    for (at, frame) in placed.frames.iter().enumerate() {
+        let Some((segment, field)) = frame.group.and_then(|g| table.groups[g].case_by) else { continue };
+        let key = placed.frames[at..frame.end]
+            .iter()
+            .flat_map(|f| &f.segments)
+            .find(|s| message.segments[**s].name == segment)
+            .and_then(|s| message.field(*s, field))
+            .filter(|span| message.is_valued(*span))
+            .map(|span| span.of(&message.text));
+        match cases.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
+            Some((_, frames)) => frames.push(at..frame.end),
+            None => cases.push((key, vec![at..frame.end])),
+        }
+    }
+    cases.into_iter().map(|(_, frames)| frames).collect()
+}
+
+fn event_time(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>, zone: &Zone) -> Option<String> {
+    table.times.iter().find_map(|(segment, field)| {
+        let index = placed.nearest(message, 0, *segment)?;
+        let piece = message.repetitions(message.field(index, *field)?).next()?;
+        Stamp::read(message.raw_value(message.leaf(piece))?).map(|stamp| stamp.earliest_instant(zone))
+    })
+}

@@ -1,0 +1,73 @@
+//! Runs the tables over one placed message and builds the FHIR tree of one case. Second step of normalise.
+//!
+//! It knows no segment and no resource type but Patient (whose identifiers name the case's subject) and Bundle (the wrapper).
+
+mod case;
+mod convert;
+mod identity;
+mod reading;
+mod rows;
+
+use std::collections::{HashMap, HashSet};
+
+use schemas::json::Object;
+
+use crate::structure::Placed;
+use crate::table::Tables;
+use crate::time::Zone;
+use crate::token::{Message, Parts, Piece};
+use crate::{Explained, MapOptions};
+
+pub use case::build_case;
+pub use reading::Reading;
+
+/// What is the same for all cases of a message.
+#[derive(Clone, Copy)]
+pub struct Ground<'r> {
+    pub tables: &'r Tables,
+    pub message: &'r Message<'r>,
+    pub placed: &'r Placed<'r>,
+    pub options: &'r MapOptions<'r>,
+    pub zone: &'r Zone,
+    /// MSH-3, 4, 7, 10: identity of what has none of its own.
+    pub source: &'r [String; 4],
+}
+
+/// A resource that the message table declares.
+struct Instance {
+    resource: &'static str,
+    object: Object,
+    frame: usize,
+    live: bool,
+    /// `Type/id`, once somebody asked for it.
+    reference: Option<String>,
+}
+
+/// One case in the making.
+pub struct Run<'r> {
+    ground: Ground<'r>,
+    reading: &'r mut Reading,
+    instances: Vec<Instance>,
+    /// Resources made by `new` rows, finished.
+    made: Vec<(String, Object)>,
+    /// `Type/id` of everything that has one.
+    taken: HashSet<String>,
+    /// Per reference that was asked for more than once: how often.
+    ordinals: HashMap<String, usize>,
+    explained: &'r mut Vec<Explained>,
+    /// Elements on the way to where we are; only kept when explaining.
+    trail: Vec<String>,
+    depth: usize,
+    /// Constants make an element live: rows of `require`.
+    defaults: bool,
+}
+
+/// Where rows are: a segment, a piece of it, the vocabulary named outside.
+#[derive(Clone, Copy)]
+struct Cursor<'c> {
+    segment: usize,
+    frame: usize,
+    piece: Option<Piece>,
+    parts: Option<&'c Parts>,
+    caller: Option<usize>,
+}

@@ -1,0 +1,219 @@
+//! One case: run its segments, lay the references, fill what is required, wrap it as a Bundle.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use schemas::json::{Object, Value};
+
+use super::{Cursor, Ground, Instance, Reading, Run};
+use crate::bounds::MAX_RESOURCES;
+use crate::error::MapError;
+use crate::table::{Filling, Group, Link, MessageTable};
+use crate::{Explained, PatientIdentifier};
+
+/// What comes out of one case: the bundle and who it is about.
+pub struct Built {
+    pub bundle: Value,
+    pub patients: Vec<PatientIdentifier>,
+}
+
+/// Builds the case of the given frames; `others` are frames of other cases of the message.
+pub fn build_case(
+    ground: Ground<'_>,
+    table: &MessageTable,
+    own: &[Range<usize>],
+    others: &[Range<usize>],
+    reading: &mut Reading,
+    explained: &mut Vec<Explained>,
+) -> Result<Built, MapError> {
+    let mut run = Run {
+        ground,
+        reading,
+        instances: Vec::new(),
+        made: Vec::new(),
+        taken: HashSet::new(),
+        ordinals: HashMap::new(),
+        explained,
+        trail: Vec::new(),
+        depth: 0,
+        defaults: false,
+    };
+    let foreign = |frame: usize| others.iter().any(|r| r.contains(&frame)) && !own.iter().any(|r| r.contains(&frame));
+    for (index, placed) in ground.placed.segments.iter().enumerate() {
+        let Some((frame, item)) = placed else { continue };
+        if foreign(*frame) {
+            continue;
+        }
+        for filling in &item.targets {
+            run.fill(filling, *frame, index);
+        }
+        if run.instances.len() + run.made.len() > MAX_RESOURCES {
+            let path = ground.message.segments[index].name().to_owned();
+            let offset = ground.message.input_offset(ground.message.segments[index].span.start as usize);
+            let text = format!("the case needs more than {MAX_RESOURCES} resources");
+            return Err(MapError::new("too-many-resources", path, offset, text));
+        }
+    }
+    run.lay_links(table, &foreign);
+    run.fill_required();
+    Ok(run.wrap())
+}
+
+impl Run<'_> {
+    /// Runs one section of a segment's table on the resource it makes or fills.
+    fn fill(&mut self, filling: &Filling, frame: usize, segment: usize) {
+        let ground = self.ground;
+        if let Some((other, with)) = filling.only_with
+            && ground.placed.below(ground.message, frame, other) != with
+        {
+            return;
+        }
+        let known = if filling.makes {
+            self.instances.iter().rposition(|i| i.frame == frame && i.resource == filling.resource)
+        } else {
+            self.any_in_reach(frame, filling.resource)
+        };
+        let index = match known {
+            Some(index) => index,
+            None if filling.makes => {
+                let mut object = Object::new();
+                object.insert("resourceType", Value::from(filling.resource));
+                object.insert("id", Value::Null);
+                let resource = filling.resource;
+                self.instances.push(Instance { resource, object, frame, live: false, reference: None });
+                self.instances.len() - 1
+            }
+            None => return,
+        };
+        if ground.options.explain {
+            self.trail.push(filling.resource.to_owned());
+        }
+        let mut object = std::mem::take(&mut self.instances[index].object);
+        let cursor = Cursor { segment, frame, piece: None, parts: None, caller: None };
+        let live = self.rows(filling.program, &mut object, cursor);
+        let instance = &mut self.instances[index];
+        instance.object = object;
+        instance.live |= live;
+        self.trail.clear();
+    }
+
+    /// The nearest live resource of a type: in the frame, then outwards.
+    pub(super) fn in_reach(&self, frame: usize, resource: &str) -> Option<usize> {
+        self.any_in_reach(frame, resource).filter(|index| self.instances[*index].live)
+    }
+
+    fn any_in_reach(&self, mut frame: usize, resource: &str) -> Option<usize> {
+        loop {
+            let here = self.instances.iter().rposition(|i| i.frame == frame && i.resource == resource);
+            if here.is_some() {
+                return here;
+            }
+            frame = self.ground.placed.frames[frame].parent?;
+        }
+    }
+
+    /// Lays the links of every instance of every group, inner groups first as they stand in the message.
+    fn lay_links(&mut self, table: &MessageTable, foreign: &dyn Fn(usize) -> bool) {
+        let mut by_frame: Vec<(usize, usize)> =
+            self.instances.iter().enumerate().filter(|(_, i)| i.live).map(|(at, i)| (i.frame, at)).collect();
+        by_frame.sort_unstable();
+        let frames = &self.ground.placed.frames;
+        for (at, frame) in frames.iter().enumerate() {
+            let Some(group) = frame.group.filter(|_| !foreign(at)) else { continue };
+            let Group { links, .. } = &table.groups[group];
+            if links.is_empty() {
+                continue;
+            }
+            let from = by_frame.partition_point(|(f, _)| *f < at);
+            let to = by_frame.partition_point(|(f, _)| *f < frame.end);
+            let inside: Vec<usize> = by_frame[from..to].iter().map(|(_, index)| *index).collect();
+            for link in links {
+                self.lay_link(link, at, &inside);
+            }
+        }
+    }
+
+    fn lay_link(&mut self, link: &Link, frame: usize, inside: &[usize]) {
+        let of = |run: &Self, resource: &str| -> Vec<usize> {
+            let here: Vec<usize> = inside.iter().copied().filter(|i| run.instances[*i].resource == resource).collect();
+            if here.is_empty() { run.in_reach(frame, resource).into_iter().collect() } else { here }
+        };
+        let targets = of(self, link.to);
+        let references: Vec<String> = targets.into_iter().map(|index| self.reference_of(index)).collect();
+        let many = link.target.iter().any(|step| step.append);
+        for index in of(self, link.from) {
+            let object = &mut self.instances[index].object;
+            if !many && link.target.first().is_some_and(|step| object.get(step.name).is_some()) {
+                continue;
+            }
+            for reference in references.iter().take(if many { usize::MAX } else { 1 }) {
+                let value = Value::object([("reference", Value::String(Cow::Owned(reference.clone())))]);
+                super::rows::put(object, &link.target, value);
+            }
+        }
+    }
+
+    /// Rows of `require`: what FHIR demands and the message did not give.
+    fn fill_required(&mut self) {
+        self.defaults = true;
+        for index in 0..self.instances.len() {
+            let Instance { resource, live, frame, .. } = self.instances[index];
+            if live {
+                let mut object = std::mem::take(&mut self.instances[index].object);
+                self.require(resource, frame, &mut object);
+                self.instances[index].object = object;
+            }
+        }
+        let mut made = std::mem::take(&mut self.made);
+        for (reference, object) in &mut made {
+            let resource = self.ground.tables.resources.get_key_value(reference.split('/').next().unwrap_or_default());
+            if let Some((resource, _)) = resource {
+                self.require(resource, 0, object);
+            }
+        }
+        self.made.append(&mut made);
+        self.defaults = false;
+    }
+
+    fn require(&mut self, resource: &str, frame: usize, object: &mut Object) {
+        if let Some(program) = self.ground.tables.resources.get(resource).and_then(|t| t.defaults) {
+            let cursor = Cursor { segment: usize::MAX, frame, piece: None, parts: None, caller: None };
+            self.rows(program, object, cursor);
+        }
+    }
+
+    /// Ids in, empty resources out, everything into one Bundle.
+    fn wrap(mut self) -> Built {
+        let mut bundle = Object::new();
+        let mut entries = Vec::with_capacity(self.instances.len() + self.made.len());
+        let mut patients = Vec::new();
+        for index in 0..self.instances.len() {
+            if !self.instances[index].live {
+                continue;
+            }
+            if self.instances[index].resource == "Bundle" {
+                bundle = std::mem::take(&mut self.instances[index].object);
+                bundle.remove("id");
+                continue;
+            }
+            if self.instances[index].resource == "Patient" {
+                patients.extend(self.identifiers(index));
+            }
+            let reference = self.reference_of(index);
+            let mut object = std::mem::take(&mut self.instances[index].object);
+            let id = reference.split_once('/').map_or("", |(_, id)| id).to_owned();
+            object.insert("id", Value::from(id));
+            entries.push(entry(reference, object));
+        }
+        entries.extend(std::mem::take(&mut self.made).into_iter().map(|(reference, object)| entry(reference, object)));
+        bundle.insert("resourceType", Value::from("Bundle"));
+        bundle.entry_or("type", || Value::from("collection"));
+        bundle.insert("entry", Value::Array(entries));
+        Built { bundle: Value::Object(bundle), patients }
+    }
+}
+
+fn entry(reference: String, object: Object) -> Value {
+    Value::object([("fullUrl", Value::from(reference)), ("resource", Value::Object(object))])
+}

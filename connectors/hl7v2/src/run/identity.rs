@@ -1,0 +1,82 @@
+//! Identity: the key of a resource, and by it its `Type/id`. The caller turns keys into ids; nothing here is random.
+
+use schemas::json::Value;
+
+use super::Run;
+use crate::PatientIdentifier;
+
+/// Identifier types that name a patient in the institution, best first.
+const PREFERRED: [&str; 5] = ["MR", "PI", "PT", "PE", "AN"];
+
+impl Run<'_> {
+    /// `Type/id` of a declared resource; made on first use.
+    pub(super) fn reference_of(&mut self, index: usize) -> String {
+        if let Some(known) = &self.instances[index].reference {
+            return known.clone();
+        }
+        let resource = self.instances[index].resource;
+        let key = if resource == "Patient" { self.patient_key(index) } else { self.table_key(index) };
+        // what has no key of its own is told apart by message and order, and so is a key that comes twice
+        let own = key.is_some();
+        let mut key = key.unwrap_or_else(|| self.ground.source.to_vec());
+        let first = self.named(resource, &key);
+        let mut reference = first.clone();
+        while !own && reference == first || self.taken.contains(&reference) {
+            let nth = self.ordinals.entry(first.clone()).and_modify(|n| *n += 1).or_insert(1);
+            key.push(nth.to_string());
+            reference = self.named(resource, &key);
+            key.pop();
+        }
+        self.taken.insert(reference.clone());
+        self.instances[index].reference = Some(reference.clone());
+        reference
+    }
+
+    pub(super) fn named(&self, resource: &'static str, key: &[String]) -> String {
+        let parts: Vec<&str> = key.iter().map(String::as_str).collect();
+        format!("{resource}/{}", (self.ground.options.ids)(resource, &parts))
+    }
+
+    /// The first key of the resource's table of which every field is valued.
+    fn table_key(&self, index: usize) -> Option<Vec<String>> {
+        let instance = &self.instances[index];
+        let table = self.ground.tables.resources.get(instance.resource)?;
+        let message = self.ground.message;
+        table.keys.iter().find_map(|key| {
+            key.iter()
+                .map(|(segment, field, path)| {
+                    let segment = self.ground.placed.nearest(message, instance.frame, *segment)?;
+                    let piece = message.repetitions(message.field(segment, *field)?).next()?;
+                    let piece = if path.component > 0 { message.part(piece, path.component)? } else { piece };
+                    message.whole(piece).filter(|_| message.is_valued(piece.span)).map(|text| text.trim().to_owned())
+                })
+                .collect()
+        })
+    }
+
+    fn patient_key(&self, index: usize) -> Option<Vec<String>> {
+        let identifiers = self.identifiers(index);
+        let best = PREFERRED
+            .iter()
+            .find_map(|kind| identifiers.iter().find(|i| i.type_code == *kind))
+            .or_else(|| identifiers.first())?;
+        Some(vec![best.authority.clone(), best.value.clone(), best.type_code.clone()])
+    }
+
+    /// The identifiers of a Patient as it stands.
+    pub(super) fn identifiers(&self, index: usize) -> Vec<PatientIdentifier> {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some(identifiers) = self.instances[index].object.get("identifier").and_then(Value::as_array) else {
+            return Vec::new();
+        };
+        identifiers
+            .iter()
+            .filter_map(|identifier| {
+                let value = text(identifier.get("value"));
+                let authority = identifier.get("system").or_else(|| identifier.path(&["assigner", "display"]));
+                let type_code = text(identifier.path(&["type", "coding", "code"]));
+                (!value.is_empty()).then(|| PatientIdentifier { authority: text(authority), value, type_code })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! Which bytes of a message reached a resource, and the list of those that did not.
+
+use std::collections::HashSet;
+
+use crate::bounds::MAX_UNMAPPED;
+use crate::table::Tables;
+use crate::token::{Message, Piece, Span};
+
+/// One bit per byte of the text: set at the start of every leaf that was used.
+pub struct Reading {
+    bits: Vec<u64>,
+}
+
+impl Reading {
+    pub fn of(message: &Message<'_>) -> Self {
+        Self { bits: vec![0; message.text.len() / 64 + 1] }
+    }
+
+    /// Marks one leaf.
+    pub fn leaf(&mut self, piece: Piece) {
+        self.set(piece.span.start as usize);
+    }
+
+    /// Marks everything in a range.
+    pub fn whole(&mut self, span: Span) {
+        for at in span.start..span.end {
+            self.set(at as usize);
+        }
+    }
+
+    fn set(&mut self, at: usize) {
+        if let Some(word) = self.bits.get_mut(at / 64) {
+            *word |= 1 << (at % 64);
+        }
+    }
+
+    fn has(&self, at: u32) -> bool {
+        self.bits.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    /// Paths of populated fields, components and subcomponents that reached no resource; the widest that is true.
+    pub fn unmapped(&self, message: &Message<'_>, tables: &Tables, seen: &mut HashSet<String>, into: &mut Vec<String>) {
+        for (index, segment) in message.segments.iter().enumerate() {
+            let steering = tables.steering.get(&segment.name).map_or(&[][..], Vec::as_slice);
+            for n in 1..=message.field_count(index) {
+                let separators = &segment.name == b"MSH" && n <= 2;
+                if separators || steering.contains(&n) {
+                    continue;
+                }
+                if let Some(field) = message.field(index, n).filter(|f| !f.is_empty()) {
+                    self.field(message, field, &mut |component, subcomponent| {
+                        let mut path = format!("{}-{n}", segment.name());
+                        for part in [component, subcomponent].into_iter().filter(|p| *p > 0) {
+                            path.push_str(&format!(".{part}"));
+                        }
+                        if into.len() < MAX_UNMAPPED && seen.insert(path.clone()) {
+                            into.push(path);
+                        }
+                    });
+                }
+            }
+        }
+        for line in &message.junk_lines {
+            let path = format!("line {line}");
+            if into.len() < MAX_UNMAPPED && seen.insert(path.clone()) {
+                into.push(path);
+            }
+        }
+    }
+
+    /// Reports what is unread in one field as (component, subcomponent), 0 meaning all of it.
+    fn field(&self, message: &Message<'_>, field: Span, report: &mut dyn FnMut(usize, usize)) {
+        if self.unread_all(message, field) {
+            if message.is_populated(field) {
+                report(0, 0);
+            }
+            return;
+        }
+        for repetition in message.repetitions(field) {
+            for (c, component) in message.split(repetition).enumerate() {
+                if self.unread_all(message, component.span) {
+                    if message.is_populated(component.span) {
+                        report(c + 1, 0);
+                    }
+                    continue;
+                }
+                for (s, leaf) in message.split(component).enumerate() {
+                    if !self.has(leaf.span.start) && message.is_populated(leaf.span) {
+                        report(c + 1, s + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn unread_all(&self, message: &Message<'_>, span: Span) -> bool {
+        let _ = message;
+        !(span.start..span.end).any(|at| self.has(at))
+    }
+}
