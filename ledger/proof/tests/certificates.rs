@@ -1,0 +1,124 @@
+//! Blocks, commit certificates, heads and the genesis: what a validator or gateway takes from others.
+
+#[path = "support/chain.rs"]
+mod chain;
+
+use chain::{CREATED, Chain, anchor, bytes, genesis, key, sign, statement};
+use ledger_proof::{
+    ValidatorSet, VerifyError, freshness, verify_block, verify_commits, verify_finalised_block, verify_genesis,
+    verify_head,
+};
+use schemas::block::{Block, Head, SignedHead, ValidatorSignature};
+use schemas::cbor;
+use schemas::id::Digest;
+use schemas::transaction::Outcome;
+
+fn block() -> (ValidatorSet, Chain, Block) {
+    let mut chain = Chain::new(4);
+    let txs = [anchor(chain.id, 9, vec![statement(1)]), anchor(chain.id, 9, vec![statement(2)])];
+    let entries = chain.entries(&txs, Outcome::Accepted);
+    let (block, _) = chain.block(txs.iter().map(bytes).collect(), &entries);
+    (ValidatorSet::of(&chain.genesis), chain, block)
+}
+
+#[test]
+fn every_flipped_bit_of_a_final_block_is_caught() {
+    let (set, _, mut block) = block();
+    block.attestations.truncate(3);
+    block.certificate.commits.truncate(3);
+    verify_finalised_block(&set, &block).expect("honest");
+    let honest = cbor::encode(&block);
+    for at in 0..honest.len() {
+        for bit in 0..8 {
+            let mut flipped = honest.clone();
+            flipped[at] ^= 1 << bit;
+            let caught = cbor::decode::<Block>(&flipped).map_or(true, |b| verify_finalised_block(&set, &b).is_err());
+            assert!(caught, "byte {at}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_block_without_quorum_is_incomplete() {
+    let (set, _, block) = block();
+    let mut unattested = block.clone();
+    unattested.attestations.truncate(2);
+    verify_block(&set, &unattested).expect("committed is enough among validators");
+    assert!(verify_finalised_block(&set, &unattested).is_err_and(|e| e.is_incomplete()));
+    let mut uncommitted = block;
+    uncommitted.certificate.commits.truncate(2);
+    assert!(verify_commits(&set, &uncommitted.batch, &uncommitted.certificate).is_err_and(|e| e.is_incomplete()));
+    assert!(verify_block(&set, &uncommitted).is_err());
+}
+
+#[test]
+fn commits_of_another_view_phase_or_list_do_not_count() {
+    let (set, chain, block) = block();
+    let mut other_view = block.clone();
+    other_view.certificate.view = 1;
+    assert!(matches!(verify_block(&set, &other_view), Err(VerifyError::Signature { place: "commits" })));
+    let mut swapped = block.clone();
+    swapped.certificate.commits = block.attestations.clone();
+    assert!(verify_block(&set, &swapped).is_err());
+    let mut reordered = block.clone();
+    reordered.transactions.swap(0, 1);
+    assert!(verify_block(&set, &reordered).is_err());
+    let mut earlier = block.clone();
+    earlier.header.time -= 1;
+    assert!(verify_block(&set, &earlier).is_err());
+    let other = ValidatorSet::of(&genesis(7));
+    assert_ne!(other.chain(), &chain.id);
+    assert!(matches!(verify_block(&other, &block), Err(VerifyError::OtherChain { .. })));
+}
+
+fn head(chain: &Chain, validator: u16, height: u64, time: u64) -> SignedHead {
+    let head = Head { chain: chain.id, epoch: 0, height, header: Digest::ZERO, time };
+    let signature = sign(&key(validator), &head.to_sign());
+    SignedHead { head, by: ValidatorSignature { validator, signature } }
+}
+
+#[test]
+fn freshness_needs_young_heads_of_a_quorum() {
+    let (set, chain, _) = block();
+    let now = CREATED + 60_000;
+    let young = |validator, height| head(&chain, validator, height, now - 4_000);
+    assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), young(3, 6)], now), Some(7));
+    assert_eq!(freshness(&set, &[young(0, 5), young(1, 7)], now), None);
+    assert_eq!(freshness(&set, &[young(0, 5), young(0, 6), young(0, 7), young(1, 5)], now), None);
+    let old = head(&chain, 2, 9, now - 5_000);
+    assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), old.clone()], now), None);
+    assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), young(3, 6), old], now), Some(7));
+    let future = head(&chain, 2, 9, now + 5_000);
+    assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), future], now), None);
+    let mut forged = young(2, 9);
+    forged.by.validator = 3;
+    assert!(matches!(verify_head(&set, &forged), Err(VerifyError::Signature { .. })));
+    assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), forged], now), None);
+}
+
+#[test]
+fn a_head_of_an_unknown_validator_does_not_count() {
+    let (set, chain, _) = block();
+    assert!(matches!(verify_head(&set, &head(&chain, 4, 1, CREATED)), Err(VerifyError::Validators { .. })));
+}
+
+#[test]
+fn a_genesis_must_prove_possession_and_name_everything_once() {
+    let good = genesis(4);
+    verify_genesis(&good).expect("honest");
+    let mut stolen = good.clone();
+    stolen.institutions[0].possession = stolen.institutions[1].possession;
+    assert!(matches!(verify_genesis(&stolen), Err(VerifyError::Signature { .. })));
+    let mut changed = good.clone();
+    changed.institutions[0].register.transports.clear();
+    assert!(matches!(verify_genesis(&changed), Err(VerifyError::Signature { .. })));
+    let mut twice = good.clone();
+    twice.institutions.push(twice.institutions[0].clone());
+    assert!(matches!(verify_genesis(&twice), Err(VerifyError::Genesis(_))));
+    let mut validator_twice = good.clone();
+    validator_twice.validators[1].key = validator_twice.validators[0].key;
+    assert!(matches!(verify_genesis(&validator_twice), Err(VerifyError::Genesis(_))));
+    let mut nobody = good;
+    nobody.validators.clear();
+    assert!(matches!(verify_genesis(&nobody), Err(VerifyError::Genesis(_))));
+}
