@@ -24,6 +24,11 @@ pub struct PersonalKey {
 }
 
 impl PersonalKey {
+    #[cfg(test)]
+    pub(crate) fn of(secret: SecretKey) -> Self {
+        Self::new(secret)
+    }
+
     fn new(secret: SecretKey) -> Self {
         let signing = SignatureKey::new(&secret);
         Self { secret, signing }

@@ -82,3 +82,6 @@ impl TryRng for Generator<'_> {
 }
 
 impl TryCryptoRng for Generator<'_> {}
+
+#[cfg(test)]
+pub(crate) mod fixed;

@@ -151,3 +151,19 @@ fn strip(mut plain: Vec<u8>) -> Option<Unit> {
     let unit = Unit { kind, bytes: plain };
     unit.has_plain_kind().then_some(unit)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! What an insider with the key could write: any plaintext of one chunk.
+
+    use super::*;
+
+    pub(crate) fn seal_plain(plain: &[u8], keys: &UnitKeys, header_hash: &Digest, index: u32) -> Vec<u8> {
+        let mut out = plain.to_vec();
+        let (nonce, additional) = (nonce(0, true).unwrap(), additional(header_hash, index));
+        let cipher = cipher(&keys.encryption());
+        let tag = cipher.encrypt_inout_detached(&nonce, &additional, out.as_mut_slice().into()).unwrap();
+        out.extend_from_slice(&tag);
+        out
+    }
+}

@@ -50,7 +50,7 @@ impl From<NoRandomness> for VaultError {
 }
 
 impl Vault {
-    fn new(root: &Secret, institution: SignatureKey, gateway: SignatureKey) -> Self {
+    pub(crate) fn new(root: &Secret, institution: SignatureKey, gateway: SignatureKey) -> Self {
         let of = |label: &[u8]| expand(root, label);
         Self {
             institution,
