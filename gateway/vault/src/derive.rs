@@ -75,6 +75,11 @@ impl UnitKeys {
         expand(&self.u, b"enc")
     }
 
+    /// `s_i`: salts the leaf. Whoever holds the unit's bytes learns nothing else by it.
+    pub(crate) fn salt(&self) -> Secret {
+        expand(&self.u, b"salt")
+    }
+
     /// leaf_i = HMAC(s_i, "cs1/leaf" ‖ type ‖ len ‖ bytes). The bytes are not copied: they can be large.
     pub(crate) fn leaf(&self, kind: &str, bytes: &[u8]) -> Digest {
         let mut head = Vec::with_capacity(96);
@@ -87,6 +92,6 @@ impl UnitKeys {
             .and_then(|e| e.bytes_len(length))
             .is_ok();
         assert!(written, "a Vec takes every write");
-        Digest(mac_of(&expand(&self.u, b"salt"), &[&head, bytes]))
+        Digest(mac_of(&self.salt(), &[&head, bytes]))
     }
 }

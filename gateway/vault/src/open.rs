@@ -133,6 +133,10 @@ impl<'a> OpenCase<'a> {
         unit::open(sealed, &self.keys.unit(number), &self.parts.header_hash, number, leaf).map_err(failed)
     }
 
+    pub(crate) fn leaves(&self) -> &[Digest] {
+        &self.parts.leaves
+    }
+
     pub(crate) const fn keys(&self) -> &CaseKeys {
         &self.keys
     }
