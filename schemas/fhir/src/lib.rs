@@ -1,0 +1,177 @@
+//! The typed view of FHIR: is this resource of a type of R4, with the elements and value types that the type has? The only
+//! crate that names fhir-sdk's models, and it only reads them: what they serialise is never stored, hashed or served, for
+//! it is not what was sent (decimals and offsets change). One non-generic function, so that the models are compiled once.
+
+use fhir_sdk::r4b::resources::Resource;
+
+/// Largest resource whose problem is looked for by taking elements away, in bytes; beyond, the place is its type alone.
+const SEARCH_BYTES_MAX: usize = 128 << 10;
+/// Most trials of that search.
+const TRIALS_MAX: usize = 400;
+
+/// Types of R4 that R4B, which the models describe, no longer has or changed: known by name, not by element.
+const NAMES_ONLY: [&str; 20] = [
+    "EffectEvidenceSynthesis",
+    "Evidence",
+    "EvidenceVariable",
+    "MedicinalProduct",
+    "MedicinalProductAuthorization",
+    "MedicinalProductContraindication",
+    "MedicinalProductIndication",
+    "MedicinalProductIngredient",
+    "MedicinalProductInteraction",
+    "MedicinalProductManufactured",
+    "MedicinalProductPackaged",
+    "MedicinalProductPharmaceutical",
+    "MedicinalProductUndesirableEffect",
+    "RiskEvidenceSynthesis",
+    "SubstanceNucleicAcid",
+    "SubstancePolymer",
+    "SubstanceProtein",
+    "SubstanceReferenceInformation",
+    "SubstanceSourceMaterial",
+    "SubstanceSpecification",
+];
+/// Types that R4B has and R4 has not.
+const NOT_R4: [&str; 13] = [
+    "AdministrableProductDefinition",
+    "Citation",
+    "ClinicalUseDefinition",
+    "EvidenceReport",
+    "Ingredient",
+    "ManufacturedItemDefinition",
+    "MedicinalProductDefinition",
+    "NutritionProduct",
+    "PackagedProductDefinition",
+    "RegulatedAuthorization",
+    "SubscriptionStatus",
+    "SubscriptionTopic",
+    "SubstanceDefinition",
+];
+
+/// A resource that is not of its type. Path within the resource, never a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}{}", if path.is_empty() { String::new() } else { format!(" at {path}") })]
+pub struct FhirProblem {
+    /// `unknown-resource-type`, `missing-element` or `bad-element`.
+    pub code: &'static str,
+    /// Element, as `component[2].valueQuantity`; empty for the resource itself.
+    pub path: String,
+}
+
+/// Checks canonical bytes of one resource against its R4 type.
+///
+/// # Errors
+/// `FhirProblem` with the element.
+pub fn check(resource_type: &str, bytes: &[u8]) -> Result<(), FhirProblem> {
+    if NAMES_ONLY.contains(&resource_type) {
+        return Ok(());
+    }
+    let unknown = || FhirProblem { code: "unknown-resource-type", path: "resourceType".into() };
+    if NOT_R4.contains(&resource_type) {
+        return Err(unknown());
+    }
+    let Some(message) = read(bytes) else { return Ok(()) };
+    if message.starts_with("unknown variant") && message.contains("`AllergyIntolerance`") {
+        return Err(unknown());
+    }
+    let missing = missing_field(&message);
+    let code = if missing.is_some() { "missing-element" } else { "bad-element" };
+    if bytes.len() > SEARCH_BYTES_MAX {
+        return Err(FhirProblem { code, path: String::new() });
+    }
+    let mut path = String::new();
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) {
+        let mut trials = TRIALS_MAX;
+        locate(&value, &mut |candidate| read(&serde_json::to_vec(candidate).unwrap_or_default()).is_none(), &mut trials, &mut path);
+    }
+    if let Some(field) = missing {
+        path = if path.is_empty() { field } else { format!("{path}.{field}") };
+    }
+    Err(FhirProblem { code, path })
+}
+
+/// Reads the typed view; the reader's message when it cannot. The message may hold a value and never leaves this crate.
+fn read(bytes: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Resource>(bytes).err().map(|e| e.to_string())
+}
+
+/// The element that the reader missed: a name of its own, not of the input.
+fn missing_field(message: &str) -> Option<String> {
+    let name = message.split("missing field `").nth(1)?.split('`').next()?;
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then(|| name.to_owned())
+}
+
+/// Follows the element without which the resource would be accepted, as deep as it goes.
+fn locate(
+    root: &serde_json::Value,
+    accepted: &mut dyn FnMut(&serde_json::Value) -> bool,
+    trials: &mut usize,
+    path: &mut String,
+) {
+    let mut pointer = String::new();
+    while let Some(next) = step(root, &pointer, accepted, trials) {
+        match next {
+            Step::Member(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(&name);
+                pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+            }
+            Step::Item(at) => {
+                path.push_str(&format!("[{at}]"));
+                pointer = format!("{pointer}/{at}");
+            }
+        }
+    }
+}
+
+enum Step {
+    Member(String),
+    Item(usize),
+}
+
+fn step(
+    root: &serde_json::Value,
+    pointer: &str,
+    accepted: &mut dyn FnMut(&serde_json::Value) -> bool,
+    trials: &mut usize,
+) -> Option<Step> {
+    let mut without = |change: &dyn Fn(&mut serde_json::Value)| {
+        if *trials == 0 {
+            return false;
+        }
+        *trials -= 1;
+        let mut candidate = root.clone();
+        if let Some(place) = candidate.pointer_mut(pointer) {
+            change(place);
+        }
+        accepted(&candidate)
+    };
+    match root.pointer(pointer)? {
+        serde_json::Value::Object(members) => {
+            let mut names = members.keys().filter(|name| *name != "resourceType" && is_element(name));
+            let name = names.find(|name| {
+                without(&|place| {
+                    place.as_object_mut().map(|object| object.remove(name.as_str()));
+                })
+            })?;
+            Some(Step::Member(name.clone()))
+        }
+        serde_json::Value::Array(items) => (0..items.len())
+            .find(|at| {
+                without(&|place| {
+                    place.as_array_mut().map(|list| list.remove(*at));
+                })
+            })
+            .map(Step::Item),
+        _ => None,
+    }
+}
+
+/// A name that may be shown: shaped like a FHIR element's.
+fn is_element(name: &str) -> bool {
+    let name = name.strip_prefix('_').unwrap_or(name);
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric())
+}
