@@ -135,21 +135,28 @@ impl Run<'_> {
     }
 
     fn lay_link(&mut self, link: &Link, frame: usize, inside: &[usize]) {
-        let of = |run: &Self, resource: &str| -> Vec<usize> {
-            let here: Vec<usize> = inside.iter().copied().filter(|i| run.instances[*i].resource == resource).collect();
-            if here.is_empty() { run.in_reach(frame, resource).into_iter().collect() } else { here }
-        };
-        let targets = of(self, link.to);
-        let references: Vec<String> = targets.into_iter().map(|index| self.reference_of(index)).collect();
-        let many = link.target.iter().any(|step| step.append);
-        for index in of(self, link.from) {
-            let object = &mut self.instances[index].object;
-            if !many && link.target.first().is_some_and(|step| object.get(step.name).is_some()) {
-                continue;
+        let here = |run: &Self, resource: &'static str| {
+            let mut found: Vec<usize> = Vec::new();
+            found.extend(inside.iter().filter(|i| run.instances[**i].resource == resource));
+            if found.is_empty() {
+                found.extend(run.in_reach(frame, resource));
             }
-            for reference in references.iter().take(if many { usize::MAX } else { 1 }) {
-                let value = Value::object([("reference", Value::String(Cow::Owned(reference.clone())))]);
-                super::rows::put(object, &link.target, value);
+            found
+        };
+        let from = here(self, link.from);
+        if from.is_empty() {
+            return;
+        }
+        let many = link.target.iter().any(|step| step.append);
+        let targets = here(self, link.to);
+        for to in targets.into_iter().take(if many { usize::MAX } else { 1 }) {
+            let reference = self.reference_of(to);
+            for index in &from {
+                let object = &mut self.instances[*index].object;
+                if many || link.target.first().is_none_or(|step| object.get(step.name).is_none()) {
+                    let value = Value::object([("reference", Value::String(Cow::Owned(reference.clone())))]);
+                    super::rows::put(object, &link.target, value);
+                }
             }
         }
     }

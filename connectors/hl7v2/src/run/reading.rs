@@ -70,7 +70,7 @@ impl Reading {
 
     /// Reports what is unread in one field as (component, subcomponent), 0 meaning all of it.
     fn field(&self, message: &Message<'_>, field: Span, report: &mut dyn FnMut(usize, usize)) {
-        if self.unread_all(message, field) {
+        if self.unread_all(field) {
             if message.is_populated(field) {
                 report(0, 0);
             }
@@ -78,7 +78,7 @@ impl Reading {
         }
         for repetition in message.repetitions(field) {
             for (c, component) in message.split(repetition).enumerate() {
-                if self.unread_all(message, component.span) {
+                if self.unread_all(component.span) {
                     if message.is_populated(component.span) {
                         report(c + 1, 0);
                     }
@@ -93,8 +93,17 @@ impl Reading {
         }
     }
 
-    fn unread_all(&self, message: &Message<'_>, span: Span) -> bool {
-        let _ = message;
-        !(span.start..span.end).any(|at| self.has(at))
+    /// Whether no bit is set in a span, a word at a time.
+    fn unread_all(&self, span: Span) -> bool {
+        let (mut at, end) = (span.start as usize, span.end as usize);
+        while at < end {
+            let bits = (64 - at % 64).min(end - at);
+            let word = self.bits.get(at / 64).copied().unwrap_or(0) >> (at % 64);
+            if word & (u64::MAX >> (64 - bits)) != 0 {
+                return false;
+            }
+            at += bits;
+        }
+        true
     }
 }

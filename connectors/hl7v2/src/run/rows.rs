@@ -46,6 +46,9 @@ impl<'r> Run<'r> {
         {
             return false;
         }
+        if !self.there(row, cursor) {
+            return false;
+        }
         if let Some(condition) = &row.condition
             && !self.holds(condition, object, cursor)
         {
@@ -90,6 +93,30 @@ impl<'r> Run<'r> {
                 None => false,
             },
         }
+    }
+
+    /// Whether what the row reads is there at all: cheap, and mostly the answer is no.
+    fn there(&self, row: &Row, cursor: Cursor<'_>) -> bool {
+        match (&row.source, row.action) {
+            (Source::Part(Path { component, .. }), _) if *component > 0 => {
+                cursor.parts.is_none_or(|parts| parts.present >> component & 1 == 1)
+            }
+            (Source::Field { segment, field, .. }, _) => self.populated(cursor, *segment, *field),
+            (Source::Here, Action::Run(inner)) if !self.defaults => {
+                let Some(program) = self.ground.tables.programs.get(inner) else { return false };
+                let needs = &program.needs;
+                needs.unknown
+                    || program.constant
+                    || cursor.parts.map_or(needs.parts != 0 && cursor.piece.is_some(), |p| p.present & needs.parts != 0)
+                    || needs.fields.iter().any(|(segment, field)| self.populated(cursor, *segment, *field))
+            }
+            _ => true,
+        }
+    }
+
+    fn populated(&self, cursor: Cursor<'_>, segment: [u8; 3], field: u16) -> bool {
+        let message = self.ground.message;
+        self.segment(cursor, segment).and_then(|at| message.field(at, field)).is_some_and(|span| !span.is_empty())
     }
 
     fn apply(
@@ -168,7 +195,7 @@ impl<'r> Run<'r> {
             return None;
         }
         let content = Value::Object(object);
-        let key = String::from_utf8(content.canonical()).ok()?;
+        let key = String::from_utf8(content.to_bytes()).ok()?;
         let Value::Object(mut object) = content else { return None };
         let reference = self.named(resource, &[key]);
         if self.taken.insert(reference.clone()) {

@@ -2,6 +2,7 @@
 
 mod build;
 mod message;
+mod needs;
 mod rows;
 mod vocabulary;
 
@@ -69,6 +70,7 @@ pub fn link(files: &[(&str, &str)]) -> Result<Tables, TableError> {
             Kind::Message => message::read(source, &mut tables, &names)?,
         }
     }
+    needs::find(&mut tables);
     Ok(tables)
 }
 

@@ -25,6 +25,18 @@ pub struct Program {
     pub scalar: bool,
     /// Constants only: it comes along with what surrounds it, but is no reason to keep that.
     pub constant: bool,
+    /// What must be there for the rows to give anything.
+    pub needs: Needs,
+}
+
+/// What the rows of a program read: when nothing of it is there, they need not run.
+#[derive(Clone, Default)]
+pub struct Needs {
+    /// Cannot be told beforehand.
+    pub unknown: bool,
+    /// Components, as bits.
+    pub parts: u64,
+    pub fields: Vec<([u8; 3], u16)>,
 }
 
 /// One row: target ← source, how, on what condition.
@@ -159,7 +171,6 @@ pub struct Target {
 
 /// The structure of a message: groups, segments, what they make, and how it hangs together.
 pub struct MessageTable {
-    pub name: &'static str,
     /// Where the time of the event stands, best first.
     pub times: Vec<([u8; 3], u16)>,
     /// Group 0 is the message.
@@ -168,7 +179,6 @@ pub struct MessageTable {
 
 #[derive(Default)]
 pub struct Group {
-    pub name: &'static str,
     pub parent: Option<usize>,
     pub repeats: bool,
     /// Each distinct value of this field in an instance makes a case of its own.
@@ -201,8 +211,6 @@ pub struct Filling {
 
 /// `A.path <- B`: references between resources, laid when all are built.
 pub struct Link {
-    pub file: u16,
-    pub line: u32,
     pub from: &'static str,
     pub target: Vec<Step>,
     pub to: &'static str,

@@ -45,6 +45,8 @@ pub struct Parts {
     spans: [Span; MAX_COMPONENTS],
     count: usize,
     level: Level,
+    /// Bit `n`: part `n` is not empty.
+    pub present: u64,
 }
 
 impl Parts {
@@ -78,7 +80,8 @@ impl Message<'_> {
 
     /// Splits a piece.
     pub fn parts(&self, piece: Piece) -> Parts {
-        let mut parts = Parts { spans: [Span::default(); MAX_COMPONENTS], count: 0, level: piece.level.below() };
+        let mut parts =
+            Parts { spans: [Span::default(); MAX_COMPONENTS], count: 0, level: piece.level.below(), present: 0 };
         let bytes = self.text.as_bytes();
         let (mut start, end) = (piece.span.start as usize, piece.span.end as usize);
         if let Some(separator) = piece.level.separator(&self.delimiters) {
@@ -92,6 +95,9 @@ impl Message<'_> {
         }
         parts.spans[parts.count] = Span::new(start, end);
         parts.count += 1;
+        for (at, span) in parts.spans[..parts.count].iter().enumerate() {
+            parts.present |= u64::from(!span.is_empty()) << (at + 1);
+        }
         parts
     }
 
@@ -127,7 +133,7 @@ impl Message<'_> {
 
     /// The bytes of a leaf, trimmed; `None` when it is empty or HL7's null (`""`).
     pub fn raw_value(&self, leaf: Piece) -> Option<&str> {
-        let text = leaf.span.of(&self.text).trim();
+        let text = leaf.span.of(&self.text).trim_ascii();
         (!text.is_empty() && text != "\"\"").then_some(text)
     }
 
@@ -138,18 +144,25 @@ impl Message<'_> {
 
     /// All of a piece as text, delimiters included: for text fields in which senders do not escape.
     pub fn whole(&self, piece: Piece) -> Option<Cow<'_, str>> {
-        let text = piece.span.of(&self.text).trim_end();
-        let valued = !text.trim().is_empty() && text != "\"\"";
+        let text = piece.span.of(&self.text).trim_ascii_end();
+        let valued = !text.trim_ascii_start().is_empty() && text != "\"\"";
         valued.then(|| escape::unescape(text, &self.delimiters, self.charset))
     }
 
     /// Whether anything but delimiters, blanks and HL7's null stands in a span.
     pub fn is_valued(&self, span: Span) -> bool {
         let d = &self.delimiters;
-        let separators = [Some(d.component), d.repetition, d.subcomponent];
-        span.of(&self.text)
-            .split(|c: char| c.is_ascii() && separators.contains(&Some(c as u8)))
-            .any(|leaf| !matches!(leaf.trim(), "" | "\"\""))
+        let bytes = span.of(&self.text).as_bytes();
+        let empty =
+            |b: u8| b.is_ascii_whitespace() || b == d.component || Some(b) == d.repetition || Some(b) == d.subcomponent;
+        match bytes.iter().position(|b| !empty(*b)) {
+            None => false,
+            Some(at) if bytes[at] != b'"' => true,
+            // a quote: HL7's null, or a value that begins with one
+            Some(_) => bytes
+                .split(|b| *b == d.component || Some(*b) == d.repetition || Some(*b) == d.subcomponent)
+                .any(|leaf| !matches!(leaf.trim_ascii(), b"" | b"\"\"")),
+        }
     }
 }
 

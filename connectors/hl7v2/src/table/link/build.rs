@@ -1,7 +1,7 @@
 //! One row: `target <- source new Type as Map via Vocabulary if condition {`, every part after the target optional.
 
 use super::super::parse::{Line, Reader, intern};
-use super::super::program::{Action, Primitive, Program, Row, Source, Tables, Via};
+use super::super::program::{Action, Needs, Primitive, Program, Row, Source, Tables, Via};
 use super::Names;
 use crate::error::TableError;
 
@@ -69,7 +69,7 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
             _ => false,
         });
         action = Some(Action::Run(builder.tables.programs.len()));
-        builder.tables.programs.push(Program { file: builder.index, rows, scalar, constant });
+        builder.tables.programs.push(Program { file: builder.index, rows, scalar, constant, needs: Needs::default() });
     } else if matches!(source, Source::Here) && action.is_none() {
         return Err(reader.error("a row without a source", "`<- SOURCE`, `as MAP` or a block"));
     }

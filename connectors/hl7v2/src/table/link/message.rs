@@ -6,7 +6,7 @@ use super::{Names, Source};
 use crate::error::TableError;
 
 pub(super) fn read(source: &Source<'_>, tables: &mut Tables, names: &Names) -> Result<(), TableError> {
-    let mut table = MessageTable { name: source.name, times: Vec::new(), groups: vec![Group::default()] };
+    let mut table = MessageTable { times: Vec::new(), groups: vec![Group::default()] };
     let mut events = Vec::new();
     let mut open = 0;
     for line in source.lines.iter().skip(1) {
@@ -26,7 +26,7 @@ pub(super) fn read(source: &Source<'_>, tables: &mut Tables, names: &Names) -> R
             }
             "group" => open = group(&mut reader, &mut table, open)?,
             "link" => {
-                let link = link(&mut reader, source.index, line.number)?;
+                let link = link(&mut reader)?;
                 table.groups[open].links.push(link);
             }
             "}" => match table.groups[open].parent {
@@ -60,8 +60,8 @@ pub(super) fn read(source: &Source<'_>, tables: &mut Tables, names: &Names) -> R
 
 /// `group NAME * case PID-3 {`
 fn group(reader: &mut Reader<'_>, table: &mut MessageTable, parent: usize) -> Result<usize, TableError> {
-    let name = intern(reader.expect("the name of the group")?);
-    let mut group = Group { name, parent: Some(parent), ..Group::default() };
+    reader.expect("the name of the group")?;
+    let mut group = Group { parent: Some(parent), ..Group::default() };
     group.repeats = reader.eat("*");
     if reader.eat("case") {
         let field = reader.expect("the field that tells cases apart")?;
@@ -77,7 +77,7 @@ fn group(reader: &mut Reader<'_>, table: &mut MessageTable, parent: usize) -> Re
 }
 
 /// `link Observation.subject <- Patient`
-fn link(reader: &mut Reader<'_>, file: u16, line: u32) -> Result<Link, TableError> {
+fn link(reader: &mut Reader<'_>) -> Result<Link, TableError> {
     let mut target = reader.target()?;
     if target.len() < 2 {
         return Err(reader.error("a link without an element", "`link Type.element <- Type`"));
@@ -86,7 +86,7 @@ fn link(reader: &mut Reader<'_>, file: u16, line: u32) -> Result<Link, TableErro
     if !reader.eat("<-") {
         return Err(reader.error(&format!("`{}`", reader.peek().unwrap_or("nothing")), "`<-`"));
     }
-    Ok(Link { file, line, from, target, to: intern(reader.expect("a resource type")?) })
+    Ok(Link { from, target, to: intern(reader.expect("a resource type")?) })
 }
 
 /// `OBR * makes DiagnosticReport, Specimen without SPM fills ServiceRequest`

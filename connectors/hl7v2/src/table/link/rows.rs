@@ -1,7 +1,7 @@
 //! `datatype`, `segment` and `resource` tables: sections of rows.
 
 use super::super::parse::{Line, Reader, intern};
-use super::super::program::{Program, ResourceTable, Tables};
+use super::super::program::{Needs, Program, ResourceTable, Tables};
 use super::build::{Builder, block};
 use super::{Kind, Names, Source};
 use crate::error::TableError;
@@ -10,7 +10,13 @@ use crate::error::TableError;
 pub(super) fn declare(source: &Source<'_>, tables: &mut Tables, names: &mut Names) -> Result<(), TableError> {
     for (line, name) in sections(source)? {
         let index = tables.programs.len();
-        tables.programs.push(Program { file: source.index, rows: Vec::new(), scalar: false, constant: false });
+        tables.programs.push(Program {
+            file: source.index,
+            rows: Vec::new(),
+            scalar: false,
+            constant: false,
+            needs: Needs::default(),
+        });
         let twice = if source.kind == Kind::Datatype {
             names.maps.insert(intern(&format!("{}[{name}]", source.name)), index).is_some()
         } else {
@@ -108,7 +114,13 @@ pub(super) fn resource(source: &Source<'_>, tables: &mut Tables, names: &Names) 
             let (rows, _) = block(&mut builder, true)?;
             at = builder.at;
             table.defaults = Some(tables.programs.len());
-            tables.programs.push(Program { file: source.index, rows, scalar: false, constant: false });
+            tables.programs.push(Program {
+                file: source.index,
+                rows,
+                scalar: false,
+                constant: false,
+                needs: Needs::default(),
+            });
         } else {
             let found = reader.peek().unwrap_or("a quoted text");
             let error = reader.error(&format!("`{found}`"), "`key FIELD …` or `require`");
