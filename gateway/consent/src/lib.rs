@@ -24,3 +24,6 @@ pub use request::{AccessRequest, Action, Actor, DefaultRule, Document, LiveConse
 pub use session::Session;
 pub use time::Span;
 pub use truth::Truth;
+
+#[cfg(test)]
+mod tests;
