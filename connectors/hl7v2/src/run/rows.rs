@@ -38,7 +38,28 @@ impl<'r> Run<'r> {
         found
     }
 
+    /// One row; a field that decided on it counts as read when the row gave something.
     fn row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: Cursor<'_>) -> bool {
+        let live = self.run_row(program, row, object, cursor);
+        if live && let Some(condition) = &row.condition {
+            self.mark_deciding(condition, cursor);
+        }
+        live
+    }
+
+    fn mark_deciding(&mut self, condition: &Condition, cursor: Cursor<'_>) {
+        match condition {
+            Condition::Equals(source, _) | Condition::StartsWith(source, _) => {
+                if let Some(piece) = self.first(source, cursor) {
+                    self.reading.leaf(self.ground.message.leaf(piece));
+                }
+            }
+            Condition::All(all) | Condition::Any(all) => all.iter().for_each(|c| self.mark_deciding(c, cursor)),
+            _ => {}
+        }
+    }
+
+    fn run_row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: Cursor<'_>) -> bool {
         let many = row.target.iter().any(|step| step.append);
         if let Action::Primitive(_) = row.action
             && !many
