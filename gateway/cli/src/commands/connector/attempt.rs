@@ -1,0 +1,213 @@
+//! `chartseal connector try NAME FILE`: one file through the same normalising as the way in, with plain ids instead of the
+//! vault's. Prints the document of commands.md; bytes of resources are never re-spelt.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use connectors_hl7v2::{Explained, MapOptions, Mapped};
+use gateway_server::config::{Config, ConnectorConfig};
+use gateway_server::ingest::normalise::{Canonical, Format, Normaliser};
+use schemas::cbor::Parts;
+use schemas::json::Value;
+
+use crate::commands::run::load;
+use crate::failure::{Exit, Failure, Outcome, read};
+use crate::output::{Output, bad, strong};
+
+/// Arguments of `connector try`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// `hl7v2`, `fhir`, or the name of a connector of the configuration.
+    name: String,
+    /// The file: one message, several, a batch; a FHIR resource or a Bundle. `-` reads standard input.
+    file: PathBuf,
+    /// Adds, per element, the rule and the field that made it.
+    #[arg(long)]
+    explain: bool,
+    /// A gateway's configuration, for its tables, zone and connectors.
+    #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// What became of a file.
+struct Tried {
+    message_type: Option<String>,
+    cases: Vec<(String, Value)>,
+    unmapped: Vec<String>,
+    errors: Vec<Refused>,
+    explained: Vec<Explained>,
+}
+
+/// A refused message.
+struct Refused {
+    code: String,
+    path: String,
+    offset: Option<usize>,
+    message: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: Output) -> Outcome {
+    let config = args.config.as_deref().map(load).transpose()?;
+    let body = input(args)?;
+    let format = format(&args.name, config.as_ref(), &body)?;
+    let normaliser = Normaliser {
+        mapper: super::mapper(config.as_ref())?,
+        zone: config.as_ref().map_or_else(|| "+00:00".into(), |c| c.gateway.zone.clone()),
+        authorities: config.as_ref().map(|c| c.gateway.authorities.clone()).unwrap_or_default(),
+    };
+    let tried = match format {
+        Format::Hl7v2 => of_hl7(normaliser.mapper.map(
+            &body,
+            &MapOptions {
+                ids: &plain_id,
+                default_zone: &normaliser.zone,
+                default_charset: None,
+                explain: args.explain,
+            },
+        )),
+        Format::Fhir => match normaliser.normalise_with(format, &args.name, &body, &plain_id) {
+            Ok(canonical) => of_fhir(&canonical),
+            Err(refusal) => Tried {
+                message_type: None,
+                cases: Vec::new(),
+                unmapped: Vec::new(),
+                errors: vec![Refused {
+                    code: refusal.code.into(),
+                    path: refusal.path.clone(),
+                    offset: None,
+                    message: refusal.to_string(),
+                }],
+                explained: Vec::new(),
+            },
+        },
+    };
+    let accepted = !tried.cases.is_empty() || tried.errors.is_empty();
+    if output.json {
+        print_document(tried, args.explain)?;
+    } else {
+        print_text(&tried, output);
+    }
+    Ok(if accepted { Exit::Done } else { Exit::Failed })
+}
+
+fn input(args: &Args) -> Result<Vec<u8>, Failure> {
+    if args.file.as_os_str() != "-" {
+        return read(&args.file);
+    }
+    let mut body = Vec::new();
+    let most = schemas::limits::MESSAGE_BYTES_MAX as u64;
+    std::io::stdin().take(most).read_to_end(&mut body).map_err(Failure::usage)?;
+    Ok(body)
+}
+
+/// By the kind that the name says; a configured connector takes both, so the bytes decide.
+fn format(name: &str, config: Option<&Config>, body: &[u8]) -> Result<Format, Failure> {
+    match name {
+        "hl7v2" => Ok(Format::Hl7v2),
+        "fhir" => Ok(Format::Fhir),
+        _ if config.is_some_and(|c| c.connectors.iter().map(ConnectorConfig::name).any(|n| n == name)) => {
+            Format::of("", body).map_err(|e| Failure::new(Exit::Failed, e))
+        }
+        _ => Err(Failure::usage(format_args!(
+            "found the connector `{name}`, expected hl7v2, fhir or a name of the configuration (--config)"
+        ))),
+    }
+}
+
+/// A logical id without keys: the same key gives the same id, as in the vault.
+fn plain_id(resource_type: &str, key: &[&str]) -> String {
+    let parts = key.iter().fold(Parts::new("chartseal/try").part(&resource_type), |parts, part| parts.part(part));
+    let mut id = parts.hash().to_string();
+    id.truncate(32);
+    id
+}
+
+fn of_hl7(mapped: Mapped) -> Tried {
+    Tried {
+        message_type: mapped.message_type,
+        cases: mapped.cases.into_iter().map(|case| (case.message_type, case.bundle)).collect(),
+        unmapped: mapped.unmapped,
+        errors: mapped
+            .errors
+            .into_iter()
+            .map(|e| Refused { code: e.code.into(), path: e.path, offset: Some(e.offset), message: e.message })
+            .collect(),
+        explained: mapped.explained,
+    }
+}
+
+fn of_fhir(canonical: &Canonical) -> Tried {
+    let message_type = canonical.message_type().to_owned();
+    let bundle = |units: Vec<Value>| {
+        let entries = units.into_iter().map(|resource| Value::object([("resource", resource)])).collect();
+        Value::object([
+            ("resourceType", Value::string("Bundle")),
+            ("type", Value::string("collection")),
+            ("entry", Value::Array(entries)),
+        ])
+    };
+    Tried {
+        cases: canonical
+            .cases()
+            .iter()
+            .map(|case| (message_type.clone(), bundle(case.units.iter().map(|u| u.resource.clone()).collect())))
+            .collect(),
+        message_type: Some(message_type),
+        unmapped: canonical.unmapped().to_vec(),
+        errors: Vec::new(),
+        explained: Vec::new(),
+    }
+}
+
+fn print_document(tried: Tried, explain: bool) -> Result<(), Failure> {
+    let text = |text: String| Value::string(text);
+    let message_type = tried.message_type.map_or(Value::Null, text);
+    let cases = tried.cases.into_iter();
+    let cases = cases.map(|(kind, bundle)| Value::object([("messageType", text(kind)), ("bundle", bundle)])).collect();
+    let errors = tried.errors.into_iter().map(|e| {
+        let mut members =
+            vec![("code", text(e.code)), ("path", text(e.path)), ("message", text(e.message))];
+        let offset = e.offset.and_then(|at| schemas::json::Number::from_token(&at.to_string()));
+        members.extend(offset.map(|at| ("offset", Value::Number(at))));
+        Value::object(members)
+    });
+    let mut members = vec![
+        ("messageType", message_type),
+        ("cases", Value::Array(cases)),
+        ("unmapped", Value::Array(tried.unmapped.into_iter().map(text).collect())),
+        ("errors", Value::Array(errors.collect())),
+    ];
+    if explain {
+        let explained = tried.explained.into_iter();
+        let explained = explained
+            .map(|e| Value::object([("element", text(e.element)), ("rule", text(e.rule)), ("field", text(e.field))]));
+        members.push(("explained", Value::Array(explained.collect())));
+    }
+    let mut bytes = Value::object(members).to_bytes();
+    bytes.push(b'\n');
+    // A closed pipe ends the output, not the command.
+    let _ = std::io::stdout().lock().write_all(&bytes);
+    Ok(())
+}
+
+fn print_text(tried: &Tried, output: Output) {
+    for (kind, bundle) in &tried.cases {
+        output.line(strong(kind));
+        for entry in bundle.list("entry") {
+            if let Some(resource) = entry.get("resource") {
+                output.line(String::from_utf8_lossy(&resource.to_bytes()));
+            }
+        }
+    }
+    for explained in &tried.explained {
+        output.line(format_args!("  {:50} {:36} {}", explained.element, explained.rule, explained.field));
+    }
+    if !tried.unmapped.is_empty() {
+        output.line(format_args!("{} {}", strong("unmapped"), tried.unmapped.join(" ")));
+    }
+    for error in &tried.errors {
+        let at = error.offset.map(|at| format!(" (byte {at})")).unwrap_or_default();
+        output.line(format_args!("{} {} {}{at}: {}", bad("error"), error.code, error.path, error.message));
+    }
+}

@@ -1,0 +1,215 @@
+//! `chartseal ledger submit|get|blocks|status`: the smart contract from the command line. Everything shown was verified against the
+//! genesis by `ledger-client`; it must never trust a single validator.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError};
+use schemas::block::Block;
+use schemas::cbor;
+use schemas::id::{Digest, Height};
+use schemas::transaction::{LogEntry, Outcome as Executed, Transaction};
+
+use super::run::{load, runtime};
+use super::verify::timestamp;
+use crate::failure::{Exit, Failure, Outcome, read};
+use crate::output::{Output, bad, good, strong};
+
+/// Asks the ledger and hands it transactions.
+#[derive(clap::Args)]
+#[command(after_help = "Example: chartseal ledger status --config gateway.toml")]
+pub struct Args {
+    /// A gateway's configuration: its [ledger] section says where the validators are.
+    #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG", global = true, default_value = "gateway.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Submits the signed bytes of a transaction and waits for its certificate.
+    #[command(after_help = "Exit codes: 0 accepted, 1 refused, 75 not executed within the time.\n\n\
+    Example: chartseal ledger submit grant.cbor")]
+    Submit {
+        /// CBOR of a signed transaction; `-` reads standard input.
+        file: PathBuf,
+        /// Longest wait for the certificate, in seconds.
+        #[arg(long, default_value_t = 30)]
+        wait_s: u64,
+    },
+    /// Shows the log entry of a transaction with its proof.
+    #[command(after_help = "Example: chartseal ledger get 8c3f…64 hex digits")]
+    Get {
+        /// Transaction id, 64 hex digits.
+        id: Digest,
+    },
+    /// Lists final blocks.
+    #[command(after_help = "Example: chartseal ledger blocks --from 1 --max 10")]
+    Blocks {
+        /// First height.
+        #[arg(long, default_value_t = 1)]
+        from: Height,
+        /// Most blocks.
+        #[arg(long, default_value_t = 20)]
+        max: usize,
+    },
+    /// Shows every validator and whether the ledger is fresh.
+    #[command(after_help = "Exit codes: 0 fresh, 75 fewer than a quorum answer with a fresh head.\n\n\
+    Example: chartseal ledger status --json")]
+    Status,
+}
+
+/// The ledger of a gateway's configuration.
+///
+/// # Errors
+/// Usage, when a file or name is wrong.
+pub fn open(config: &gateway_server::config::LedgerSection) -> Result<HttpLedger, Failure> {
+    let validators = config.validators.iter();
+    let validators =
+        validators.map(|v| ledger_client::ValidatorAddress { name: v.name.clone(), url: v.url.clone() }).collect();
+    let (genesis, key) = (config.genesis.clone(), config.key.clone());
+    HttpLedger::new(&LedgerConfig { genesis, validators, key, timeout_ms: config.timeout_ms }).map_err(Failure::usage)
+}
+
+/// A ledger's error with its exit code.
+pub fn failed(error: LedgerError) -> Failure {
+    Failure::classed(error.class(), error)
+}
+
+/// Runs the command.
+pub fn run(args: Args, output: Output) -> Outcome {
+    let config = load(&args.config)?;
+    let genesis = super::verify::read_genesis(&config.ledger.genesis)?;
+    let ledger = open(&config.ledger)?;
+    runtime()?.block_on(async {
+        match args.command {
+            Command::Submit { file, wait_s } => submit(&ledger, &file, Duration::from_secs(wait_s), output).await,
+            Command::Get { id } => get(&ledger, id, output).await,
+            Command::Blocks { from, max } => blocks(&ledger, from, max, output).await,
+            Command::Status => status(&ledger, &genesis, output).await,
+        }
+    })
+}
+
+async fn submit(ledger: &HttpLedger, file: &std::path::Path, wait: Duration, output: Output) -> Outcome {
+    let bytes = if file.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        let most = schemas::limits::TRANSACTION_BYTES_MAX as u64 + 1;
+        std::io::stdin().take(most).read_to_end(&mut bytes).map_err(Failure::usage)?;
+        bytes
+    } else {
+        read(file)?
+    };
+    let transaction: Transaction = cbor::decode(&bytes)
+        .map_err(|e| Failure::usage(format_args!("{}: {e}; expected the CBOR of a transaction", file.display())))?;
+    let id = transaction.id();
+    ledger.submit(bytes).await.map_err(failed)?;
+    output.note(format_args!("submitted {} {id}", transaction.core.body.name()));
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        if let Some(proof) = ledger.proof(&id, left.min(Duration::from_secs(10))).await.map_err(failed)? {
+            return show_entry(&proof.entry, proof.header.time, proof.attestations.len(), output);
+        }
+        if left.is_zero() {
+            let found = format!("{id}: no log entry after {} s; ask again with: chartseal ledger get", wait.as_secs());
+            return Err(Failure::new(Exit::TryAgain, found));
+        }
+    }
+}
+
+async fn get(ledger: &HttpLedger, id: Digest, output: Output) -> Outcome {
+    match ledger.proof(&id, Duration::ZERO).await.map_err(failed)? {
+        Some(proof) => show_entry(&proof.entry, proof.header.time, proof.attestations.len(), output),
+        None => Err(Failure::new(Exit::Failed, format_args!("{id}: no validator that answered has this transaction"))),
+    }
+}
+
+fn show_entry(entry: &LogEntry, time: u64, attestations: usize, output: Output) -> Outcome {
+    let (text, exit) = match entry.outcome {
+        Executed::Accepted => (good("accepted"), Exit::Done),
+        Executed::Refused(refusal) => (bad(format_args!("refused: {refusal:?}")), Exit::Failed),
+    };
+    let time = timestamp(time);
+    let (height, index, id) = (entry.height, entry.index, entry.transaction);
+    output.line(format_args!("{text}  {id}  height {height}, index {index}, {time}, {attestations} attestations"));
+    let refusal = match entry.outcome {
+        Executed::Accepted => None,
+        Executed::Refused(refusal) => Some(format!("{refusal:?}")),
+    };
+    output.document(&serde_json::json!({
+        "transaction": id, "accepted": refusal.is_none(), "refusal": refusal, "height": height, "index": index,
+        "time": time, "attestations": attestations,
+    }))?;
+    Ok(exit)
+}
+
+async fn blocks(ledger: &HttpLedger, from: Height, max: usize, output: Output) -> Outcome {
+    let mut rows = Vec::new();
+    let mut next = from.max(1);
+    while rows.len() < max {
+        let found = ledger.blocks(next, max - rows.len(), Duration::ZERO).await.map_err(failed)?;
+        if found.is_empty() {
+            break;
+        }
+        next += found.len() as u64;
+        rows.extend(found.iter().map(|block| describe(block, output)));
+    }
+    output.document(&serde_json::json!({ "blocks": rows }))?;
+    Ok(Exit::Done)
+}
+
+fn describe(block: &Block, output: Output) -> serde_json::Value {
+    let decoded = block.transactions.iter().map(|t| cbor::decode::<Transaction>(t.as_ref()).ok());
+    let named: Vec<_> = decoded
+        .map(|t| match t {
+            Some(t) => serde_json::json!({
+                "id": t.id(), "type": t.core.body.name(), "statements": t.statements.len(),
+            }),
+            None => serde_json::json!({ "type": "malformed" }),
+        })
+        .collect();
+    let header = &block.header;
+    let time = timestamp(header.time);
+    let what: Vec<_> = named
+        .iter()
+        .map(|t| match t["statements"].as_u64() {
+            Some(n) if n > 0 => format!("{} ({n})", t["type"].as_str().unwrap_or("")),
+            _ => t["type"].as_str().unwrap_or("").to_owned(),
+        })
+        .collect();
+    output.line(format_args!(
+        "{:>8}  {time:24}  {} attestations  {}",
+        strong(header.height),
+        block.attestations.len(),
+        what.join(", ")
+    ));
+    serde_json::json!({
+        "height": header.height, "time": time, "header": header.hash(), "log_size": header.log_size,
+        "log_root": header.log_root, "attestations": block.attestations.len(), "transactions": named,
+    })
+}
+
+async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output: Output) -> Outcome {
+    let (all, heads) = tokio::join!(ledger.status(), ledger.heads());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let fresh = ledger_client::freshness(genesis, &heads, now);
+    for validator in &all {
+        let text = match &validator.status {
+            Some(status) => {
+                let number = |name: &str| status[name].as_u64().map_or("?".into(), |n| n.to_string());
+                format!("{}  height {}, view {}", good("up  "), number("height"), number("view"))
+            }
+            None => bad("down"),
+        };
+        output.line(format_args!("{:20}  {text}", validator.name));
+    }
+    match fresh {
+        Some(height) => output.line(format_args!("{} at height {height}", good("fresh"))),
+        None => output.line(bad("not fresh: fewer than a quorum of validators show a head younger than 5 s")),
+    }
+    output.document(&serde_json::json!({ "chain": genesis.chain_id(), "fresh_height": fresh, "validators": all }))?;
+    Ok(if fresh.is_some() { Exit::Done } else { Exit::TryAgain })
+}

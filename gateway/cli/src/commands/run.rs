@@ -1,0 +1,53 @@
+//! `chartseal run --config F`: a gateway with its connectors, until SIGTERM. Assembly and rules are `gateway-server`'s.
+
+use std::path::PathBuf;
+
+use gateway_server::config::Config;
+use gateway_server::gateway::Gateway;
+
+use crate::children::until_told;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::Output;
+
+/// Runs a gateway and its connectors until it is told to stop.
+#[derive(clap::Args)]
+#[command(after_help = "Stops on SIGTERM or Ctrl-C after what is under way. Log: CHARTSEAL_LOG=debug.\n\n\
+Example: chartseal run --config /etc/chartseal/gateway.toml")]
+pub struct Args {
+    /// The gateway's configuration.
+    #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
+    config: PathBuf,
+    /// Stops when standard input ends.
+    #[arg(long, hide = true)]
+    until_input_ends: bool,
+}
+
+/// Reads a configuration; a bad one is exit 64.
+///
+/// # Errors
+/// Usage, with file, line, column, found and expected.
+pub fn load(path: &std::path::Path) -> Result<Config, Failure> {
+    Config::load(path).map_err(Failure::usage)
+}
+
+/// A runtime for a command.
+///
+/// # Errors
+/// When the system has no threads left.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    use anyhow::Context;
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?)
+}
+
+/// Runs the command.
+pub fn run(args: &Args, _: Output) -> Outcome {
+    let config = load(&args.config)?;
+    let _traces = gateway_server::telemetry::traces::start(&config.telemetry).map_err(Failure::usage)?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let gateway = Gateway::start(config).await.map_err(|e| Failure::classed(e.class(), e))?;
+        until_told(args.until_input_ends).await;
+        gateway.stop().await;
+        Ok(Exit::Done)
+    })
+}

@@ -1,0 +1,192 @@
+//! The folders that init, demo and bench write: keys, genesis, commented configurations. Secrets are files with mode 0600 in
+//! folders with mode 0700, never overwritten. Stands before anything runs; must never read a key back.
+
+pub mod config;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use gateway_vault::Vault;
+use schemas::genesis::{Genesis, GenesisInstitution, Validator};
+use schemas::id::{InstitutionId, PublicKey, RawPublicKey};
+
+use crate::failure::Failure;
+
+/// A validator on this machine.
+pub struct ValidatorHome {
+    /// Name in the genesis.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Address for other validators, `host:port`.
+    pub peer: String,
+    /// Address of its RPC, `host:port`.
+    pub rpc: String,
+    /// Its public key.
+    pub key: PublicKey,
+}
+
+impl ValidatorHome {
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("node.toml")
+    }
+}
+
+/// A hospital with its gateway on this machine.
+pub struct Hospital {
+    /// Name for people.
+    pub name: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Address for FHIR clients, `host:port`.
+    pub listen: String,
+    /// Address for operators, `host:port`.
+    pub operators: String,
+    /// What the genesis says about it.
+    pub registered: GenesisInstitution,
+}
+
+impl Hospital {
+    /// Its gateway's configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("gateway.toml")
+    }
+
+    /// The address under which clients know it.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+}
+
+/// Random bytes of the system: ids, never keys.
+///
+/// # Errors
+/// When the system has none.
+pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    gateway_vault::random().map_err(|e| Failure::classed(e.class(), e))
+}
+
+/// Makes a folder that only its owner may enter; the folders above it as the umask says.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private_folder(path: &Path) -> Result<(), Failure> {
+    if let Some(above) = path.parent() {
+        std::fs::create_dir_all(above).with_context(|| format!("{}", above.display()))?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(anyhow!(e).context(format!("{}", path.display())).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a new file with mode 0600, synced.
+///
+/// # Errors
+/// When it exists or cannot be written.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("{}: expected a file that does not exist yet", path.display()))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(|| format!("{}", path.display()))?;
+    Ok(())
+}
+
+/// Writes a file that everyone may read.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).with_context(|| format!("{}", path.display()))?;
+    Ok(())
+}
+
+/// Makes the key of a TLS client: the PEM file at `path`; the public key goes into the genesis (`transports`).
+///
+/// # Errors
+/// When the file exists or cannot be written.
+pub fn create_transport_key(path: &Path) -> Result<PublicKey, Failure> {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).context("making a P-256 key")?;
+    write_secret(path, pair.serialize_pem().as_bytes())?;
+    // SEC1 uncompressed 04 ‖ x ‖ y to compressed: the parity of y stands in the first byte.
+    let point = pair.public_key_raw();
+    let (Some(x), Some(last)) = (point.get(1..33), point.last()) else {
+        return Err(anyhow!("the key has no point").into());
+    };
+    let mut raw = [2 + (last & 1); 33];
+    raw[1..].copy_from_slice(x);
+    Ok(PublicKey(RawPublicKey(raw)))
+}
+
+/// Loopback ports that nobody listens on, each once.
+///
+/// # Errors
+/// When there are none.
+pub fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+    // All are held until all are found, so that none is given twice.
+    let held: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .collect::<Result<_, _>>()
+        .context("a free loopback port")?;
+    Ok(held.iter().filter_map(|l| l.local_addr().ok()).map(|a| a.port()).collect())
+}
+
+/// Makes the folders and keys of validators: `validator-1` … below `folder`. Ports are peers' and RPC's in turn.
+///
+/// # Errors
+/// When something exists or cannot be written.
+pub fn create_validators(folder: &Path, ports: &[u16]) -> Result<Vec<ValidatorHome>, Failure> {
+    let pairs = ports.chunks_exact(2).enumerate();
+    pairs
+        .map(|(index, pair)| {
+            let name = format!("validator-{}", index + 1);
+            let folder = folder.join(&name);
+            make_private_folder(&folder)?;
+            let key = ledger_node::key::create(&folder.join("validator.key"))
+                .map_err(|e| Failure::new(crate::failure::Exit::Failed, e))?;
+            let (peer, rpc) = (format!("127.0.0.1:{}", pair[0]), format!("127.0.0.1:{}", pair[1]));
+            Ok(ValidatorHome { name, folder, peer, rpc, key })
+        })
+        .collect()
+}
+
+/// Makes a hospital's folder and keys.
+///
+/// # Errors
+/// When something exists or cannot be written.
+pub fn create_hospital(folder: &Path, name: &str, listen: &str, operators: &str) -> Result<Hospital, Failure> {
+    make_private_folder(folder)?;
+    let vault =
+        Vault::create(&folder.join("keys")).map_err(|e| Failure::classed(e.class(), e))?;
+    let transport = create_transport_key(&folder.join("transport.key"))?;
+    let registered = vault.register(name, InstitutionId(random()?), vec![transport]);
+    let (name, folder) = (name.to_owned(), folder.to_owned());
+    Ok(Hospital { name, folder, listen: listen.to_owned(), operators: operators.to_owned(), registered })
+}
+
+/// Writes the genesis of these validators and hospitals.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_genesis(path: &Path, validators: &[ValidatorHome], hospitals: &[Hospital]) -> Result<Genesis, Failure> {
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let genesis = Genesis {
+        created,
+        validators: validators.iter().map(|v| Validator { name: v.name.clone(), key: v.key }).collect(),
+        institutions: hospitals.iter().map(|h| h.registered.clone()).collect(),
+    };
+    ledger_proof::verify_genesis(&genesis).map_err(|e| Failure::classed(e.class(), e))?;
+    write(path, &genesis.to_json())?;
+    Ok(genesis)
+}

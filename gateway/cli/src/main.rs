@@ -1,0 +1,87 @@
+//! `chartseal`, the one binary: arguments in, one command run, one exit code out. It stands in front of everything and decides
+//! nothing about records; it must never print a value of a patient's record unless the command's purpose is to show it.
+
+mod children;
+mod cluster;
+mod commands;
+mod failure;
+mod home;
+mod output;
+mod patient;
+mod publish;
+mod sample;
+mod services;
+mod smart;
+mod watch;
+
+use clap::{Parser, Subcommand};
+
+use failure::{Exit, Outcome};
+use output::Output;
+
+/// Seals what hospitals emit, anchors the proof in a ledger that they run together, and gives it back under consent.
+#[derive(Parser)]
+#[command(name = "chartseal", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 invalid (verify), 3 shredded, 4 incomplete, 64 bad usage or \
+configuration, 69 a service is unavailable, 75 try again.\n\nExample: chartseal demo --exit")]
+struct Cli {
+    /// One JSON document for machines instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Only errors and results, no progress.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(commands::demo::Args),
+    Init(commands::init::Args),
+    Run(commands::run::Args),
+    Node(commands::node::Args),
+    Connector(commands::connector::Args),
+    Ledger(commands::ledger::Args),
+    Consent(commands::consent::Args),
+    Trace(commands::trace::Args),
+    Verify(commands::verify::Args),
+    Bench(commands::bench::Args),
+    Completions(commands::completions::Args),
+}
+
+fn run(cli: Cli) -> Outcome {
+    let output = Output::new(cli.json, cli.quiet);
+    match cli.command {
+        Command::Demo(args) => commands::demo::run(args, output),
+        Command::Init(args) => commands::init::run(&args, output),
+        Command::Run(args) => commands::run::run(&args, output),
+        Command::Node(args) => commands::node::run(&args, output),
+        Command::Connector(args) => commands::connector::run(args, output),
+        Command::Ledger(args) => commands::ledger::run(args, output),
+        Command::Consent(args) => commands::consent::run(args, output),
+        Command::Trace(args) => commands::trace::run(&args, output),
+        Command::Verify(args) => commands::verify::run(&args, output),
+        Command::Bench(args) => commands::bench::run(args, output),
+        Command::Completions(args) => commands::completions::run::<Cli>(&args),
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // A closed pipe is no reason to fail: `chartseal --help | head`.
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    match run(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            anstream::eprintln!("chartseal: {failure}");
+            failure.exit.into()
+        }
+    }
+}
