@@ -12,3 +12,6 @@ CREATE TABLE smart_token (
     expires BIGINT NOT NULL
 );
 CREATE INDEX smart_token_expires ON smart_token (expires);
+ALTER TABLE consent_document ADD COLUMN anchored BIGINT NOT NULL DEFAULT 0; -- effective time of the block
+CREATE INDEX consent_document_pending ON consent_document (logical_id) WHERE height IS NULL;
+ALTER TABLE consent_document ADD COLUMN granted BLOB; -- the version on the ledger that a row is about

@@ -1,0 +1,329 @@
+//! Consents on their way to the ledger: grant, narrow, revoke. The document stays here, sealed under the patient's key; the
+//! ledger gets its salted commitment. A write returns once the ledger has executed it and this gateway has followed, so
+//! that the next request already obeys. The institution attests (basis `Attested`) while no key of the patient is bound.
+
+mod documents;
+mod submit;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gateway_consent::{Document, Policy, PolicyError, Reference};
+use gateway_vault::Vault;
+use ledger_client::{Ledger, LedgerError};
+use schemas::ErrorClass;
+use schemas::cbor::{self, Parts};
+use schemas::id::{ChainId, ConsentId, Digest, Height, InstitutionId, SubjectId, TimeMs};
+use schemas::json::Value;
+use schemas::state::{self, ConsentSet, Subject};
+use schemas::transaction::{Basis, Body, GrantConsent, Refusal, RegisterSubject, RevokeConsent};
+
+use crate::disclose::decide::view;
+use crate::disclose::open::{DiscloseError, Kept, Opener};
+use crate::disclose::query;
+use crate::follow::Follower;
+use crate::store::{self, Store, StoreError, subjects};
+
+pub use documents::{Stored, context as document_context};
+
+/// Times that a grant is signed again because another write of the same patient came first.
+const ATTEMPTS_MAX: usize = 8;
+/// Longest wait for the ledger's word on one transaction.
+const OUTCOME_WAIT: Duration = Duration::from_secs(15);
+
+/// A consent that did not come into force, or whose outcome is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsentError {
+    /// The document is no usable policy.
+    #[error("{0}")]
+    Policy(#[from] PolicyError),
+    /// The document holds something that is not understood, so it would permit nothing.
+    #[error("{path}: found an element that is not enforced here; the consent would permit nothing")]
+    NotUnderstood {
+        /// FHIRPath of the element.
+        path: String,
+    },
+    /// The patient is not known here.
+    #[error("Consent.patient: found a patient who is not known here")]
+    UnknownPatient,
+    /// The consent of another patient, or another patient than before.
+    #[error("Consent.patient: found another patient than in the version before")]
+    OtherPatient,
+    /// The patient has a key: only it may grant and revoke.
+    #[error("the patient's own key is bound: only it signs this patient's consents")]
+    KeyBound,
+    /// It was revoked; a revoked consent does not come back.
+    #[error("the consent was revoked; grant a new one")]
+    Revoked,
+    /// The ledger refused it.
+    #[error("the ledger refused the transaction: {0:?}")]
+    Refused(Refusal),
+    /// The ledger gave no word in time. It may still come into force.
+    #[error("the ledger gave no word in time; read the consent to see whether it is in force")]
+    OutcomeUnknown,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A key or row.
+    #[error(transparent)]
+    Open(#[from] DiscloseError),
+    /// The vault does not sign or seal.
+    #[error("the vault did not sign or seal")]
+    Vault,
+}
+
+impl ConsentError {
+    /// The class that decides about the status.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Policy(_) | Self::NotUnderstood { .. } | Self::UnknownPatient | Self::OtherPatient => {
+                ErrorClass::Caller
+            }
+            Self::KeyBound | Self::Revoked | Self::Refused(_) => ErrorClass::Conflict,
+            Self::OutcomeUnknown => ErrorClass::Transient,
+            Self::Store(e) => e.class(),
+            Self::Ledger(e) => e.class(),
+            Self::Open(e) => e.class(),
+            Self::Vault => ErrorClass::Bug,
+        }
+    }
+
+    /// The element of the Consent that is at fault.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Policy(error) => Some(error.path.to_string()),
+            Self::NotUnderstood { path } => Some(path.clone()),
+            Self::UnknownPatient | Self::OtherPatient => Some("Consent.patient".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A consent as it stands after a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The version on the ledger.
+    pub consent: ConsentId,
+    /// Names the stored version: after a grant the same, after a revocation one of its own.
+    pub row: ConsentId,
+    /// Whose.
+    pub subject: SubjectId,
+    /// FHIR logical id, the same for all versions.
+    pub logical_id: String,
+    /// Height at which the ledger executed it.
+    pub height: Height,
+    /// Effective time of that block.
+    pub time: TimeMs,
+}
+
+/// What the handle is made of.
+pub struct Foundation {
+    /// The database.
+    pub store: Store,
+    /// Signs and seals.
+    pub vault: Arc<Vault>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// How far the state is.
+    pub follower: Follower,
+    /// Subject keys.
+    pub opener: Opener,
+    /// The chain.
+    pub chain: ChainId,
+    /// The institution that attests.
+    pub institution: InstitutionId,
+    /// Base URL of the FHIR endpoint: absolute references under it are our own.
+    pub base: Arc<str>,
+}
+
+type Remembered = Arc<Mutex<Kept<ConsentId, (SubjectId, Digest, Document)>>>;
+
+/// Grants, revokes and loads consents. Cheap to clone.
+#[derive(Clone)]
+pub struct Consents {
+    parts: Arc<Foundation>,
+    remembered: Remembered,
+}
+
+impl Consents {
+    /// Over these parts.
+    pub fn new(parts: Foundation) -> Self {
+        Self { parts: Arc::new(parts), remembered: Kept::shared(documents::REMEMBERED_MAX) }
+    }
+
+    /// A new consent.
+    ///
+    /// # Errors
+    /// `ConsentError`.
+    pub async fn grant(&self, document: &Value) -> Result<Written, ConsentError> {
+        let (policy, subject) = self.read(document).await?;
+        let logical_id = hex_id()?;
+        self.put_in_force(document, &policy, subject, logical_id, 1, None).await
+    }
+
+    /// A new version in place of the one in force: narrower, wider, longer, shorter.
+    ///
+    /// # Errors
+    /// `ConsentError::Revoked` when the one before was revoked.
+    pub async fn replace(&self, before: &Stored, document: &Value) -> Result<Written, ConsentError> {
+        let (policy, subject) = self.read(document).await?;
+        if subject != before.subject {
+            return Err(ConsentError::OtherPatient);
+        }
+        if before.revoked {
+            return Err(ConsentError::Revoked);
+        }
+        let (id, version) = (before.logical_id.clone(), before.version + 1);
+        self.put_in_force(document, &policy, subject, id, version, Some(before.consent)).await
+    }
+
+    /// Ends a consent for good. `document` is how it reads from now on (`inactive`, `entered-in-error`).
+    ///
+    /// # Errors
+    /// `ConsentError`.
+    pub async fn revoke(&self, before: &Stored, document: &Value) -> Result<Written, ConsentError> {
+        let subject = before.subject;
+        self.require_attestable(&subject).await?;
+        let consent = before.granted;
+        let body = Body::RevokeConsent(RevokeConsent { consent, subject });
+        let (height, time) = self.execute(body).await?.map_err(ConsentError::Refused)?;
+        let row = Stored {
+            consent: ConsentId(gateway_vault::random().map_err(|_| ConsentError::Vault)?),
+            granted: consent,
+            subject,
+            logical_id: before.logical_id.clone(),
+            version: before.version + 1,
+            height: Some(height),
+            revoked: true,
+        };
+        self.keep(&row, document, time).await?;
+        Ok(Written { consent, row: row.consent, subject, logical_id: row.logical_id, height, time })
+    }
+
+    async fn put_in_force(
+        &self,
+        document: &Value,
+        policy: &Policy,
+        subject: SubjectId,
+        logical_id: String,
+        version: u64,
+        supersedes: Option<ConsentId>,
+    ) -> Result<Written, ConsentError> {
+        self.register(&subject).await?;
+        let consent = ConsentId(gateway_vault::random().map_err(|_| ConsentError::Vault)?);
+        let row = Stored { consent, granted: consent, subject, logical_id, version, height: None, revoked: false };
+        // on disk before the ledger knows of it: a live consent without its document would deny everything
+        let commitment = self.keep(&row, document, 0).await?;
+        let (from, until) = policy.window();
+        for _ in 0..ATTEMPTS_MAX {
+            let ConsentSet { version: set_version, .. } = view(&self.parts.store, &subject).await?.set;
+            let body = Body::GrantConsent(GrantConsent {
+                consent,
+                subject,
+                set_version: set_version + 1,
+                commitment,
+                basis: Basis::Attested,
+                custodian: self.parts.institution,
+                from,
+                until,
+                supersedes,
+            });
+            match self.execute(body).await? {
+                Ok((height, time)) => {
+                    self.mark_in_force(&consent, height, time).await?;
+                    return Ok(Written { consent, row: consent, subject, logical_id: row.logical_id, height, time });
+                }
+                // another write of this patient came first: sign again on top of it
+                Err(Refusal::SetVersion) => {}
+                Err(refusal) => {
+                    self.forget(&consent).await?;
+                    return Err(match refusal {
+                        Refusal::Revoked => ConsentError::Revoked,
+                        other => ConsentError::Refused(other),
+                    });
+                }
+            }
+        }
+        self.forget(&consent).await?;
+        Err(ConsentError::Refused(Refusal::SetVersion))
+    }
+
+    /// Parses a document and finds its patient.
+    async fn read(&self, document: &Value) -> Result<(Policy, SubjectId), ConsentError> {
+        let policy = Policy::parse_under(document, &self.parts.base)?;
+        if let Some(path) = policy.not_understood().next() {
+            return Err(ConsentError::NotUnderstood { path: path.to_owned() });
+        }
+        let subject = self.patient(policy.patient()).await?.ok_or(ConsentError::UnknownPatient)?;
+        Ok((policy, subject))
+    }
+
+    async fn patient(&self, patient: &Reference) -> Result<Option<SubjectId>, StoreError> {
+        match patient {
+            Reference::Resource { base: None, kind, id } if &**kind == "Patient" => {
+                query::subject_of(&self.parts.store, id).await
+            }
+            Reference::Identifier { system, value } => {
+                let alias = self.parts.vault.alias(system, value);
+                Ok(subjects::by_aliases(&self.parts.store, &[alias]).await?.remove(&alias))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the ledger knows of a subject.
+    async fn registered(&self, subject: &SubjectId) -> Result<Option<Subject>, StoreError> {
+        let bytes = store::chain::get(&self.parts.store, &state::subject_key(subject)).await?;
+        let corrupt = |_| StoreError::Corrupt { what: "chain_state subject" };
+        bytes.map(|bytes| cbor::decode(&bytes).map_err(corrupt)).transpose()
+    }
+
+    async fn require_attestable(&self, subject: &SubjectId) -> Result<bool, ConsentError> {
+        match self.registered(subject).await? {
+            Some(Subject { key: Some(_), .. }) => Err(ConsentError::KeyBound),
+            Some(_) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
+    /// Registers a subject that the ledger does not know yet.
+    async fn register(&self, subject: &SubjectId) -> Result<(), ConsentError> {
+        if self.require_attestable(subject).await? {
+            return Ok(());
+        }
+        let body = Body::RegisterSubject(RegisterSubject {
+            subject: *subject,
+            institution: self.parts.institution,
+            key: None,
+            guardians: Vec::new(),
+        });
+        match self.execute(body).await? {
+            Ok((height, _)) => {
+                let (store, subject) = (self.parts.store.clone(), *subject);
+                documents::in_task(async move {
+                    let mut write = store.begin().await?;
+                    subjects::registered(&mut write, &subject, None, height).await?;
+                    store::commit(write).await
+                })
+                .await?;
+                Ok(())
+            }
+            // another request of the same patient registered it in the meantime
+            Err(Refusal::IdUsed) => Ok(()),
+            Err(refusal) => Err(ConsentError::Refused(refusal)),
+        }
+    }
+}
+
+fn hex_id() -> Result<String, ConsentError> {
+    let id: [u8; 16] = gateway_vault::random().map_err(|_| ConsentError::Vault)?;
+    Ok(schemas::id::to_hex(&id))
+}
+
+/// Salted hash of the canonical document: what the ledger commits to.
+pub fn commitment(salt: &[u8], document: &Value) -> Digest {
+    Parts::new("cs1/consent").bytes(salt).bytes(&document.canonical()).hash()
+}

@@ -1,0 +1,345 @@
+//! The way out, step by step: query → decide → log → open → disclose. Stands between the HTTP front and the stores. Every
+//! answer is made of permits and of the proof that its log entry is on disk; hidden and unknown are one answer, and they
+//! take the same steps.
+
+pub mod answer;
+pub mod decide;
+pub mod log;
+pub mod open;
+pub mod page;
+pub mod query;
+pub mod record;
+pub mod search;
+pub mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_vault::{SubjectKey, Vault};
+use schemas::ErrorClass;
+use schemas::id::{Height, SubjectId, TimeMs};
+use schemas::json::Value;
+
+use self::answer::Disclosed;
+use self::decide::Permitted;
+use self::log::{AccessLog, Deed, DisclosedUnit, Entry, Logged};
+use self::open::{DiscloseError, Opened, Opener};
+use self::page::Page;
+use self::query::Row;
+use self::search::{Search, Whom};
+use crate::consents::Consents;
+use crate::follow::Follower;
+use crate::http::outcome::Refused;
+use crate::smart::{Grant, Interaction};
+use crate::store::{Store, StoreError, subjects};
+use crate::telemetry::{Metrics, Moment, Step};
+
+/// Longest wait for a state that is fresh enough to decide at.
+const FRESH_WAIT_MS: u64 = 2_000;
+
+/// Reads the clock: milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    })
+}
+
+/// The spine. Cheap to clone.
+#[derive(Clone)]
+pub struct Disclose {
+    /// The database.
+    pub store: Store,
+    /// Keys: pseudonyms and page links here.
+    pub vault: Arc<Vault>,
+    /// How far the ledger's state is, and whether that is fresh.
+    pub follower: Follower,
+    /// The access log.
+    pub log: AccessLog,
+    /// Documents of live consents.
+    pub consents: Consents,
+    /// Opens cases.
+    pub opener: Opener,
+    /// Measures.
+    pub metrics: Metrics,
+    /// The clock.
+    pub clock: Clock,
+    /// Base URL of the FHIR endpoint, without a slash at the end.
+    pub base: Arc<str>,
+}
+
+/// One permitted row with its subject's key.
+type Candidate = (Permitted, SubjectKey);
+
+/// Everything that was decided for one request.
+struct Decision {
+    permitted: Vec<Candidate>,
+    withheld: u64,
+    height: Height,
+    subject: Option<SubjectId>,
+}
+
+impl Disclose {
+    /// read and, with a version id, vread.
+    ///
+    /// # Errors
+    /// `Refused`: absent for unknown and hidden alike.
+    pub async fn read(
+        &self,
+        grant: &Grant,
+        resource_type: &str,
+        id: &str,
+        version: Option<&str>,
+    ) -> Result<Disclosed, Refused> {
+        let (mut candidates, logged) = self.versions(grant, resource_type, id, version, Deed::Read, true).await?;
+        let (permitted, key) = candidates.pop().ok_or_else(Refused::absent)?;
+        let opened = self.open(&permitted, &key).await?;
+        self.metrics.count(Moment::Disclosed, 1);
+        Ok(self.overlay(&permitted, opened.resource, &logged))
+    }
+
+    /// History of one resource, newest first.
+    ///
+    /// # Errors
+    /// `Refused`: absent for unknown and hidden alike.
+    pub async fn history(&self, grant: &Grant, resource_type: &str, id: &str) -> Result<Value, Refused> {
+        let (candidates, logged) = self.versions(grant, resource_type, id, None, Deed::Read, false).await?;
+        if candidates.is_empty() {
+            return Err(Refused::absent());
+        }
+        let mut entries = Vec::with_capacity(candidates.len());
+        for (permitted, key) in candidates.iter().rev() {
+            let opened = self.open(permitted, key).await?;
+            entries.push(self.overlay(permitted, opened.resource, &logged));
+        }
+        self.metrics.count(Moment::Disclosed, entries.len() as u64);
+        let links = vec![("self", format!("{}/{resource_type}/{id}/_history", self.base))];
+        Ok(answer::bundle("history", &self.base, entries.len(), links, entries, &logged))
+    }
+
+    /// `$verify`: the receipt, the sealed bytes and what binds them together.
+    ///
+    /// # Errors
+    /// `Refused`: absent for unknown and hidden alike.
+    pub async fn verify(
+        &self,
+        grant: &Grant,
+        resource_type: &str,
+        id: &str,
+        version: Option<&str>,
+    ) -> Result<Value, Refused> {
+        let (mut candidates, logged) = self.versions(grant, resource_type, id, version, Deed::Verify, true).await?;
+        let (permitted, key) = candidates.pop().ok_or_else(Refused::absent)?;
+        let opened = self.opener.open(&permitted, &key, true).await.map_err(|e| failed(&e))?;
+        let proof = verify::parameters(&self.store, &permitted, &opened, &logged).await.map_err(|e| failed(&e))?;
+        self.metrics.count(Moment::Disclosed, 1);
+        Ok(proof)
+    }
+
+    /// One page of a search.
+    ///
+    /// # Errors
+    /// `Refused`.
+    pub async fn search(
+        &self,
+        grant: &Grant,
+        search: &Search,
+        page: Option<&Page>,
+        own_url: String,
+    ) -> Result<Value, Refused> {
+        self.require_fresh().await?;
+        let subject = self.whom(&search.whom).await.map_err(|e| store_failed(&e))?;
+        let timer = self.metrics.timer(Step::Query);
+        let rows = match &subject {
+            Some(subject) => query::heads(&self.store, subject, &search.resource_type).await,
+            None => Ok(Vec::new()),
+        };
+        drop(timer);
+        let rows = rows.map_err(|e| store_failed(&e))?;
+        let mut decision = self.decide(grant, rows, Interaction::Search, subject).await?;
+        decision.permitted.retain(|(p, _)| search.matches(&p.row.logical_id, &p.summary, &p.facts));
+        decision.permitted.sort_by(|(a, _), (b, _)| page::order(&a.row).cmp(&page::order(&b.row)));
+        let total = decision.permitted.len();
+        if let Some(page) = page {
+            decision.permitted.retain(|(p, _)| page::order(&p.row) > page.after());
+        }
+        let more = decision.permitted.len() > search.count && search.count > 0;
+        decision.permitted.truncate(search.count);
+        let logged = self.log(grant, Deed::Search, &search.resource_type, &decision).await?;
+        let mut entries = Vec::with_capacity(decision.permitted.len());
+        for (permitted, key) in &decision.permitted {
+            let opened = self.open(permitted, key).await?;
+            entries.push(self.overlay(permitted, opened.resource, &logged));
+        }
+        self.metrics.count(Moment::Disclosed, entries.len() as u64);
+        let mut links = vec![("self", own_url)];
+        if let (true, Some((last, _))) = (more, decision.permitted.last()) {
+            let next = Page::after_row(search, &grant.client.id, &last.row).seal(&self.vault);
+            let next = next.ok_or_else(Refused::fault)?;
+            links.push(("next", format!("{}/{}?_page={next}", self.base, search.resource_type)));
+        }
+        Ok(answer::bundle("searchset", &self.base, total, links, entries, &logged))
+    }
+
+    /// Steps query to log for one logical id. `one`: at most one row, the version asked for or the head.
+    async fn versions(
+        &self,
+        grant: &Grant,
+        resource_type: &str,
+        id: &str,
+        version: Option<&str>,
+        deed: Deed,
+        one: bool,
+    ) -> Result<(Vec<Candidate>, Logged), Refused> {
+        if !grant.scopes.covers(resource_type, Interaction::Read) {
+            return Err(Refused::scope());
+        }
+        self.require_fresh().await?;
+        let timer = self.metrics.timer(Step::Query);
+        let rows = query::versions(&self.store, resource_type, id).await.map_err(|e| store_failed(&e))?;
+        drop(timer);
+        let rows: Vec<Row> = match version {
+            Some(version) => rows.into_iter().filter(|r| answer::version_id(&self.vault, r) == version).collect(),
+            None if one => rows.into_iter().filter(|row| row.is_head).collect(),
+            None => rows,
+        };
+        let subject = rows.first().map(|row| row.subject);
+        let mut decision = self.decide(grant, rows, Interaction::Read, subject).await?;
+        if one {
+            decision.permitted.truncate(1);
+        } else {
+            // a resource that several patients share has a chain for each: one of them is shown
+            let shown = decision.permitted.first().map(|(p, _)| p.row.subject);
+            decision.permitted.retain(|(p, _)| Some(p.row.subject) == shown);
+        }
+        let logged = self.log(grant, deed, resource_type, &decision).await?;
+        Ok((decision.permitted, logged))
+    }
+
+    /// *decide* for rows of one or, for shared resources, several subjects.
+    async fn decide(
+        &self,
+        grant: &Grant,
+        rows: Vec<Row>,
+        asked: Interaction,
+        subject: Option<SubjectId>,
+    ) -> Result<Decision, Refused> {
+        if rows.len() > query::ROWS_MAX {
+            return Err(Refused::request("too-costly", "the patient has more resources of this type than one search reads"));
+        }
+        let _timer = self.metrics.timer(Step::Decide);
+        let mut decision = Decision { permitted: Vec::new(), withheld: 0, height: self.follower.height(), subject };
+        let mut by_subject: BTreeMap<SubjectId, Vec<Row>> = BTreeMap::new();
+        for row in rows {
+            by_subject.entry(row.subject).or_default().push(row);
+        }
+        for (subject, rows) in by_subject {
+            let Some(key) = self.opener.key(&subject).await.map_err(|e| failed(&e))? else {
+                decision.withheld += rows.len() as u64;
+                continue;
+            };
+            let view = decide::view(&self.store, &subject).await.map_err(|e| store_failed(&e))?;
+            let live = self.consents.documents(&subject, &key, &view.set).await.map_err(|e| store_failed(&e))?;
+            let session = decide::session(grant, live, view.height, (self.clock)());
+            let decided = decide::decide(rows, &key, &session, grant, asked);
+            decision.height = view.height;
+            decision.withheld += decided.withheld;
+            decision.permitted.extend(decided.permitted.into_iter().map(|permitted| (permitted, key.clone())));
+        }
+        self.metrics.count(Moment::Denied, decision.withheld);
+        Ok(decision)
+    }
+
+    async fn log(
+        &self,
+        grant: &Grant,
+        deed: Deed,
+        resource_type: &str,
+        decision: &Decision,
+    ) -> Result<Logged, Refused> {
+        let disclosed = decision.permitted.iter().map(|(p, _)| {
+            let unit = p.permit.unit();
+            DisclosedUnit {
+                case: unit.case,
+                version: unit.version,
+                unit: unit.index,
+                consent: p.permit.consent(),
+                provision: p.permit.path().to_owned(),
+            }
+        });
+        let entry = Entry {
+            time: (self.clock)(),
+            height: decision.height,
+            client: grant.client.id.clone(),
+            deed,
+            resource_type: resource_type.to_owned(),
+            subject: decision.subject,
+            disclosed: disclosed.collect(),
+            withheld: decision.withheld,
+            purposes: grant.client.purposes.iter().map(|c| format!("{}|{}", c.system, c.code)).collect(),
+        };
+        self.append(entry).await
+    }
+
+    /// Writes an entry of another deed.
+    ///
+    /// # Errors
+    /// `Refused`: unavailable; nothing may be answered then.
+    pub async fn append(&self, entry: Entry) -> Result<Logged, Refused> {
+        self.log.append(entry).await.map_err(|error| {
+            tracing::error!(class = error.class().name(), "{error}");
+            Refused::unavailable("the access log cannot be written; nothing is disclosed")
+        })
+    }
+
+    async fn open(&self, permitted: &Permitted, key: &SubjectKey) -> Result<Opened, Refused> {
+        let _timer = self.metrics.timer(Step::Open);
+        self.opener.open(permitted, key, false).await.map_err(|e| failed(&e))
+    }
+
+    fn overlay(&self, permitted: &Permitted, resource: Value, logged: &Logged) -> Disclosed {
+        let version = answer::version_id(&self.vault, &permitted.row);
+        answer::overlay(permitted, resource, version, logged)
+    }
+
+    /// Nothing is decided on a state that may be old.
+    ///
+    /// # Errors
+    /// `Refused`: unavailable.
+    pub async fn require_fresh(&self) -> Result<Height, Refused> {
+        let fresh = self.follower.fresh(Duration::from_millis(FRESH_WAIT_MS)).await;
+        fresh.ok_or_else(|| Refused::unavailable("the ledger's state is not proved to be fresh; nothing is decided"))
+    }
+
+    /// Whose rows a search is about.
+    ///
+    /// # Errors
+    /// `StoreError`.
+    pub async fn whom(&self, whom: &Whom) -> Result<Option<SubjectId>, StoreError> {
+        match whom {
+            Whom::Patient(id) => query::subject_of(&self.store, id).await,
+            Whom::Identifier(system, value) => {
+                let alias = self.vault.alias(system, value);
+                Ok(subjects::by_aliases(&self.store, &[alias]).await?.remove(&alias))
+            }
+        }
+    }
+}
+
+fn store_failed(error: &StoreError) -> Refused {
+    tracing::error!(class = error.class().name(), "{error}");
+    Refused::of_class(error.class())
+}
+
+/// What a failure behind the decision becomes: the place is logged, the client hears the class only.
+fn failed(error: &DiscloseError) -> Refused {
+    tracing::error!(class = error.class().name(), "{error}");
+    match error.class() {
+        ErrorClass::Transient => Refused::of_class(ErrorClass::Transient),
+        _ => Refused::fault(),
+    }
+}

@@ -1,0 +1,166 @@
+//! *decide*: what the patient's consents in force allow, unit by unit, at one finalised height that is fresh. Consent set and
+//! height are read in one statement, so that a decision names exactly the state it was taken at. Scopes narrow first.
+//! What cannot be read is withheld, never passed on.
+
+use std::sync::Arc;
+
+use gateway_consent::{AccessRequest, Action, Actor, Decision, Permit, Reference, Session, UnitFacts, UnitId};
+use gateway_vault::SubjectKey;
+use schemas::cbor;
+use schemas::id::{CaseId, Height, SubjectId, TimeMs};
+use schemas::json::{self, Value};
+use schemas::state::{self, ConsentSet};
+use sqlx::Row as _;
+
+use super::query::{Place, Row};
+use crate::consents::document_context;
+use crate::smart::{Client, Grant, Interaction};
+use crate::store::units::{Summary, summary_context};
+use crate::store::{Store, StoreError, failed};
+
+/// The consents of one subject at one height.
+pub struct View {
+    /// The height.
+    pub height: Height,
+    /// The live set; empty when the subject never granted one.
+    pub set: ConsentSet,
+}
+
+/// Reads height and live set in one snapshot.
+///
+/// # Errors
+/// `StoreError`; `Corrupt` when the follower's rows do not decode.
+pub async fn view(store: &Store, subject: &SubjectId) -> Result<View, StoreError> {
+    let sql = "SELECT (SELECT height FROM chain_cursor WHERE id = 1), (SELECT value FROM chain_state WHERE key = $1)";
+    let row = sqlx::query(sql)
+        .bind(state::consent_set_key(subject))
+        .fetch_one(store.reader())
+        .await
+        .map_err(failed("chain_state"))?;
+    let height: Option<i64> = row.try_get(0).map_err(failed("chain_cursor"))?;
+    let set: Option<Vec<u8>> = row.try_get(1).map_err(failed("chain_state"))?;
+    let set = match set {
+        Some(bytes) => cbor::decode(&bytes).map_err(|_| StoreError::Corrupt { what: "chain_state consent set" })?,
+        None => ConsentSet::default(),
+    };
+    Ok(View { height: height.unwrap_or(0).unsigned_abs(), set })
+}
+
+/// The request as the consent engine sees it.
+pub fn request(client: &Client, action: Action) -> AccessRequest {
+    let is_person = |reference: &&Reference| {
+        let persons = ["Practitioner", "PractitionerRole", "RelatedPerson", "Person"];
+        matches!(reference, Reference::Resource { kind, .. } if persons.contains(&&**kind))
+    };
+    let actor = Actor {
+        client_id: client.id.clone(),
+        organizations: client.references.iter().filter(|r| !is_person(r)).cloned().collect(),
+        practitioners: client.references.iter().filter(is_person).cloned().collect(),
+        roles: client.roles.clone(),
+    };
+    AccessRequest { actor, purpose: client.purposes.clone(), action }
+}
+
+/// A row that may be opened, and only this row.
+pub struct Permitted {
+    /// The row.
+    pub row: Row,
+    /// What matching reads.
+    pub facts: UnitFacts,
+    /// The reduced resource; for a Consent the document.
+    pub summary: Value,
+    /// Reference as sent → reference here.
+    pub references: Vec<(String, String)>,
+    /// Leave to open it.
+    pub permit: Permit,
+}
+
+/// The unit that a row is decided as. A Consent stands as unit 0 of a case that has its id.
+pub fn unit_of(row: &Row) -> UnitId {
+    match &row.place {
+        Place::Unit { case, case_version, unit, .. } => {
+            UnitId { case: *case, version: *case_version, index: *unit }
+        }
+        Place::Document { consent, .. } => UnitId { case: CaseId(consent.0), version: 1, index: 0 },
+    }
+}
+
+/// The rows of one subject, decided.
+#[derive(Default)]
+pub struct Decided {
+    /// What may be opened.
+    pub permitted: Vec<Permitted>,
+    /// How many may not, by consent or scope.
+    pub withheld: u64,
+}
+
+/// Decides about every row. `key` is the subject's.
+pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Decided {
+    let mut decided = Decided::default();
+    for row in rows {
+        match permitted(row, key, session, grant, asked) {
+            Some(permitted) => decided.permitted.push(permitted),
+            None => decided.withheld += 1,
+        }
+    }
+    decided
+}
+
+fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Option<Permitted> {
+    if session.permits_nothing() {
+        return None;
+    }
+    let Summary { facts: summary, references } = match summary_of(&row, key) {
+        Ok(summary) => summary,
+        Err(error) => {
+            tracing::error!(class = error.class().name(), "a row is withheld: {error}");
+            return None;
+        }
+    };
+    if !grant.scopes.covers_resource(&row.resource_type, asked, &summary) {
+        return None;
+    }
+    let facts = facts_of(&row, &summary, &references);
+    match session.decide(unit_of(&row), &facts) {
+        Decision::Permit(permit) => Some(Permitted { row, facts, summary, references, permit }),
+        Decision::Deny(_) => None,
+    }
+}
+
+/// The opened summary of a row; of a Consent its document.
+///
+/// # Errors
+/// `StoreError::Corrupt` when it is not what was stored.
+pub fn summary_of(row: &Row, key: &SubjectKey) -> Result<Summary, StoreError> {
+    match &row.place {
+        Place::Unit { case, unit, summary, .. } => {
+            let plain = key.open_row(&summary_context(case, *unit), summary);
+            Summary::decode(&plain.map_err(|_| StoreError::Corrupt { what: "unit.summary" })?)
+        }
+        Place::Document { consent, document } => {
+            let corrupt = || StoreError::Corrupt { what: "consent_document.document" };
+            let plain = key.open_row(&document_context(consent), document).map_err(|_| corrupt())?;
+            Ok(Summary { facts: json::parse(&plain).map_err(|_| corrupt())?, references: Vec::new() })
+        }
+    }
+}
+
+/// Facts with the names that consents may use beside those that the source used.
+pub fn facts_of(row: &Row, summary: &Value, references: &[(String, String)]) -> UnitFacts {
+    let mut facts = UnitFacts::of(summary);
+    facts.identity.push(Reference::local(&row.resource_type, &row.logical_id));
+    for (sent, here) in references {
+        let (Some(sent), Some(here)) = (Reference::parse(sent), Reference::parse(here)) else { continue };
+        if facts.authors.contains(&sent) {
+            facts.authors.push(here.clone());
+        }
+        facts.references.push(here);
+    }
+    facts
+}
+
+/// A session for one subject at one instant.
+pub fn session(grant: &Grant, live: Vec<gateway_consent::LiveConsent>, height: Height, now: TimeMs) -> Arc<Session> {
+    let request = request(&grant.client, Action::Access);
+    Arc::new(Session::new(&request, live, gateway_consent::DefaultRule::Deny, height, now))
+}

@@ -1,0 +1,181 @@
+//! *query*: the rows that a request may be about, before anything is decided. Reads pseudonyms, sealed summaries and where
+//! the sealed bytes are; filters by type, id and subject only, because matching comes after deciding.
+
+use schemas::cbor;
+use schemas::envelope::Wrap;
+use schemas::id::{CaseId, ConsentId, Digest, SubjectId, TimeMs};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::store::{Store, StoreError, failed};
+
+/// Most rows that one request looks at; a patient with more of one type is refused as too costly.
+pub const ROWS_MAX: usize = 20_000;
+
+const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.logical_id, unit.version, unit.is_head, \
+     unit.event_time, unit.summary, cases.version, cases.anchored_at, cases.object, cases.wraps";
+
+/// Where the content of a row is.
+#[derive(Clone)]
+pub enum Place {
+    /// A unit of an anchored case.
+    Unit {
+        /// The case.
+        case: CaseId,
+        /// Its version.
+        case_version: u32,
+        /// Index of the unit.
+        unit: u32,
+        /// SHA-256 of the object.
+        object: Digest,
+        /// Wrapped case keys.
+        wraps: Vec<Wrap>,
+        /// Sealed summary.
+        summary: Vec<u8>,
+    },
+    /// A Consent that is enforced here.
+    Document {
+        /// The consent on the ledger.
+        consent: ConsentId,
+        /// The document, sealed under the subject's key.
+        document: Vec<u8>,
+    },
+}
+
+/// One version of a resource.
+#[derive(Clone)]
+pub struct Row {
+    /// Whose.
+    pub subject: SubjectId,
+    /// FHIR type.
+    pub resource_type: String,
+    /// Logical id.
+    pub logical_id: String,
+    /// Position in its chain, from 1.
+    pub version: u64,
+    /// Whether it is the head.
+    pub is_head: bool,
+    /// Time of the event, ms.
+    pub event_time: i64,
+    /// When it was anchored.
+    pub anchored: TimeMs,
+    /// Where the content is.
+    pub place: Place,
+}
+
+/// Every version of one resource, oldest first. A shared resource has a chain per subject.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> Result<Vec<Row>, StoreError> {
+    if resource_type == "Consent" {
+        let tail = "logical_id = $1 AND height IS NOT NULL ORDER BY version";
+        return documents(store, tail, logical_id.to_owned()).await;
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.logical_id = $1 AND \
+         unit.resource_type = $2 ORDER BY unit.version, unit.id LIMIT {}",
+        ROWS_MAX + 1
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(logical_id.to_owned()).bind(resource_type.to_owned());
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
+    rows.iter().map(|row| unit(row, resource_type)).collect()
+}
+
+/// The heads of one subject and type.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn heads(store: &Store, of: &SubjectId, resource_type: &str) -> Result<Vec<Row>, StoreError> {
+    if resource_type == "Consent" {
+        let tail = "subject = $1 AND height IS NOT NULL ORDER BY logical_id, version";
+        let all = documents(store, tail, of.0.to_vec()).await?;
+        return Ok(all.into_iter().filter(|row| row.is_head).collect());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.subject = $1 AND \
+         unit.is_head = 1 AND unit.resource_type = $2 ORDER BY unit.id LIMIT {}",
+        ROWS_MAX + 1
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec()).bind(resource_type.to_owned());
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
+    rows.iter().map(|row| unit(row, resource_type)).collect()
+}
+
+/// Whose Patient has this logical id.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn subject_of(store: &Store, patient: &str) -> Result<Option<SubjectId>, StoreError> {
+    let sql = "SELECT subject FROM unit WHERE logical_id = $1 AND resource_type = 'Patient' LIMIT 1";
+    let row =
+        sqlx::query(sql).bind(patient.to_owned()).fetch_optional(store.reader()).await.map_err(failed("unit"))?;
+    row.map(|row| id(&row, 0)).transpose()
+}
+
+async fn documents<'q, T>(store: &Store, tail: &'static str, key: T) -> Result<Vec<Row>, StoreError>
+where
+    T: 'q + sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any>,
+{
+    let sql = format!(
+        "SELECT consent, subject, logical_id, version, document, anchored FROM consent_document WHERE {tail} LIMIT {}",
+        ROWS_MAX + 1
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(key).fetch_all(store.reader()).await;
+    let rows = rows.map_err(failed("consent_document"))?;
+    let mut out: Vec<Row> = rows.iter().map(document).collect::<Result<_, _>>()?;
+    let next: Vec<Option<String>> = out.iter().skip(1).map(|row| Some(row.logical_id.clone())).chain([None]).collect();
+    for (row, next) in out.iter_mut().zip(next) {
+        row.is_head = next.as_deref() != Some(&row.logical_id);
+    }
+    Ok(out)
+}
+
+fn unit(row: &AnyRow, resource_type: &str) -> Result<Row, StoreError> {
+    let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
+    let bytes = |at: usize| row.try_get::<Vec<u8>, _>(at).map_err(failed("unit"));
+    let corrupt = |what| StoreError::Corrupt { what };
+    let place = Place::Unit {
+        case: CaseId::from_slice(&bytes(0)?).ok_or(corrupt("unit.case_id"))?,
+        case_version: u32::try_from(number(8)?).map_err(|_| corrupt("cases.version"))?,
+        unit: u32::try_from(number(1)?).map_err(|_| corrupt("unit.unit"))?,
+        object: Digest::from_slice(&bytes(10)?).ok_or(corrupt("cases.object"))?,
+        wraps: cbor::decode(&bytes(11)?).map_err(|_| corrupt("cases.wraps"))?,
+        summary: bytes(7)?,
+    };
+    Ok(Row {
+        subject: id(row, 2)?,
+        resource_type: resource_type.to_owned(),
+        logical_id: row.try_get(3).map_err(failed("unit.logical_id"))?,
+        version: number(4)?.unsigned_abs(),
+        is_head: number(5)? == 1,
+        event_time: number(6)?,
+        anchored: number(9)?.unsigned_abs(),
+        place,
+    })
+}
+
+fn document(row: &AnyRow) -> Result<Row, StoreError> {
+    let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("consent_document"));
+    let bytes = |at: usize| row.try_get::<Vec<u8>, _>(at).map_err(failed("consent_document"));
+    let corrupt = |what| StoreError::Corrupt { what };
+    let anchored = number(5)?;
+    Ok(Row {
+        subject: id(row, 1)?,
+        resource_type: "Consent".to_owned(),
+        logical_id: row.try_get(2).map_err(failed("consent_document"))?,
+        version: number(3)?.unsigned_abs(),
+        is_head: false,
+        event_time: anchored,
+        anchored: anchored.unsigned_abs(),
+        place: Place::Document {
+            consent: ConsentId::from_slice(&bytes(0)?).ok_or(corrupt("consent_document.consent"))?,
+            document: bytes(4)?,
+        },
+    })
+}
+
+fn id(row: &AnyRow, at: usize) -> Result<SubjectId, StoreError> {
+    let bytes: Vec<u8> = row.try_get(at).map_err(failed("subject id"))?;
+    SubjectId::from_slice(&bytes).ok_or(StoreError::Corrupt { what: "subject id" })
+}
