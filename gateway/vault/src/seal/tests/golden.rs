@@ -90,7 +90,7 @@ fn the_golden_object_opens() {
         schemas::id::from_hex(line).unwrap()
     };
     let wrap: Wrap = cbor::decode(&value("wrap_custodian")).unwrap();
-    assert_eq!(open_all(&subject(1), &[wrap.clone()], &value("object")).unwrap(), first_units());
+    assert_eq!(open_all(&subject(1), std::slice::from_ref(&wrap), &value("object")).unwrap(), first_units());
     let transaction: Transaction = cbor::decode(&value("transaction")).unwrap();
     check(&vault(), &transaction, &value("object"), &[wrap], &subject(1)).unwrap();
 }
