@@ -1,0 +1,281 @@
+//! Validators' RPC without consensus: real TLS, real contract, real signatures, one shared chain that makes a block of every
+//! transaction. Each server can be honest or misbehave, so that the client meets both.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use ledger_client::{LedgerConfig, ValidatorAddress};
+use ledger_contract::{Changes, admit, execute_block, genesis_changes};
+use ledger_proof::{AwsLc, EntryProof};
+use p256::ecdsa::SigningKey;
+use p256::pkcs8::{EncodePrivateKey, LineEnding};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature};
+use schemas::cbor;
+use schemas::id::Digest;
+use schemas::transaction::Outcome;
+use serde::Deserialize;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::chain::{Chain, key, sign};
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Honest,
+    /// Its certificate is of another key.
+    Impostor,
+    /// Says yes to everything, answers with damaged proofs, blocks and heads.
+    Lying,
+    /// Refuses every transaction.
+    Refusing,
+    /// Its mempool is always full.
+    Full,
+    /// Answers with more bytes than any answer may have.
+    Flooding,
+    /// Nobody listens.
+    Down,
+}
+
+/// The chain that all servers share.
+pub struct Shared {
+    chain: Chain,
+    state: Changes,
+    blocks: Vec<Block>,
+    proofs: Vec<(Digest, EntryProof)>,
+}
+
+#[derive(Clone)]
+struct Server {
+    index: u16,
+    manner: Manner,
+    shared: Arc<Mutex<Shared>>,
+}
+
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("small")
+}
+
+/// Running validators and a folder with a client's configuration. Dropping it stops them.
+pub struct Double {
+    pub config: LedgerConfig,
+    pub chain: schemas::id::ChainId,
+    _folder: tempfile::TempDir,
+    servers: tokio::task::JoinSet<()>,
+}
+
+impl Double {
+    pub async fn start(manners: [Manner; 4]) -> Self {
+        let chain = Chain::new(4);
+        let genesis = chain.genesis.clone();
+        let id = chain.id;
+        let state = genesis_changes(&genesis);
+        let shared = Arc::new(Mutex::new(Shared { chain, state, blocks: vec![], proofs: vec![] }));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("genesis.json"), genesis.to_json()).expect("written");
+        write_key(&path("transport.key"), &key(102));
+        let mut servers = tokio::task::JoinSet::new();
+        let mut validators = vec![];
+        for (index, manner) in (0..).zip(manners) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("https://{}", listener.local_addr().expect("bound"));
+            validators.push(ValidatorAddress { name: format!("v{index}"), url });
+            if manner == Manner::Down {
+                continue;
+            }
+            let server = Server { index, manner, shared: Arc::clone(&shared) };
+            let seed = if manner == Manner::Impostor { 900 } else { index };
+            let listener = Tls { listener, acceptor: acceptor(&key(seed)) };
+            servers.spawn(async move { axum::serve(listener, router(server)).await.expect("never ends") });
+        }
+        let config =
+            LedgerConfig { genesis: path("genesis.json"), validators, key: path("transport.key"), timeout_ms: 5_000 };
+        Self { config, chain: id, _folder: folder, servers }
+    }
+
+    pub fn stop(&mut self) {
+        self.servers.abort_all();
+    }
+}
+
+pub fn write_key(path: &std::path::Path, key: &SigningKey) {
+    use std::os::unix::fs::PermissionsExt;
+    let pem = p256::SecretKey::from(key).to_pkcs8_pem(LineEnding::LF).expect("encodable");
+    std::fs::write(path, pem.as_bytes()).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("our file");
+}
+
+fn router(server: Server) -> Router {
+    Router::new()
+        .route("/ledger/v1/transactions", post(submit))
+        .route("/ledger/v1/transactions/{id}", get(proof))
+        .route("/ledger/v1/blocks", get(blocks))
+        .route("/ledger/v1/head", get(head))
+        .route("/ledger/v1/status", get(async || "{\"height\":1}"))
+        .with_state(server)
+}
+
+async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> StatusCode {
+    match server.manner {
+        Manner::Lying => return StatusCode::ACCEPTED,
+        Manner::Refusing => return StatusCode::BAD_REQUEST,
+        Manner::Full => return StatusCode::TOO_MANY_REQUESTS,
+        _ => {}
+    }
+    let mut shared = server.shared.lock().expect("not poisoned");
+    let Ok(tx) = admit(&body, &shared.chain.id) else { return StatusCode::BAD_REQUEST };
+    if shared.proofs.iter().any(|(id, _)| *id == tx.id()) {
+        return StatusCode::OK;
+    }
+    let transactions = vec![TransactionBytes(body.to_vec().into())];
+    let (height, chain) = (shared.chain.height + 1, shared.chain.id);
+    let done = execute_block(&shared.state, &chain, height, now_ms(), &transactions, &AwsLc).expect("a map");
+    shared.state.extend(done.changes);
+    let (block, proofs) = shared.chain.block(transactions, &done.entries);
+    shared.blocks.push(block);
+    shared.proofs.extend(proofs.into_iter().map(|proof| (proof.entry.transaction, proof)));
+    StatusCode::ACCEPTED
+}
+
+async fn proof(State(server): State<Server>, Path(id): Path<String>) -> Result<Vec<u8>, StatusCode> {
+    if server.manner == Manner::Flooding {
+        return Ok(vec![0; 1 << 20]);
+    }
+    let shared = server.shared.lock().expect("not poisoned");
+    let found = shared.proofs.iter().find(|(known, _)| known.to_string() == id).map(|(_, proof)| proof.clone());
+    let mut proof = match (server.manner, found) {
+        (_, Some(proof)) => proof,
+        // a proof of something else
+        (Manner::Lying, None) => shared.proofs.first().ok_or(StatusCode::NOT_FOUND)?.1.clone(),
+        (_, None) => return Err(StatusCode::NOT_FOUND),
+    };
+    if server.manner == Manner::Lying {
+        proof.entry.outcome = Outcome::Refused(schemas::transaction::Refusal::IdUsed);
+    }
+    Ok(cbor::encode(&proof))
+}
+
+#[derive(Deserialize)]
+struct Range {
+    from: u64,
+    max: usize,
+}
+
+async fn blocks(State(server): State<Server>, Query(range): Query<Range>) -> Vec<u8> {
+    if server.manner == Manner::Flooding {
+        return vec![0; 16 << 20];
+    }
+    let shared = server.shared.lock().expect("not poisoned");
+    let wanted = shared.blocks.iter().filter(|block| block.header.height >= range.from).take(range.max);
+    let mut found: Vec<Block> = wanted.cloned().collect();
+    if server.manner == Manner::Lying {
+        found.iter_mut().for_each(|block| block.attestations.truncate(2));
+    }
+    cbor::encode(&found)
+}
+
+async fn head(State(server): State<Server>) -> Vec<u8> {
+    let shared = server.shared.lock().expect("not poisoned");
+    let last = shared.blocks.last().map(|block| block.header.hash());
+    let head = Head {
+        chain: shared.chain.id,
+        epoch: 0,
+        height: shared.chain.height + if server.manner == Manner::Lying { 100 } else { 0 },
+        header: last.unwrap_or(Digest(shared.chain.id.0)),
+        time: now_ms(),
+    };
+    // the liar signs for a neighbour
+    let validator = if server.manner == Manner::Lying { (server.index + 1) % 4 } else { server.index };
+    let signature = sign(&key(server.index), &head.to_sign());
+    cbor::encode(&SignedHead { head, by: ValidatorSignature { validator, signature } })
+}
+
+/// TLS 1.3 with a self-signed certificate of a validator's key; every client must show a certificate.
+fn acceptor(key: &SigningKey) -> TlsAcceptor {
+    let pem = p256::SecretKey::from(key).to_pkcs8_pem(LineEnding::LF).expect("encodable");
+    let pair = rcgen::KeyPair::from_pem(&pem).expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["validator".to_owned()]).expect("a name");
+    let certificate = params.self_signed(&pair).expect("signed").der().clone();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(pair.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_client_cert_verifier(Arc::new(AnyClient(provider)))
+        .with_single_cert(vec![certificate], key)
+        .expect("fits");
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[derive(Debug)]
+struct AnyClient(Arc<rustls::crypto::CryptoProvider>);
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.3 only".into()))
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+struct Tls {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((stream, address)) = self.listener.accept().await else { continue };
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
