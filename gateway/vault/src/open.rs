@@ -107,13 +107,19 @@ impl<'a> OpenCase<'a> {
     /// # Errors
     /// `OpenError::Permit` when the permit is for another case, version or unit, else `OpenError::Unit`.
     pub fn unit(&self, index: usize, permit: &Permit) -> Result<Unit, OpenError> {
+        self.check_permit(index, permit)?;
+        self.decrypt(index)
+    }
+
+    /// Whether the permit is the decision about this very unit of this very version.
+    pub(crate) fn check_permit(&self, index: usize, permit: &Permit) -> Result<(), OpenError> {
         let permitted = permit.unit();
         let header = &self.parts.header;
         let same = (permitted.case, permitted.version) == (header.case, header.case_version);
         if !same || usize::try_from(permitted.index) != Ok(index) {
             return Err(OpenError::Permit { unit: index });
         }
-        self.decrypt(index)
+        Ok(())
     }
 
     /// Decrypts one unit for the custodian's own work.

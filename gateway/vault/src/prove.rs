@@ -24,11 +24,13 @@ pub struct UnitProof {
 }
 
 impl OpenCase<'_> {
-    /// The proof of one unit, for whom it is disclosed to.
+    /// The proof of one unit, for whom it is disclosed to. The salt of a unit that was not permitted would let its
+    /// content be guessed, so the permit must be for this very unit.
     ///
     /// # Errors
-    /// `OpenError::Unit` when there is no such unit.
-    pub fn unit_proof(&self, index: usize, _permit: &Permit) -> Result<UnitProof, OpenError> {
+    /// `OpenError::Permit` when the permit is for another case, version or unit; `OpenError::Unit` when there is none.
+    pub fn unit_proof(&self, index: usize, permit: &Permit) -> Result<UnitProof, OpenError> {
+        self.check_permit(index, permit)?;
         let absent = OpenError::Unit { unit: index, error: UnitError::Absent };
         let leaves = self.leaves();
         let number = u32::try_from(index).map_err(|_| absent.clone())?;

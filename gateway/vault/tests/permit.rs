@@ -4,9 +4,13 @@ use gateway_consent::{
     AccessRequest, Action, Actor, Decision, DefaultRule, LiveConsent, Permit, Policy, Session, UnitFacts, UnitId,
 };
 use gateway_vault::{Custody, CustodyPurpose, OpenError, SealRequest, Unit, UnitError, Vault};
+use hmac::{Hmac, KeyInit, Mac};
 use schemas::ErrorClass;
-use schemas::id::{CaseId, ChainId, ConsentId, InstitutionId};
+use schemas::cbor::Parts;
+use schemas::id::{CaseId, ChainId, ConsentId, Digest, InstitutionId};
 use schemas::json::parse;
+use schemas::merkle::verify_inclusion;
+use sha2::Sha256;
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -53,9 +57,26 @@ fn opens_the_permitted_unit_and_no_other() {
         let error = case.unit(1, &permit(case_id, version, index)).unwrap_err();
         assert_eq!(error, OpenError::Permit { unit: 1 });
         assert_eq!(error.class(), ErrorClass::Bug);
+        let proof = case.unit_proof(1, &permit(case_id, version, index));
+        assert_eq!(
+            proof.err(),
+            Some(OpenError::Permit { unit: 1 }),
+            "a salt must not leave under another unit's permit"
+        );
     }
     let absent = Err(OpenError::Unit { unit: 2, error: UnitError::Absent });
     assert_eq!(case.unit(2, &permit(id, 1, 2)), absent);
+
+    assert_eq!(case.unit_proof(2, &permit(id, 1, 2)).err(), absent.clone().err());
+
+    let proof = case.unit_proof(1, &permit(id, 1, 1)).unwrap();
+    let bytes = units[1].bytes.as_slice();
+    let message = Parts::new("cs1/leaf").part(&"Patient").part(&10u64).bytes(bytes).finish();
+    let mut leaf = Hmac::<Sha256>::new_from_slice(&proof.salt).unwrap();
+    leaf.update(&message);
+    assert_eq!(Digest(leaf.finalize().into_bytes().into()), proof.leaf);
+    let (index, count) = (u64::from(proof.index), u64::from(proof.count));
+    assert!(verify_inclusion(&proof.leaf, index, count, &proof.path, &sealed.statement.root));
 
     let custody = Custody::claimed_by_custodian_for(CustodyPurpose::Index);
     assert_eq!(case.unit_for_custody(0, custody).unwrap(), units[0]);
