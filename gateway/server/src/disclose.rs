@@ -161,7 +161,7 @@ impl Disclose {
         drop(timer);
         let rows = rows.map_err(|e| store_failed(&e))?;
         let mut decision = self.decide(grant, rows, Interaction::Search, subject).await?;
-        decision.permitted.retain(|(p, _)| search.matches(&p.row.logical_id, &p.summary, &p.facts));
+        decision.permitted.retain(|(p, _)| search.matches(&p.row.logical_id, &p.known));
         decision.permitted.sort_by(|(a, _), (b, _)| page::order(&a.row).cmp(&page::order(&b.row)));
         let total = decision.permitted.len();
         if let Some(page) = page {

@@ -44,7 +44,7 @@ fn version_id_of(vault: &Vault, named: &str) -> String {
 /// Lays the overlay over an opened resource.
 pub fn overlay(permitted: &Permitted, mut resource: Value, version_id: String, _logged: &Logged) -> Disclosed {
     let row = &permitted.row;
-    rewrite(&mut resource, &permitted.references);
+    rewrite(&mut resource, &permitted.known.references);
     if let Some(object) = resource.as_object_mut() {
         put_id(object, row);
         let meta = object.entry_or("meta", || Value::from(Object::new()));

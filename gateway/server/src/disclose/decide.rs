@@ -38,7 +38,7 @@ pub async fn view(store: &Store, subject: &SubjectId) -> Result<View, StoreError
         .await
         .map_err(failed("chain_state"))?;
     let height: Option<i64> = row.try_get(0).map_err(failed("chain_cursor"))?;
-    let set: Option<Vec<u8>> = row.try_get(1).map_err(failed("chain_state"))?;
+    let set: Option<Vec<u8>> = row.try_get::<Option<Vec<u8>>, _>(1).map_err(failed("chain_state"))?;
     let set = match set {
         Some(bytes) => cbor::decode(&bytes).map_err(|_| StoreError::Corrupt { what: "chain_state consent set" })?,
         None => ConsentSet::default(),
@@ -61,16 +61,22 @@ pub fn request(client: &Client, action: Action) -> AccessRequest {
     AccessRequest { actor, purpose: client.purposes.clone(), action }
 }
 
+/// What is known of a row without opening its case.
+pub struct Known {
+    /// What the consent engine decides on.
+    pub facts: UnitFacts,
+    /// What searches match; for a Consent the document.
+    pub matched: Value,
+    /// Reference as sent → reference here.
+    pub references: Vec<(String, String)>,
+}
+
 /// A row that may be opened, and only this row.
 pub struct Permitted {
     /// The row.
     pub row: Row,
     /// What matching reads.
-    pub facts: UnitFacts,
-    /// The reduced resource; for a Consent the document.
-    pub summary: Value,
-    /// Reference as sent → reference here.
-    pub references: Vec<(String, String)>,
+    pub known: Known,
     /// Leave to open it.
     pub permit: Permit,
 }
@@ -110,53 +116,43 @@ fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked
     if session.permits_nothing() {
         return None;
     }
-    let Summary { facts: summary, references } = match summary_of(&row, key) {
-        Ok(summary) => summary,
+    let known = match known_of(&row, key) {
+        Ok(known) => known,
         Err(error) => {
             tracing::error!(class = error.class().name(), "a row is withheld: {error}");
             return None;
         }
     };
-    if !grant.scopes.covers_resource(&row.resource_type, asked, &summary) {
+    if !grant.scopes.covers_resource(&row.resource_type, asked, &known.matched) {
         return None;
     }
-    let facts = facts_of(&row, &summary, &references);
-    match session.decide(unit_of(&row), &facts) {
-        Decision::Permit(permit) => Some(Permitted { row, facts, summary, references, permit }),
+    match session.decide(unit_of(&row), &known.facts) {
+        Decision::Permit(permit) => Some(Permitted { row, known, permit }),
         Decision::Deny(_) => None,
     }
 }
 
-/// The opened summary of a row; of a Consent its document.
+/// What is known of a row without opening its case; of a Consent its document.
 ///
 /// # Errors
 /// `StoreError::Corrupt` when it is not what was stored.
-pub fn summary_of(row: &Row, key: &SubjectKey) -> Result<Summary, StoreError> {
+pub fn known_of(row: &Row, key: &SubjectKey) -> Result<Known, StoreError> {
     match &row.place {
         Place::Unit { case, unit, summary, .. } => {
-            let plain = key.open_row(&summary_context(case, *unit), summary);
-            Summary::decode(&plain.map_err(|_| StoreError::Corrupt { what: "unit.summary" })?)
+            let corrupt = || StoreError::Corrupt { what: "unit.summary" };
+            let plain = key.open_row(&summary_context(case, *unit), summary).map_err(|_| corrupt())?;
+            let Summary { facts, matched, references } = Summary::decode(&plain)?;
+            Ok(Known { facts: UnitFacts::from_json(&facts).ok_or_else(corrupt)?, matched, references })
         }
         Place::Document { consent, document } => {
             let corrupt = || StoreError::Corrupt { what: "consent_document.document" };
             let plain = key.open_row(&document_context(consent), document).map_err(|_| corrupt())?;
-            Ok(Summary { facts: json::parse(&plain).map_err(|_| corrupt())?, references: Vec::new() })
+            let matched = json::parse(&plain).map_err(|_| corrupt())?;
+            let mut facts = UnitFacts::of(&matched);
+            facts.identity.push(Reference::local(&row.resource_type, &row.logical_id));
+            Ok(Known { facts, matched, references: Vec::new() })
         }
     }
-}
-
-/// Facts with the names that consents may use beside those that the source used.
-pub fn facts_of(row: &Row, summary: &Value, references: &[(String, String)]) -> UnitFacts {
-    let mut facts = UnitFacts::of(summary);
-    facts.identity.push(Reference::local(&row.resource_type, &row.logical_id));
-    for (sent, here) in references {
-        let (Some(sent), Some(here)) = (Reference::parse(sent), Reference::parse(here)) else { continue };
-        if facts.authors.contains(&sent) {
-            facts.authors.push(here.clone());
-        }
-        facts.references.push(here);
-    }
-    facts
 }
 
 /// A session for one subject at one instant.

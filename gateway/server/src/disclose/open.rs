@@ -114,7 +114,7 @@ impl Opener {
         }
         let Place::Unit { unit, object, wraps, .. } = &permitted.row.place else {
             // a Consent's document was opened to decide about it
-            return Ok(Opened { bytes: permitted.summary.canonical(), resource: permitted.summary.clone(), proof: None });
+            return Ok(Opened { bytes: permitted.known.matched.canonical(), resource: permitted.known.matched.clone(), proof: None });
         };
         let bytes = self.ciphertext(object).await?;
         let (vault, key, permit) = (self.vault.clone(), key.clone(), permitted.permit.clone());

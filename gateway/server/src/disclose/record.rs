@@ -39,6 +39,12 @@ pub enum RecordError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The ledger has given no word yet.
+    #[error("access log: the ledger has not executed batch {first} yet")]
+    Waiting {
+        /// First sequence number.
+        first: u64,
+    },
     /// The vault does not sign.
     #[error("access log: the gateway's key did not sign")]
     Sign,
@@ -58,6 +64,7 @@ impl RecordError {
         match self {
             Self::Store(e) => e.class(),
             Self::Ledger(e) => e.class(),
+            Self::Waiting { .. } => ErrorClass::Transient,
             Self::Sign => ErrorClass::Bug,
             Self::Refused { .. } => ErrorClass::Conflict,
         }
@@ -228,7 +235,7 @@ impl Recorder {
             self.ledger.submit(batch.bytes.clone()).await?;
             proof = self.ledger.proof(&batch.tx, wait).await?;
         }
-        let Some(proof) = proof else { return Err(LedgerError::Unavailable.into()) };
+        let Some(proof) = proof else { return Err(RecordError::Waiting { first: batch.first }) };
         match proof.entry.outcome {
             Outcome::Accepted => self.accepted(&batch, proof.entry.height).await,
             Outcome::Refused(Refusal::Expired) => self.renew(&batch).await.map(|()| 0),

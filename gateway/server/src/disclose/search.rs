@@ -2,10 +2,11 @@
 //! is refused, never ignored, because what is ignored widens the answer. Matching reads summaries that were decided before.
 //! Pure.
 
-use gateway_consent::{Reference, Span, UnitFacts};
+use gateway_consent::{Reference, Span};
 use schemas::json::Value;
 use schemas::limits;
 
+use super::decide::Known;
 use crate::smart::scope::Token;
 
 /// Most parameters of one search.
@@ -224,14 +225,27 @@ impl Search {
         Err(SearchError::Unscoped)
     }
 
-    /// Whether a permitted row matches. `summary` is the reduced resource, `facts` what the consent engine read from it.
-    pub fn matches(&self, logical_id: &str, summary: &Value, facts: &UnitFacts) -> bool {
-        let code = summary.get(code_element(&self.resource_type));
+    /// Whether a permitted row matches.
+    pub fn matches(&self, logical_id: &str, known: &Known) -> bool {
+        let Known { facts, matched, .. } = known;
         self.ids.iter().all(|any| any.iter().any(|id| id == logical_id))
-            && self.code.iter().all(|any| any.iter().any(|token| token.names_concept(code)))
-            && self.category.iter().all(|any| any.iter().any(|token| is_category(token, summary.get("category"))))
-            && self.identifier.iter().all(|any| any.iter().any(|token| is_identifier(token, summary.get("identifier"))))
+            && self.code.iter().all(|any| any.iter().any(|token| self.is_code(token, known)))
+            && self.category.iter().all(|any| any.iter().any(|token| is_category(token, matched.get("category"))))
+            && self.identifier.iter().all(|any| any.iter().any(|token| is_identifier(token, matched.get("identifier"))))
             && self.date.iter().all(|any| facts.date.is_some_and(|of| any.iter().any(|test| test.holds(of))))
+    }
+}
+
+impl Search {
+    /// Vaccines and medications have their code elsewhere: the facts have collected it.
+    fn is_code(&self, token: &Token, known: &Known) -> bool {
+        if self.resource_type != "Immunization" && !self.resource_type.starts_with("Medication") {
+            return token.names_concept(known.matched.get("code"));
+        }
+        known.facts.codes.iter().any(|coding| {
+            token.system.as_deref().is_none_or(|system| system == &*coding.system)
+                && token.code.as_deref().is_none_or(|code| code == &*coding.code)
+        })
     }
 }
 
@@ -260,16 +274,6 @@ pub fn parameters_of(resource_type: &str) -> &'static [&'static str] {
         "Encounter" => &["_id", "patient", "subject", "date", "identifier"],
         "Consent" => &["_id", "patient", "category", "date", "identifier"],
         _ => &["_id", "patient", "subject", "code", "category", "date", "identifier"],
-    }
-}
-
-fn code_element(resource_type: &str) -> &'static str {
-    match resource_type {
-        "Immunization" => "vaccineCode",
-        "MedicationRequest" | "MedicationAdministration" | "MedicationStatement" | "MedicationDispense" => {
-            "medicationCodeableConcept"
-        }
-        _ => "code",
     }
 }
 
