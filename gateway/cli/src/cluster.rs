@@ -77,8 +77,15 @@ impl Cluster {
             home::write(&validator.config(), &config::node(validator, &validators, "../../genesis.json"))?;
             nodes.push(start("node", &validator.name, &validator.config())?);
         }
-        let mut cluster =
-            Self { home: plan.home.to_owned(), genesis, hospitals, validators, gateways: Vec::new(), nodes, broker: None };
+        let mut cluster = Self {
+            home: plan.home.to_owned(),
+            genesis,
+            hospitals,
+            validators,
+            gateways: Vec::new(),
+            nodes,
+            broker: None,
+        };
         cluster.wait_for_validators()?;
         output.note(format_args!("{} validators are up", plan.validators));
         cluster.broker = match broker.map(std::thread::JoinHandle::join) {
@@ -198,12 +205,8 @@ impl Cluster {
                 name: short,
                 bindings: std::slice::from_ref(&routing_key).iter().map(String::as_str).collect(),
             });
-            let plan = GatewayPlan {
-                genesis: "../genesis.json",
-                amqp,
-                authorities: plan.authorities,
-                clients: &clients,
-            };
+            let plan =
+                GatewayPlan { genesis: "../genesis.json", amqp, authorities: plan.authorities, clients: &clients };
             home::write(&hospital.config(), &config::gateway(hospital, &self.validators, &plan))?;
         }
         Ok(())

@@ -167,8 +167,7 @@ pub fn create_validators(folder: &Path, ports: &[u16]) -> Result<Vec<ValidatorHo
 /// When something exists or cannot be written.
 pub fn create_hospital(folder: &Path, name: &str, listen: &str, operators: &str) -> Result<Hospital, Failure> {
     make_private_folder(folder)?;
-    let vault =
-        Vault::create(&folder.join("keys")).map_err(|e| Failure::classed(e.class(), e))?;
+    let vault = Vault::create(&folder.join("keys")).map_err(|e| Failure::classed(e.class(), e))?;
     let transport = create_transport_key(&folder.join("transport.key"))?;
     let registered = vault.register(name, InstitutionId(random()?), vec![transport]);
     let (name, folder) = (name.to_owned(), folder.to_owned());

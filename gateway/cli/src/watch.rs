@@ -74,7 +74,10 @@ impl Watch {
         let away = |e: reqwest::Error| Failure::unavailable(format_args!("{}: {e}", self.metrics_url));
         let text = self.http.get(&self.metrics_url).send().await.map_err(away)?.text().await.map_err(away)?;
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        Ok(lines.filter_map(|l| l.rsplit_once(' ')).filter_map(|(n, v)| Some((n.to_owned(), v.parse().ok()?))).collect())
+        Ok(lines
+            .filter_map(|l| l.rsplit_once(' '))
+            .filter_map(|(n, v)| Some((n.to_owned(), v.parse().ok()?)))
+            .collect())
     }
 }
 

@@ -24,8 +24,10 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Maps one message and writes nothing.
-    #[command(after_help = "Exit codes: 0 something was accepted (or there was nothing to accept), 1 nothing was, 64 bad usage.\n\n\
-    Example: chartseal connector try hl7v2 message.hl7 --json --explain")]
+    #[command(
+        after_help = "Exit codes: 0 something was accepted (or there was nothing to accept), 1 nothing was, 64 bad usage.\n\n\
+    Example: chartseal connector try hl7v2 message.hl7 --json --explain"
+    )]
     Try(attempt::Args),
     /// Lists the connectors of a configuration and the message types that have tables.
     #[command(after_help = "Example: chartseal connector list --config gateway.toml")]

@@ -18,7 +18,9 @@ use crate::smart::{Answer, Client};
 
 /// Patients' consents: grants, revokes, lists them, explains a decision.
 #[derive(clap::Args)]
-#[command(after_help = "Example: chartseal consent explain --patient 'urn:oid:2.999.1.1|N100201' --client clinic --type Observation")]
+#[command(
+    after_help = "Example: chartseal consent explain --patient 'urn:oid:2.999.1.1|N100201' --client clinic --type Observation"
+)]
 pub struct Args {
     /// A gateway's configuration.
     #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG", global = true, default_value = "gateway.toml")]

@@ -46,7 +46,10 @@ pub fn run(args: &Args, output: Output) -> Outcome {
         let failed = |e: gateway_server::store::StoreError| Failure::classed(e.class(), e);
         let found = cases::get(&custody.store, &[args.case]).await.map_err(failed)?;
         let Some(case) = found.into_iter().next() else {
-            return Err(Failure::new(Exit::Failed, format_args!("found no anchored case {} at this gateway", args.case)));
+            return Err(Failure::new(
+                Exit::Failed,
+                format_args!("found no anchored case {} at this gateway", args.case),
+            ));
         };
         let verified = check(case.receipt.as_bytes(), &genesis);
         let mut events = way_in(&case);

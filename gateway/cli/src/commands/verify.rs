@@ -12,8 +12,10 @@ use crate::output::{Output, bad, good};
 
 /// Checks receipts offline against the genesis, trusting nobody else.
 #[derive(clap::Args)]
-#[command(after_help = "Exit codes: 0 all valid, 2 one is invalid, 4 one lacks signatures, 64 a file cannot be read.\n\n\
-Example: chartseal verify --genesis genesis.json receipts/*.json")]
+#[command(
+    after_help = "Exit codes: 0 all valid, 2 one is invalid, 4 one lacks signatures, 64 a file cannot be read.\n\n\
+Example: chartseal verify --genesis genesis.json receipts/*.json"
+)]
 pub struct Args {
     /// Receipt files.
     #[arg(required = true, value_name = "FILE")]

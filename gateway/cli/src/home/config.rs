@@ -173,7 +173,11 @@ peers = [
         peer = own.peer,
         rpc = own.rpc,
         peers = peers.concat(),
-        development = if all.len() < 4 { "development = true             # fewer than four validators tolerate no fault\n" } else { "" },
+        development = if all.len() < 4 {
+            "development = true             # fewer than four validators tolerate no fault\n"
+        } else {
+            ""
+        },
     )
 }
 
@@ -190,3 +194,6 @@ fn list(items: &[&str]) -> String {
 fn commented(text: &str) -> String {
     text.lines().map(|l| if l.is_empty() { "\n".into() } else { format!("# {l}\n") }).collect()
 }
+
+#[cfg(test)]
+mod tests;

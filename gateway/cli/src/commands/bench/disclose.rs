@@ -56,7 +56,8 @@ async fn prepare(cluster: &mut Cluster, output: Output) -> Result<Vec<String>, F
     for n in 0..READ_PATIENTS {
         let patient = custody.patient(&format!("{}|{}", message::SYSTEM, message::patient(n, PATIENTS))).await?;
         let id = patient.logical_id.ok_or_else(|| Failure::new(Exit::Failed, "found no Patient resource"))?;
-        let answer = office.send(reqwest::Method::POST, "Consent", &permit(&id, "Organization/family-practice")).await?;
+        let answer =
+            office.send(reqwest::Method::POST, "Consent", &permit(&id, "Organization/family-practice")).await?;
         if answer.status != 201 {
             let found = format!("granting: found status {}: {}", answer.status, answer.reason());
             return Err(Failure::new(Exit::Failed, found));

@@ -143,8 +143,7 @@ impl Feed {
 
 /// Each step's share of the time that all steps took between two looks.
 pub fn step_shares(before: &Series, after: &Series, steps: &[&str]) -> std::collections::BTreeMap<String, f64> {
-    let time = |series: &Series, step: &str| {
-        sum(series, "chartseal_step_duration_seconds_sum", &format!("step=\"{step}\""))
-    };
+    let time =
+        |series: &Series, step: &str| sum(series, "chartseal_step_duration_seconds_sum", &format!("step=\"{step}\""));
     shares(steps.iter().map(|step| ((*step).to_owned(), time(after, step) - time(before, step))))
 }

@@ -12,8 +12,11 @@ use crate::failure::{Exit, Failure};
 
 /// Runs for `seconds`.
 pub fn run(seconds: Duration) -> Result<Figures, Failure> {
-    let normaliser =
-        Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: std::collections::BTreeMap::new() };
+    let normaliser = Normaliser {
+        mapper: Mapper::embedded(),
+        zone: "+00:00".into(),
+        authorities: std::collections::BTreeMap::new(),
+    };
     // As costly as the vault's HMAC: two compressions and hex.
     let ids = |resource_type: &str, key: &[&str]| {
         let mut id = sha256(format!("{resource_type}/{}", key.join("/")).as_bytes()).to_string();

@@ -43,8 +43,7 @@ pub fn run(folder: &Path, seconds: Duration) -> Result<Figures, Failure> {
         }
         let after_seal = Instant::now();
         let statements = sealed.iter().map(|s| s.statement.clone()).collect();
-        let transaction =
-            vault.sign_anchor(chain, institution, 1, statements, Vec::new()).map_err(|e| failed(&e))?;
+        let transaction = vault.sign_anchor(chain, institution, 1, statements, Vec::new()).map_err(|e| failed(&e))?;
         let after_sign = Instant::now();
         let anchor = VerifiedAnchor::verify(&transaction, &trusted).map_err(|e| failed(&e))?;
         for (index, case) in sealed.iter().enumerate() {
@@ -66,8 +65,11 @@ pub fn run(folder: &Path, seconds: Duration) -> Result<Figures, Failure> {
 
 /// Units as the way in makes them: resources and the raw message.
 fn units(vault: &Vault) -> Result<Vec<Vec<Unit>>, Failure> {
-    let normaliser =
-        Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: std::collections::BTreeMap::new() };
+    let normaliser = Normaliser {
+        mapper: Mapper::embedded(),
+        zone: "+00:00".into(),
+        authorities: std::collections::BTreeMap::new(),
+    };
     let mut cases = Vec::new();
     for n in 0..100 {
         let text = message::oru(n, 50);

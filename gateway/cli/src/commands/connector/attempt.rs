@@ -166,8 +166,7 @@ fn print_document(tried: Tried, explain: bool) -> Result<(), Failure> {
     let cases = tried.cases.into_iter();
     let cases = cases.map(|(kind, bundle)| Value::object([("messageType", text(kind)), ("bundle", bundle)])).collect();
     let errors = tried.errors.into_iter().map(|e| {
-        let mut members =
-            vec![("code", text(e.code)), ("path", text(e.path)), ("message", text(e.message))];
+        let mut members = vec![("code", text(e.code)), ("path", text(e.path)), ("message", text(e.message))];
         let offset = e.offset.and_then(|at| schemas::json::Number::from_token(&at.to_string()));
         members.extend(offset.map(|at| ("offset", Value::Number(at))));
         Value::object(members)

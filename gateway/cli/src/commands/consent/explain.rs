@@ -92,7 +92,8 @@ async fn documents(
     let rows = query::heads(&custody.store, subject, "Consent").await?;
     let mut out = Vec::with_capacity(view.set.live.len());
     for live in view.set.live {
-        let row = rows.iter().find(|row| matches!(&row.place, Place::Document { consent, .. } if *consent == live.consent));
+        let row =
+            rows.iter().find(|row| matches!(&row.place, Place::Document { consent, .. } if *consent == live.consent));
         let salt = Consents::salt(&custody.store, &live.consent).await?;
         let document = match (row, salt) {
             (Some(row), Some(salt)) => {

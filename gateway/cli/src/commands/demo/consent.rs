@@ -39,7 +39,10 @@ pub async fn show(cluster: &Cluster, tally: &mut Tally, output: Output) -> Resul
     let bundle = expect_status(&found, 200, "Family practice reads under the consent")?;
     let entries = bundle["entry"].as_array().map_or(&[][..], Vec::as_slice);
     if entries.is_empty() {
-        return Err(Failure::new(Exit::Failed, "Family practice: found no Observation, expected some under the consent"));
+        return Err(Failure::new(
+            Exit::Failed,
+            "Family practice: found no Observation, expected some under the consent",
+        ));
     }
     tally.disclosed += entries.len() as u64;
     say(output, &good("disclosed"), "Family practice", &format!("{} Observations", entries.len()));
@@ -47,8 +50,8 @@ pub async fn show(cluster: &Cluster, tally: &mut Tally, output: Output) -> Resul
     let first = entries[0]["resource"]["id"].as_str().unwrap_or("").to_owned();
     let receipt = clinic.get(&format!("Observation/{first}/$verify")).await?;
     let answer = expect_status(&receipt, 200, "Family practice asks for the proof")?;
-    let receipt = find_receipt(&answer)
-        .ok_or_else(|| Failure::new(Exit::Failed, "$verify: found no receipt in the answer"))?;
+    let receipt =
+        find_receipt(&answer).ok_or_else(|| Failure::new(Exit::Failed, "$verify: found no receipt in the answer"))?;
     verify::check(receipt.as_bytes(), &cluster.genesis).map_err(|e| Failure::new(Exit::Invalid, e))?;
     say(output, &good("verified "), "Family practice", "the receipt of the first, with nothing but the genesis");
 
@@ -75,7 +78,8 @@ fn expect_nothing(answer: &Answer, who: &str, tally: &mut Tally, output: Output)
         return Err(Failure::new(Exit::Failed, found));
     }
     tally.denied += 1;
-    let what = if is_empty_search { "an empty result, as if nothing were there" } else { "404, as if it were not there" };
+    let what =
+        if is_empty_search { "an empty result, as if nothing were there" } else { "404, as if it were not there" };
     say(output, &bad("denied   "), who, what);
     Ok(())
 }

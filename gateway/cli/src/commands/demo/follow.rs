@@ -35,7 +35,10 @@ pub async fn follow(
     }
     let bars = Bars::new(published.iter().sum(), output);
     if bars.is_none() {
-        output.line(format_args!("\n{:<7}{:<36}{:>9}{:>9}{:>10}  {:<9}what it holds", "from", "case", "received", "sealed", "anchored", "receipt"));
+        output.line(format_args!(
+            "\n{:<7}{:<36}{:>9}{:>9}{:>10}  {:<9}what it holds",
+            "from", "case", "received", "sealed", "anchored", "receipt"
+        ));
     }
     let start = Instant::now();
     let first = crate::watch::now_ms();
@@ -57,7 +60,8 @@ pub async fn follow(
             let refused = sum(&series, "chartseal_quarantined_total", "");
             if refused > 0.0 {
                 let name = &cluster.hospitals[index].name;
-                let found = format!("{name}: {refused} messages are in quarantine, expected none: {}", reasons(watch).await);
+                let found =
+                    format!("{name}: {refused} messages are in quarantine, expected none: {}", reasons(watch).await);
                 return Err(Failure::new(Exit::Failed, found));
             }
             stages[0] += records(&series, "received");
@@ -77,7 +81,9 @@ pub async fn follow(
         }
         if start.elapsed() > Duration::from_secs(SECONDS_MAX) {
             let (found, expected) = (tally.cases, published.iter().sum::<u64>());
-            let found = format!("found {found} anchored cases after {SECONDS_MAX} s, expected {expected}; see the logs in the folder");
+            let found = format!(
+                "found {found} anchored cases after {SECONDS_MAX} s, expected {expected}; see the logs in the folder"
+            );
             return Err(Failure::new(Exit::Failed, found));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,0 +1,114 @@
+//! The other side of the broker, a hospital system's: persistent, mandatory, confirmed publishing into the exchange, a bounded number
+//! in flight. The demo, the benches and the tests stand on it. A confirm does not mean routed, so a returned message is an error; no
+//! error carries the address or a body.
+
+use std::collections::VecDeque;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
+use schemas::ErrorClass;
+
+/// The topic exchange that hospital systems publish to.
+pub const EXCHANGE: &str = "hospital.events";
+/// Most messages that wait for their confirm.
+const IN_FLIGHT_MAX: usize = 256;
+
+/// A message that is not safely in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The broker cannot be reached or was lost.
+    #[error("the broker cannot be reached or was lost while {doing}")]
+    Away {
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// No queue is bound to the routing key.
+    #[error("a message was returned: no queue is bound to its routing key")]
+    Unroutable,
+    /// The broker refused it.
+    #[error("the broker refused a message: its queue is full")]
+    Refused,
+}
+
+impl PublishError {
+    /// The class that decides about the retry.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Away { .. } | Self::Refused => ErrorClass::Transient,
+            Self::Unroutable => ErrorClass::Caller,
+        }
+    }
+}
+
+/// A connection that publishes.
+pub struct Publisher {
+    // The connection ends with the publisher.
+    _connection: Connection,
+    channel: Channel,
+    waiting: VecDeque<PublisherConfirm>,
+}
+
+impl Publisher {
+    /// Connects with publisher confirms.
+    ///
+    /// # Errors
+    /// `PublishError::Away`.
+    pub async fn connect(url: &str) -> Result<Self, PublishError> {
+        let away = |doing| move |_: lapin::Error| PublishError::Away { doing };
+        let connection =
+            Connection::connect(url, ConnectionProperties::default()).await.map_err(away("connecting"))?;
+        let channel = connection.create_channel().await.map_err(away("opening a channel"))?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(away("asking for confirms"))?;
+        Ok(Self { _connection: connection, channel, waiting: VecDeque::new() })
+    }
+
+    /// Publishes one message; waits only when too many are in flight. `trace` is a W3C traceparent.
+    ///
+    /// # Errors
+    /// `PublishError`, also of an earlier message.
+    pub async fn publish(
+        &mut self,
+        routing_key: &str,
+        content_type: &str,
+        body: &[u8],
+        trace: Option<&str>,
+    ) -> Result<(), PublishError> {
+        while self.waiting.len() >= IN_FLIGHT_MAX {
+            self.settle_one().await?;
+        }
+        let mut headers = FieldTable::default();
+        if let Some(trace) = trace {
+            headers.insert("traceparent".into(), AMQPValue::LongString(trace.into()));
+        }
+        let properties = BasicProperties::default()
+            .with_content_type(content_type.into())
+            .with_delivery_mode(2)
+            .with_headers(headers);
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let sent = self.channel.basic_publish(EXCHANGE.into(), routing_key.into(), options, body, properties).await;
+        self.waiting.push_back(sent.map_err(|_| PublishError::Away { doing: "publishing" })?);
+        Ok(())
+    }
+
+    /// Waits until every message is confirmed and routed.
+    ///
+    /// # Errors
+    /// `PublishError` of the first that is not.
+    pub async fn settle(&mut self) -> Result<(), PublishError> {
+        while !self.waiting.is_empty() {
+            self.settle_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_one(&mut self) -> Result<(), PublishError> {
+        let Some(confirm) = self.waiting.pop_front() else { return Ok(()) };
+        match confirm.await.map_err(|_| PublishError::Away { doing: "waiting for a confirm" })? {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) => Err(PublishError::Unroutable),
+            Confirmation::Nack(_) => Err(PublishError::Refused),
+            Confirmation::NotRequested => Err(PublishError::Away { doing: "waiting for a confirm" }),
+        }
+    }
+}

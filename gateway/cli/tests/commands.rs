@@ -1,0 +1,195 @@
+//! The binary from outside: exit codes, documents, files. No service is needed; what needs one is in `tests/stack`.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use schemas::json::{self, Value};
+
+fn chartseal(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_chartseal"))
+        .args(arguments)
+        .env_remove("CHARTSEAL_CONFIG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // A command that does not read its input closes the pipe: that is no failure of the test.
+    let _ = child.stdin.take().expect("piped").write_all(input);
+    child.wait_with_output().expect("the binary ends")
+}
+
+fn code(arguments: &[&str]) -> i32 {
+    chartseal(arguments, b"").status.code().expect("an exit code")
+}
+
+fn document(output: &Output) -> Value {
+    json::parse(output.stdout.trim_ascii()).expect("one JSON document on standard output")
+}
+
+#[test]
+fn bad_usage_is_64_and_help_is_0() {
+    for arguments in
+        [&["nothing"][..], &["verify"], &["bench", "everything"], &["init"], &["connector", "try", "x", "y"]]
+    {
+        assert_eq!(code(arguments), 64, "{arguments:?}");
+    }
+    let commands =
+        ["demo", "init", "run", "node", "connector", "ledger", "consent", "trace", "verify", "bench", "completions"];
+    for command in commands {
+        let help = chartseal(&[command, "--help"], b"");
+        assert_eq!(help.status.code(), Some(0), "{command}");
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Example: chartseal "), "{command} has no example");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert_eq!(code(&["completions", shell]), 0);
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_64_and_names_its_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[gateway]\nlissten = \"x\"\n").expect("written");
+    let file = file.to_str().expect("text");
+    for command in [
+        &["run", "--config", file][..],
+        &["connector", "validate", "--config", file],
+        &["ledger", "status", "--config", file],
+    ] {
+        let output = chartseal(command, b"");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{message}");
+        assert!(message.contains("gateway.toml:2:1") && message.contains("expected"), "{message}");
+    }
+}
+
+#[test]
+fn init_writes_what_validate_accepts_and_never_overwrites() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    let dir = home.to_str().expect("text");
+    let output = chartseal(&["init", dir, "--name", "Höspital \"A\"", "--json"], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(document(&output).list("validators").len(), 4);
+    for secret in ["keys/root.key", "transport.key", "validators/validator-1/validator.key"] {
+        let mode = std::fs::metadata(home.join(secret)).expect(secret).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+    let config = home.join("gateway.toml");
+    let valid = chartseal(&["connector", "validate", "--config", config.to_str().expect("text")], b"");
+    assert_eq!(valid.status.code(), Some(0), "{}", String::from_utf8_lossy(&valid.stderr));
+    let before = std::fs::read(home.join("transport.key")).expect("a key");
+    assert_eq!(code(&["init", dir]), 64);
+    assert_eq!(std::fs::read(home.join("transport.key")).expect("a key"), before);
+    // A key that others may read is refused with what to do.
+    std::fs::set_permissions(home.join("keys/root.key"), std::fs::Permissions::from_mode(0o644)).expect("changed");
+    let refused = chartseal(&["connector", "validate", "--config", config.to_str().expect("text")], b"");
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("chmod"), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+#[test]
+fn try_maps_every_sample_and_prints_one_document() {
+    for hospital in ["north", "south"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(format!("{hospital}.hl7"));
+        let text = std::fs::read_to_string(path).expect("samples");
+        for message in text.split("\n\n") {
+            let output = chartseal(&["connector", "try", "hl7v2", "-", "--json"], message.as_bytes());
+            let found = document(&output);
+            assert_eq!(output.status.code(), Some(0), "{message}");
+            assert_eq!(found.list("cases").len(), 1, "{message}");
+            assert!(found.list("errors").is_empty(), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_is_named_by_path_and_never_by_value() {
+    let broken: [(&str, &[u8]); 6] = [
+        ("hl7v2", b"PID|1||CANARY-7731^^^X||CANARY-7731^A\r"),
+        ("hl7v2", b"MSH|^~\\&|A|B|C|D|20260101||ZZZ^Z99|CANARY-7731|P|2.5.1\rPID|1||CANARY-7731\r"),
+        ("hl7v2", b""),
+        ("fhir", b"{\"resourceType\":\"Patient\",\"id\":\"CANARY-7731\",\"id\":\"b\"}"),
+        ("fhir", b"{\"resourceType\":\"Patient\",\"birthDate\":\"CANARY-7731\""),
+        ("fhir", b"{\"resourceType\":\"CANARY-7731\"}"),
+    ];
+    for (name, body) in broken {
+        let output = chartseal(&["connector", "try", name, "-", "--json"], body);
+        let found = document(&output);
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(body));
+        assert_eq!(found.list("errors").len(), 1);
+        assert!(found.list("errors")[0].text("code").is_some_and(|code| !code.is_empty()));
+        let all = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&all).contains("CANARY-7731"), "{}", String::from_utf8_lossy(&all));
+    }
+}
+
+#[test]
+fn fhir_comes_out_as_it_went_in() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/south.ndjson");
+    let mut files: Vec<Vec<u8>> =
+        std::fs::read_to_string(path).expect("samples").lines().map(|line| line.as_bytes().to_vec()).collect();
+    match std::env::var_os("CHARTSEAL_DATA") {
+        Some(data) => {
+            for folder in ["fhir-r4", "synthea"] {
+                let entries = Path::new(&data).join(folder).read_dir().expect("outside data");
+                let paths = entries.map(|e| e.expect("an entry").path());
+                files.extend(
+                    paths
+                        .filter(|p| p.extension().is_some_and(|e| e == "json"))
+                        .map(|p| std::fs::read(p).expect("readable")),
+                );
+            }
+        }
+        None => println!("skipped: no CHARTSEAL_DATA"),
+    }
+    let halves = files.split_at(files.len() / 2);
+    std::thread::scope(|scope| {
+        for half in [halves.0, halves.1] {
+            scope.spawn(|| half.iter().for_each(|body| same_bytes(body)));
+        }
+    });
+}
+
+/// Every resource that went in comes out once for each case that holds it, canonical bytes equal.
+fn same_bytes(body: &[u8]) {
+    let output = chartseal(&["connector", "try", "fhir", "-", "--json"], body);
+    let found = document(&output);
+    let tree = json::parse(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).expect("JSON");
+    let name = tree.resource_type().unwrap_or("").to_owned();
+    assert_eq!(output.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+    let mut sent: Vec<Vec<u8>> = if name == "Bundle" {
+        tree.list("entry").iter().filter_map(|entry| entry.get("resource")).map(Value::canonical).collect()
+    } else {
+        vec![tree.canonical()]
+    };
+    let mut received: Vec<Vec<u8>> = Vec::new();
+    for case in found.list("cases") {
+        let bundle = case.get("bundle").expect("a bundle");
+        received.extend(bundle.list("entry").iter().filter_map(|entry| entry.get("resource")).map(Value::canonical));
+    }
+    for list in [&mut sent, &mut received] {
+        list.sort();
+        list.dedup();
+    }
+    assert!(sent == received, "{name}: found {} resources, expected {}", received.len(), sent.len());
+}
+
+#[test]
+fn verify_says_what_it_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("receipt.json");
+    std::fs::write(&file, "{}").expect("written");
+    let file = file.to_str().expect("text");
+    assert_eq!(code(&["verify", file]), 64, "no genesis");
+    let home = folder.path().join("home");
+    assert_eq!(code(&["init", home.to_str().expect("text")]), 0);
+    let genesis = home.join("genesis.json");
+    let output = chartseal(&["verify", file, "--genesis", genesis.to_str().expect("text"), "--json"], b"");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(document(&output).list("files")[0].text("status"), Some("invalid"));
+    assert_eq!(code(&["verify", "/no/such/file", "--genesis", genesis.to_str().expect("text")]), 64);
+}
