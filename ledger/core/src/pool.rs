@@ -111,7 +111,7 @@ impl Pool {
     }
 
     /// What a backup should hand to the primary now.
-    pub fn to_forward(&mut self, now: TimeMs) -> Vec<Request> {
+    pub fn take_forwards(&mut self, now: TimeMs) -> Vec<Request> {
         let due = self.waiting.values_mut().filter(|w| w.forward_at <= now).take(limits::FORWARD_MAX);
         due.map(|waiting| {
             waiting.forward_at = now.saturating_add(limits::FORWARD_AGAIN_MS);

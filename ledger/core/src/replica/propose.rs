@@ -126,7 +126,7 @@ impl Replica {
     pub(super) fn forward(&mut self, effects: &mut Vec<Effect>) {
         assert!(!self.is_primary(), "the primary has nobody to forward to");
         let primary = self.primary();
-        let due = self.pool.to_forward(self.now);
+        let due = self.pool.take_forwards(self.now);
         effects.extend(due.into_iter().map(|r| Effect::Send(primary, Message::Request(r.bytes().clone()))));
     }
 }

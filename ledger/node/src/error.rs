@@ -1,0 +1,71 @@
+//! Why a validator does not start or stops. Paths and places, never keys.
+
+use schemas::ErrorClass;
+
+use crate::key::KeyError;
+use crate::store::StoreError;
+use crate::votelog::LogError;
+
+/// A validator that does not start or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration file.
+    #[error("{place}: {message}")]
+    Config {
+        /// File, with line and column where there is one.
+        place: String,
+        /// Found, expected, what to do.
+        message: String,
+    },
+    /// The genesis file.
+    #[error(transparent)]
+    Genesis(#[from] schemas::genesis::GenesisError),
+    /// The genesis does not verify.
+    #[error("genesis: {0}")]
+    Possession(ledger_proof::VerifyError),
+    /// The validator's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The vote log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The block store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Log and store contradict each other.
+    #[error(transparent)]
+    Core(#[from] ledger_core::CoreError),
+    /// Others executed another header.
+    #[error(transparent)]
+    Divergence(#[from] ledger_core::Divergence),
+    /// TLS could not be set up.
+    #[error("TLS of the validator: {0}")]
+    Tls(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// A part of the node ended.
+    #[error("the validator's {0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+impl NodeError {
+    /// The class that decides about exit codes.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Config { .. } | Self::Genesis(_) | Self::Possession(_) => ErrorClass::Caller,
+            Self::Key(e) => e.class(),
+            Self::Log(e) => e.class(),
+            Self::Store(e) => e.class(),
+            Self::Core(e) => e.class(),
+            Self::Divergence(_) => ErrorClass::Corrupt,
+            Self::Listen { .. } => ErrorClass::Transient,
+            Self::Tls(_) | Self::Ended(_) => ErrorClass::Bug,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Execution of a committed batch: the contract decides, the log grows, the header is made, all is written as one. Also the
+//! cache of signatures that were verified beside the loop before the contract asks for them.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use ledger_contract::{Executed as Contract, execute_block, signature_checks};
+use ledger_core::Execution;
+use ledger_proof::AwsLc;
+use schemas::block::Header;
+use schemas::cose::Verifier;
+use schemas::id::{ChainId, Digest, PublicKey, Signature};
+use schemas::transaction::Transaction;
+use sha2::{Digest as _, Sha256};
+
+use crate::store::{Executed, Store, StoreError};
+
+/// Signatures remembered in each of two generations.
+const GENERATION_MAX: usize = 1 << 15;
+
+/// Remembers valid signatures; what it does not know it verifies. Same answer for same arguments.
+#[derive(Default)]
+pub(crate) struct Verified {
+    generations: Mutex<[HashSet<[u8; 32]>; 2]>,
+}
+
+impl Verified {
+    /// Verifies what execution will ask for, so that it only has to look up.
+    pub fn prepare(&self, store: &Store, transaction: &Transaction) {
+        // a state that cannot be read is reported by execution itself
+        for check in signature_checks(store, transaction).unwrap_or_default() {
+            self.verify(&check.key, &check.message, &check.signature);
+        }
+    }
+
+    fn contains(&self, key: &[u8; 32]) -> bool {
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.iter().any(|g| g.contains(key))
+    }
+
+    fn remember(&self, key: [u8; 32]) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        if generations[0].len() >= GENERATION_MAX {
+            generations.swap(0, 1);
+            generations[0].clear();
+        }
+        generations[0].insert(key);
+    }
+}
+
+impl Verifier for Verified {
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+        let mut hash = Sha256::new();
+        hash.update(key.as_bytes());
+        hash.update(signature.as_bytes());
+        hash.update(message);
+        let id = hash.finalize().into();
+        if self.contains(&id) {
+            return true;
+        }
+        let is_valid = AwsLc.verify(key, message, signature);
+        if is_valid {
+            self.remember(id);
+        }
+        is_valid
+    }
+}
+
+/// Executes the height after the tip and writes it; the header.
+///
+/// # Errors
+/// `StoreError`: nothing is decided then, and the process must end.
+pub(crate) fn execute(
+    store: &Store,
+    chain: &ChainId,
+    execution: &Execution,
+    verifier: &dyn Verifier,
+) -> Result<Header, StoreError> {
+    let tip = store.tip()?;
+    let Execution { batch, transactions, certificate } = execution;
+    assert!(batch.height == tip.height() + 1, "heights are executed in order");
+    // effective time never goes back (formats.md §4)
+    let time = tip.header.as_ref().map_or(0, |header| header.time).max(batch.time);
+    let Contract { entries, changes } = execute_block(store, chain, batch.height, time, transactions, verifier)?;
+    let (mut frontier, first_leaf) = (tip.frontier.clone(), tip.frontier.size());
+    let mut nodes = Vec::with_capacity(entries.len() * 2);
+    for entry in &entries {
+        frontier.append(entry.leaf(), |_, _, node| nodes.push(*node));
+    }
+    let header = Header {
+        chain: *chain,
+        epoch: batch.epoch,
+        height: batch.height,
+        batch: batch.digest(),
+        previous: tip.header.as_ref().map_or(Digest(chain.0), Header::hash),
+        log_size: frontier.size(),
+        log_root: frontier.root(),
+        time,
+    };
+    let (entries, changes, frontier, nodes) = (&entries[..], &changes, &frontier, &nodes[..]);
+    store.write(&Executed {
+        batch,
+        transactions,
+        certificate,
+        header: &header,
+        entries,
+        changes,
+        frontier,
+        first_leaf,
+        nodes,
+    })?;
+    Ok(header)
+}

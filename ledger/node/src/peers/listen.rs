@@ -1,0 +1,114 @@
+//! Accepts connections of other validators and reads their frames: length, bound, CBOR, verification, loop. One connection
+//! per validator counts, the newest.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use schemas::block::ValidatorIndex;
+use schemas::cbor;
+use schemas::limits;
+use schemas::pbft::Message;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::node::{Busy, Node};
+use crate::tls::certificate_key;
+use crate::verify::{Dropped, Heard, verify};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes at once.
+const HANDSHAKES_MAX: usize = 64;
+
+type Current = Arc<Mutex<BTreeMap<ValidatorIndex, CancellationToken>>>;
+
+/// Accepts until told to stop.
+pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, tls: Arc<ServerConfig>, stop: CancellationToken) {
+    let acceptor = TlsAcceptor::from(tls);
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let current = Current::default();
+    loop {
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let stream = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(e) => {
+                    // out of descriptors, or a connection that died on the way in
+                    warn!(error = %e, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let (node, acceptor, current, stop) = (Arc::clone(&node), acceptor.clone(), Arc::clone(&current), stop.clone());
+        tokio::spawn(async move {
+            let shaken = timeout(HANDSHAKE_TIMEOUT, greet(&acceptor, stream)).await;
+            drop(permit);
+            let Ok(Ok(stream)) = shaken else { return debug!("a connection that is no validator's") };
+            let Some(peer) = who(&node, &stream) else { return };
+            let own = stop.child_token();
+            let before = current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, own.clone());
+            if let Some(before) = before {
+                before.cancel();
+            }
+            info!(peer, "a validator connected");
+            tokio::select! {
+                () = own.cancelled() => {}
+                ended = read(&node, peer, stream) => debug!(peer, error = ?ended.err(), "a validator's connection ended"),
+            }
+        });
+    }
+}
+
+async fn greet(acceptor: &TlsAcceptor, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    stream.set_nodelay(true)?;
+    acceptor.accept(stream).await
+}
+
+/// The validator whose key the connection holds.
+fn who(node: &Node, stream: &TlsStream<TcpStream>) -> Option<ValidatorIndex> {
+    let key = stream.get_ref().1.peer_certificates()?.first().and_then(certificate_key)?;
+    let index = node.validators.keys().iter().position(|known| *known == key)?;
+    ValidatorIndex::try_from(index).ok().filter(|&index| index != node.me)
+}
+
+/// Reads frames in order until the connection ends or breaks the rules.
+async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStream>) -> std::io::Result<()> {
+    let mut reader = BufReader::with_capacity(64 << 10, stream);
+    loop {
+        let length = reader.read_u32().await? as usize;
+        if length > limits::PEER_FRAME_BYTES_MAX {
+            return Err(std::io::Error::other("a frame larger than the bound"));
+        }
+        let mut frame = vec![0; length];
+        reader.read_exact(&mut frame).await?;
+        let Ok(message) = cbor::decode::<Message>(&frame) else {
+            return Err(std::io::Error::other("a frame that is no message"));
+        };
+        let heard = if matches!(message, Message::PrePrepare(_) | Message::Blocks(_) | Message::Fetch(_)) {
+            let node = Arc::clone(node);
+            tokio::task::spawn_blocking(move || verify(&node, peer, message)).await.map_err(std::io::Error::other)?
+        } else {
+            verify(node, peer, message)
+        };
+        match heard {
+            Ok(Heard::Input(input)) => match node.offer(input) {
+                Ok(()) => {}
+                Err(Busy::Full) => debug!(peer, "the loop is busy, an input is dropped"),
+                Err(Busy::Ended) => return Ok(()),
+            },
+            Ok(Heard::Answer(blocks)) if blocks.is_empty() => {}
+            Ok(Heard::Answer(blocks)) => node.outboxes.send(Some(peer), &Message::Blocks(blocks)),
+            Err(Dropped::Old) => {}
+            Err(e) => warn!(peer, error = %e, "a validator's message is dropped"),
+        }
+    }
+}

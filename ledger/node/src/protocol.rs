@@ -1,0 +1,164 @@
+//! The protocol loop: one thread that takes inputs, asks the pure core, and performs its effects in order. A turn ends with
+//! one sync of the vote log; only then frames leave and heights are published. The first failure of log or store ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ledger_core::{Effect, Execution, Input, Replica, Sign};
+use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature};
+use schemas::id::{Digest, Height, TimeMs};
+use schemas::limits;
+use schemas::pbft::Message;
+use tracing::debug;
+
+use crate::NodeError;
+use crate::execute::execute;
+use crate::key::ValidatorKey;
+use crate::node::{Heights, Node};
+use crate::store::StoreError;
+use crate::votelog::{PENDING_BYTES_SOFT, VoteLog};
+
+/// Inputs of one turn.
+const TURN_INPUTS_MAX: usize = 1024;
+/// Between ticks while something is in flight.
+const TICK_BUSY: Duration = Duration::from_millis(5);
+/// Between ticks of an idle chain.
+const TICK_IDLE: Duration = Duration::from_millis(50);
+/// Segments of the vote log before the store is flushed and old ones are dropped.
+const SEGMENTS_KEPT: usize = 4;
+
+/// The loop's state.
+pub(crate) struct Protocol {
+    pub node: Arc<Node>,
+    pub replica: Replica,
+    pub key: ValidatorKey,
+    pub log: VoteLog,
+    pub inputs: Receiver<Input>,
+    outbox: Vec<(Option<ValidatorIndex>, Message)>,
+    stable: Height,
+    /// Up to where the log was asked to let go.
+    dropped: Height,
+    flushing: Option<JoinHandle<Result<Height, StoreError>>>,
+    head_at: Option<Instant>,
+}
+
+impl Protocol {
+    pub fn new(node: Arc<Node>, replica: Replica, key: ValidatorKey, log: VoteLog, inputs: Receiver<Input>) -> Self {
+        let (outbox, flushing, head_at) = (vec![], None, None);
+        Self { node, replica, key, log, inputs, outbox, stable: 0, dropped: 0, flushing, head_at }
+    }
+
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// `NodeError` when log, store or agreement fail: the process must end.
+    pub fn run(mut self, start: Vec<Effect>) -> Result<(), NodeError> {
+        self.perform(start)?;
+        self.end_turn()?;
+        while !self.node.stop.is_cancelled() {
+            self.turn()?;
+        }
+        if let Some(flushing) = self.flushing.take() {
+            drop(flushing.join());
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), NodeError> {
+        let is_idle = self.replica.slots() == 0 && self.replica.waiting().0 == 0;
+        match self.inputs.recv_timeout(if is_idle { TICK_IDLE } else { TICK_BUSY }) {
+            Ok(input) => self.step(input)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(NodeError::Ended("way into the loop")),
+        }
+        for _ in 1..TURN_INPUTS_MAX {
+            if self.log.pending() >= PENDING_BYTES_SOFT {
+                break;
+            }
+            let Ok(input) = self.inputs.try_recv() else { break };
+            self.step(input)?;
+        }
+        self.step(Input::Tick(now_ms()))?;
+        self.end_turn()
+    }
+
+    fn step(&mut self, input: Input) -> Result<(), NodeError> {
+        let effects = self.replica.step(input, &self.key);
+        self.perform(effects)
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) -> Result<(), NodeError> {
+        for effect in effects {
+            match effect {
+                Effect::Append(record) => self.log.append(&record),
+                Effect::Broadcast(message) => self.outbox.push((None, message)),
+                Effect::Send(to, message) => self.outbox.push((Some(to), message)),
+                Effect::Execute(execution) => self.execute(&execution)?,
+                Effect::Certify(height, attestations) => self.node.store.attest(height, &attestations)?,
+                Effect::Stable(height) => self.stable = height,
+                Effect::Halt(divergence) => return Err(divergence.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, execution: &Execution) -> Result<(), NodeError> {
+        let header = execute(&self.node.store, &self.node.chain, execution, &self.node.verified)?;
+        self.step(Input::Executed(header))
+    }
+
+    /// One sync, then everything that it justifies.
+    fn end_turn(&mut self) -> Result<(), NodeError> {
+        self.log.sync()?;
+        for (to, message) in self.outbox.drain(..) {
+            self.node.outboxes.send(to, &message);
+        }
+        let heights = Heights { executed: self.replica.executed_height(), certified: self.replica.certified_height() };
+        self.node.heights.send_if_modified(|published| std::mem::replace(published, heights) != heights);
+        let (waiting, bytes) = self.replica.waiting();
+        self.node.waiting.store(waiting, Ordering::Relaxed);
+        self.node.waiting_bytes.store(bytes, Ordering::Relaxed);
+        self.node.view.store(self.replica.view(), Ordering::Relaxed);
+        self.sign_head()?;
+        self.flush()
+    }
+
+    /// Once a second (formats.md §4): proves that this validator is awake and how far it is.
+    fn sign_head(&mut self) -> Result<(), NodeError> {
+        let is_due = self.head_at.is_none_or(|at| at.elapsed() >= Duration::from_millis(limits::HEAD_INTERVAL_MS));
+        if !is_due {
+            return Ok(());
+        }
+        self.head_at = Some(Instant::now());
+        let tip = self.node.store.tip()?;
+        let header = tip.header.as_ref().map_or(Digest(self.node.chain.0), schemas::block::Header::hash);
+        let head = Head { chain: self.node.chain, epoch: 0, height: tip.height(), header, time: now_ms() };
+        let by = ValidatorSignature { validator: self.node.me, signature: self.key.sign(&head.to_sign()) };
+        self.node.head.send_replace(Some(SignedHead { head, by }));
+        Ok(())
+    }
+
+    /// Makes the store durable beside the loop when the vote log has grown; then the log lets its old segments go.
+    fn flush(&mut self) -> Result<(), NodeError> {
+        if let Some(flushing) = self.flushing.take_if(|flushing| flushing.is_finished()) {
+            let height = flushing.join().map_err(|_| NodeError::Ended("flush of the block store"))??;
+            self.log.drop_up_to(height)?;
+        }
+        if self.flushing.is_some() || self.log.segments() <= SEGMENTS_KEPT || self.stable == self.dropped {
+            return Ok(());
+        }
+        let (store, height) = (Arc::clone(&self.node.store), self.stable);
+        self.dropped = height;
+        debug!(height, "flushing the block store");
+        self.flushing = Some(std::thread::spawn(move || store.flush().map(|()| height)));
+        Ok(())
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> TimeMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(TimeMs::MAX))
+}

@@ -1,0 +1,204 @@
+//! The RPC of a validator for gateways, other validators and tools: submit, look up, follow, heads, status. CBOR bodies unless
+//! said otherwise. It shows only what is durable here and final everywhere, and decides nothing.
+
+mod listener;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request as HttpRequest, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use ledger_contract::admit;
+use ledger_core::{Input, Request};
+use schemas::block::TransactionBytes;
+use schemas::cbor;
+use schemas::id::{Digest, Height};
+use schemas::limits;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use crate::node::{Heights, Node};
+use crate::store::StoreError;
+use crate::verify::is_known;
+
+pub(crate) use listener::{Client, RpcListener};
+
+/// All paths.
+pub(crate) fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/ledger/v1/transactions", post(submit))
+        .route("/ledger/v1/transactions/{id}", get(transaction))
+        .route("/ledger/v1/blocks", get(blocks))
+        .route("/ledger/v1/blocks/{height}", get(block))
+        .route("/ledger/v1/head", get(head))
+        .route("/ledger/v1/status", get(status))
+        .layer(DefaultBodyLimit::max(limits::TRANSACTION_BYTES_MAX))
+        .layer(middleware::from_fn(limit_rate))
+        .with_state(node)
+}
+
+/// Why there is no answer. Texts name places, never content.
+enum Failure {
+    Refused(StatusCode, String),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Self {
+        Self::Store(e)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refused(status, text) => (status, text).into_response(),
+            Self::Store(e) => {
+                error!(error = %e, "the block store cannot be read");
+                (StatusCode::INTERNAL_SERVER_ERROR, "the block store cannot be read").into_response()
+            }
+        }
+    }
+}
+
+fn refused(status: StatusCode, text: impl Into<String>) -> Failure {
+    Failure::Refused(status, text.into())
+}
+
+fn in_cbor<T: minicbor::Encode<()>>(value: &T) -> Response {
+    ([(header::CONTENT_TYPE, "application/cbor")], cbor::encode(value)).into_response()
+}
+
+/// `?wait_ms=N`
+#[derive(Deserialize)]
+struct Wait {
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+impl Wait {
+    fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.wait_ms.min(limits::RPC_WAIT_MS_MAX))
+    }
+}
+
+/// `?from=H&max=N&wait_ms=N`
+#[derive(Deserialize)]
+struct Range {
+    #[serde(default)]
+    from: Height,
+    #[serde(default = "blocks_max")]
+    max: usize,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+const fn blocks_max() -> usize {
+    limits::CATCH_UP_BLOCKS_MAX
+}
+
+/// 202 taken for ordering, 200 known already, 400 refused for good, 429 no room now.
+async fn submit(State(node): State<Arc<Node>>, body: Bytes) -> Result<StatusCode, Failure> {
+    let transaction = admit(&body, &node.chain).map_err(|e| refused(StatusCode::BAD_REQUEST, e.to_string()))?;
+    let request = Request::of(&transaction, TransactionBytes(body.as_ref().into()));
+    if is_known(&node, &request)? {
+        return Ok(StatusCode::OK);
+    }
+    let full = || refused(StatusCode::TOO_MANY_REQUESTS, "too many transactions wait, try again");
+    if !node.has_room(body.len()) {
+        return Err(full());
+    }
+    node.verified.prepare(&node.store, &transaction);
+    node.offer(Input::Request(request)).map_err(|_| full())?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+async fn transaction(
+    State(node): State<Arc<Node>>,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> Result<Response, Failure> {
+    let id: Digest = id.parse().map_err(|_| refused(StatusCode::BAD_REQUEST, "expected a transaction id in hex"))?;
+    let (deadline, mut heights) = (wait.deadline(), node.heights.subscribe());
+    loop {
+        let certified = heights.borrow_and_update().certified;
+        if let Some(proof) = node.store.entry_proof(&id, certified)? {
+            return Ok(in_cbor(&proof));
+        }
+        if !changes(&node, &mut heights, deadline).await {
+            return Err(refused(StatusCode::NOT_FOUND, "no final block holds this transaction"));
+        }
+    }
+}
+
+async fn blocks(State(node): State<Arc<Node>>, Query(range): Query<Range>) -> Result<Response, Failure> {
+    let mut heights = node.heights.subscribe();
+    let deadline = Wait { wait_ms: range.wait_ms }.deadline();
+    let from = range.from.max(1);
+    while heights.borrow_and_update().certified < from {
+        if !changes(&node, &mut heights, deadline).await {
+            break;
+        }
+    }
+    let max = range.max.clamp(1, limits::CATCH_UP_BLOCKS_MAX) as u64;
+    let last = node.heights.borrow().certified.min(from.saturating_add(max - 1));
+    let read = move || node.store.blocks(from..=last, limits::CATCH_UP_BYTES_MAX).map(|blocks| in_cbor(&blocks));
+    let answer = tokio::task::spawn_blocking(read).await;
+    Ok(answer.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "reading was interrupted"))??)
+}
+
+/// Waits for the heights to change; false when there is nothing more to wait for.
+async fn changes(node: &Node, heights: &mut watch::Receiver<Heights>, deadline: Instant) -> bool {
+    tokio::select! {
+        () = node.stop.cancelled() => false,
+        changed = timeout_at(deadline, heights.changed()) => matches!(changed, Ok(Ok(()))),
+    }
+}
+
+async fn block(State(node): State<Arc<Node>>, Path(height): Path<Height>) -> Result<Response, Failure> {
+    let certified = node.heights.borrow().certified;
+    let found = if height <= certified { node.store.block(height)? } else { None };
+    found.map(|block| in_cbor(&block)).ok_or_else(|| refused(StatusCode::NOT_FOUND, "no final block at this height"))
+}
+
+async fn head(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
+    let head = node.head.borrow().clone();
+    head.map(|head| in_cbor(&head)).ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "not started yet"))
+}
+
+async fn status(State(node): State<Arc<Node>>) -> Response {
+    let heights = *node.heights.borrow();
+    let name = node.genesis.validators.get(usize::from(node.me)).map(|v| v.name.as_str());
+    axum::Json(serde_json::json!({
+        "name": name,
+        "index": node.me,
+        "chain": node.chain,
+        "epoch": 0,
+        "view": node.view.load(Ordering::Relaxed),
+        "height": heights.certified,
+        "executed": heights.executed,
+        "validators": node.validators.keys().len(),
+        "quorum": node.validators.quorum(),
+        "peers_connected": node.outboxes.connected(),
+        "mempool": node.waiting.load(Ordering::Relaxed),
+        "mempool_bytes": node.waiting_bytes.load(Ordering::Relaxed),
+    }))
+    .into_response()
+}
+
+/// Each connection has its own allowance.
+async fn limit_rate(ConnectInfo(client): ConnectInfo<Client>, request: HttpRequest, next: Next) -> Response {
+    if client.may_ask() {
+        next.run(request).await
+    } else {
+        (StatusCode::TOO_MANY_REQUESTS, "too many requests on this connection").into_response()
+    }
+}

@@ -1,0 +1,132 @@
+//! TLS in front of the RPC: only keys that the genesis names get through the handshake, connections are counted, and each has
+//! an allowance of requests per second.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use rustls::ServerConfig;
+use schemas::limits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection's place among the counted ones, and its allowance.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    allowance: Arc<Mutex<Allowance>>,
+    /// Freed when the connection ends.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Client({})", self.address)
+    }
+}
+
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Client {
+    fn new(address: SocketAddr, place: Option<OwnedSemaphorePermit>) -> Self {
+        let left = f64::from(limits::RPC_REQUESTS_PER_SECOND_MAX);
+        let allowance = Arc::new(Mutex::new(Allowance { left, at: Instant::now() }));
+        Self { address, allowance, _place: place.map(Arc::new) }
+    }
+
+    /// Takes one request from the allowance, which fills up over a second.
+    pub fn may_ask(&self) -> bool {
+        let per_second = f64::from(limits::RPC_REQUESTS_PER_SECOND_MAX);
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let filled = allowance.left + now.duration_since(allowance.at).as_secs_f64() * per_second;
+        allowance.left = filled.min(per_second) - 1.0;
+        allowance.at = now;
+        let may = allowance.left >= 0.0;
+        allowance.left = allowance.left.max(0.0);
+        may
+    }
+}
+
+impl Connected<IncomingStream<'_, RpcListener>> for Client {
+    fn connect_info(stream: IncomingStream<'_, RpcListener>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+/// Hands out connections whose handshake is done.
+pub(crate) struct RpcListener {
+    address: SocketAddr,
+    ready: mpsc::Receiver<(TlsStream<TcpStream>, Client)>,
+}
+
+impl RpcListener {
+    /// Starts to accept; handshakes run beside each other.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub fn start(listener: TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (done, ready) = mpsc::channel(64);
+        tokio::spawn(accept(listener, TlsAcceptor::from(tls), done));
+        Ok(Self { address, ready })
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, done: mpsc::Sender<(TlsStream<TcpStream>, Client)>) {
+    let places = Arc::new(Semaphore::new(limits::RPC_CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = done.closed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                warn!(error = %e, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (acceptor, done) = (acceptor.clone(), done.clone());
+        tokio::spawn(async move {
+            let shaken = timeout(HANDSHAKE_TIMEOUT, async {
+                stream.set_nodelay(true)?;
+                acceptor.accept(stream).await
+            });
+            match shaken.await {
+                Ok(Ok(stream)) => drop(done.send((stream, Client::new(address, Some(place)))).await),
+                Ok(Err(_)) | Err(_) => debug!("a connection whose key the genesis does not name"),
+            }
+        });
+    }
+}
+
+impl Listener for RpcListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = Client;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(connection) => connection,
+            // the accepting task ends only when this listener is dropped
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        Ok(Client::new(self.address, None))
+    }
+}

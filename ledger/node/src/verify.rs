@@ -1,0 +1,147 @@
+//! Frames of other validators become inputs of the protocol: decoded, bounded, signatures verified, transactions admitted.
+//! Runs beside the loop, in the order in which a peer sent. What does not verify is dropped with a word in the log.
+
+use ledger_contract::admit;
+use ledger_core::{Input, Proposal, Request};
+use ledger_proof::verify_finalised_block;
+use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, Vote};
+use schemas::id::Height;
+use schemas::limits;
+use schemas::pbft::{Attest, Message, PrePrepare, SignedVote, Status};
+use schemas::transaction::Outcome;
+
+use crate::node::Node;
+use crate::store::StoreError;
+
+/// Why a frame is dropped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Dropped {
+    /// It is about something that is final here.
+    #[error("old news")]
+    Old,
+    /// A signature, a transaction or a block does not verify, or a bound is exceeded.
+    #[error("found a {0} that does not verify")]
+    Invalid(&'static str),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a frame asks for.
+pub(crate) enum Heard {
+    /// An input for the loop.
+    Input(Input),
+    /// Final blocks for the peer.
+    Answer(Vec<Block>),
+}
+
+/// Verifies one message of a peer.
+pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Result<Heard, Dropped> {
+    let certified = node.heights.borrow().certified;
+    match message {
+        Message::Request(bytes) => request(node, bytes).map(Input::Request),
+        Message::PrePrepare(pre_prepare) => proposal(node, certified, pre_prepare).map(Input::Proposed),
+        Message::Vote(vote) => self::vote(node, certified, from, vote).map(Input::Voted),
+        Message::Attest(attest) => attestation(node, certified, from, attest).map(Input::Attested),
+        Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
+        Message::Fetch(height) => return fetch(node, certified, height).map(Heard::Answer),
+        Message::Blocks(blocks) => finals(node, certified, blocks).map(Input::Final),
+    }
+    .map(Heard::Input)
+}
+
+/// An admitted transaction that has no result yet.
+pub(crate) fn request(node: &Node, bytes: TransactionBytes) -> Result<Request, Dropped> {
+    let transaction = admit(bytes.as_ref(), &node.chain).map_err(|_| Dropped::Invalid("transaction"))?;
+    let request = Request::of(&transaction, bytes);
+    if is_known(node, &request)? {
+        return Err(Dropped::Old);
+    }
+    node.verified.prepare(&node.store, &transaction);
+    Ok(request)
+}
+
+/// Accepted before, or executed before with exactly these bytes.
+pub(crate) fn is_known(node: &Node, request: &Request) -> Result<bool, StoreError> {
+    let place = node.store.place(&request.id())?;
+    Ok(place.is_some_and(|place| place.outcome == Outcome::Accepted || place.signed == request.signed()))
+}
+
+fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<Proposal, Dropped> {
+    let PrePrepare { view, batch, transactions, signature } = pre_prepare;
+    if batch.height <= certified {
+        return Err(Dropped::Old);
+    }
+    let too_many =
+        transactions.len() > limits::BATCH_TRANSACTIONS_MAX || block::bytes_of(&transactions) > limits::BATCH_BYTES_MAX;
+    let vote = Vote {
+        chain: node.chain,
+        epoch: batch.epoch,
+        view,
+        height: batch.height,
+        phase: Phase::PrePrepare,
+        digest: batch.digest(),
+    };
+    let primary = primary_of(node, view);
+    if too_many || batch.chain != node.chain || !node.is_signed(primary, &vote.to_sign(), &signature) {
+        return Err(Dropped::Invalid("pre-prepare"));
+    }
+    let mut requests = Vec::with_capacity(transactions.len());
+    for bytes in transactions {
+        let transaction = admit(bytes.as_ref(), &node.chain).map_err(|_| Dropped::Invalid("proposed transaction"))?;
+        node.verified.prepare(&node.store, &transaction);
+        requests.push(Request::of(&transaction, bytes));
+    }
+    Proposal::check(view, batch, requests, signature).map_err(|_| Dropped::Invalid("proposal"))
+}
+
+/// The primary of view v is validator v mod n.
+fn primary_of(node: &Node, view: block::View) -> ValidatorIndex {
+    let n = node.validators.keys().len() as u64;
+    ValidatorIndex::try_from(view % n.max(1)).unwrap_or(0)
+}
+
+fn vote(node: &Node, certified: Height, from: ValidatorIndex, signed: SignedVote) -> Result<SignedVote, Dropped> {
+    let SignedVote { vote, by } = signed;
+    if vote.height <= certified {
+        return Err(Dropped::Old);
+    }
+    let is_own = by.validator == from && vote.chain == node.chain;
+    if !is_own || !node.is_signed(from, &vote.to_sign(), &by.signature) {
+        return Err(Dropped::Invalid("vote"));
+    }
+    Ok(signed)
+}
+
+fn attestation(node: &Node, certified: Height, from: ValidatorIndex, attest: Attest) -> Result<Attest, Dropped> {
+    if attest.height <= certified {
+        return Err(Dropped::Old);
+    }
+    let bytes = block::attestation_bytes(&node.chain, 0, attest.height, &attest.header);
+    if attest.by.validator != from || !node.is_signed(from, &bytes, &attest.by.signature) {
+        return Err(Dropped::Invalid("attestation"));
+    }
+    Ok(attest)
+}
+
+fn status_of(status: Status) -> Result<Status, Dropped> {
+    if status.certified > status.executed || status.executed > status.proposed {
+        return Err(Dropped::Invalid("status"));
+    }
+    Ok(status)
+}
+
+fn fetch(node: &Node, certified: Height, from: Height) -> Result<Vec<Block>, Dropped> {
+    let last = certified.min(from.saturating_add(limits::CATCH_UP_BLOCKS_MAX as u64 - 1));
+    // an answer is one frame
+    Ok(node.store.blocks(from.max(1)..=last, limits::PEER_FRAME_BYTES_MAX / 2)?)
+}
+
+fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Block>, Dropped> {
+    if blocks.len() > limits::CATCH_UP_BLOCKS_MAX {
+        return Err(Dropped::Invalid("list of blocks"));
+    }
+    let news: Vec<Block> = blocks.into_iter().filter(|block| block.header.height > certified).collect();
+    let are_valid = news.iter().all(|block| verify_finalised_block(&node.validators, block).is_ok());
+    are_valid.then_some(news).filter(|news| !news.is_empty()).ok_or(Dropped::Invalid("block"))
+}

@@ -1,0 +1,153 @@
+//! Reading the log at the start. Each group is synced before the next is written, so only the last one can be torn, and a
+//! torn one lacks sectors: they still hold the segment's zeros. Whatever else does not fit was altered.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use schemas::id::{Digest, Height};
+use schemas::pbft::Record;
+
+use super::group::{self, HEAD, Head, SECTOR};
+use super::{LogError, SEGMENT_BYTES, VoteLog, file_error, segment};
+
+/// The reader's place in the chain.
+struct Reader {
+    records: Vec<Record>,
+    heights: BTreeMap<u64, Height>,
+    next: u64,
+    chain: Option<Digest>,
+}
+
+pub(super) fn open(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
+    std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+    let mut numbers = segment::list(folder)?;
+    if numbers.is_empty() {
+        segment::create(folder, 1).map_err(file_error(folder))?;
+        numbers.push(1);
+    }
+    let mut reader = Reader { records: vec![], heights: BTreeMap::new(), next: 0, chain: None };
+    let mut end = (numbers[0], 0);
+    for (at, &number) in numbers.iter().enumerate() {
+        let path = segment::path(folder, number);
+        let corrupt = |offset, what| LogError::Corrupt { path: path.display().to_string(), offset, what };
+        if number != numbers[0] + at as u64 {
+            return Err(corrupt(0, "a gap before this segment"));
+        }
+        let bytes = std::fs::read(&path).map_err(file_error(&path))?;
+        if bytes.len() as u64 != SEGMENT_BYTES {
+            return Err(corrupt(bytes.len() as u64, "a segment of another size"));
+        }
+        let first = reader.next;
+        let stop = reader.read(number, &bytes).map_err(|(offset, what)| corrupt(offset as u64, what))?;
+        let is_used = reader.next > first || at == 0;
+        if let Stop::Torn(offset) = stop {
+            if follows(folder, &numbers[at + 1..], &bytes[offset..], reader.next)? {
+                return Err(corrupt(offset as u64, "a damaged group before a good one"));
+            }
+            clear(folder, number, offset as u64)?;
+        }
+        if is_used || matches!(stop, Stop::Torn(_)) {
+            let (Stop::End(offset) | Stop::Torn(offset)) = stop;
+            end = (number, offset as u64);
+        }
+    }
+    let path = segment::path(folder, end.0);
+    let file = segment::open(&path).map_err(file_error(&path))?;
+    reader.heights.entry(end.0).or_default();
+    // segments after the end are empty and durable: used again in their turn
+    let log = VoteLog {
+        folder: folder.to_owned(),
+        heights: reader.heights,
+        segment: end.0,
+        file,
+        offset: end.1,
+        next: reader.next,
+        chain: reader.chain.unwrap_or(Digest::ZERO),
+        pending: vec![],
+        pending_height: 0,
+        preparing: None,
+    };
+    Ok((log, reader.records))
+}
+
+/// Where reading a segment stopped.
+enum Stop {
+    /// Nothing more was written.
+    End(usize),
+    /// A group that was not written whole.
+    Torn(usize),
+}
+
+impl Reader {
+    /// Reads the groups of one segment.
+    fn read(&mut self, segment: u64, bytes: &[u8]) -> Result<Stop, (usize, &'static str)> {
+        let mut offset = 0;
+        while let Some(sector) = bytes.get(offset..offset + SECTOR) {
+            if is_zero(sector) {
+                let is_end = bytes[offset..].chunks(SECTOR).all(is_zero);
+                return Ok(if is_end { Stop::End(offset) } else { Stop::Torn(offset) });
+            }
+            let head = group::read_head(sector).ok_or((offset, "a damaged head of a group"))?;
+            self.check_chain(&head).map_err(|what| (offset, what))?;
+            let end = offset + HEAD + head.length;
+            let payload = bytes.get(offset + HEAD..end).ok_or((offset, "a group longer than its segment"))?;
+            let whole = &bytes[offset..end.next_multiple_of(SECTOR).min(bytes.len())];
+            if group::digest_of(head.number, &head.previous, payload) != head.digest {
+                if whole.chunks(SECTOR).any(is_zero) {
+                    return Ok(Stop::Torn(offset));
+                }
+                return Err((offset, "a group with another hash than it was written with"));
+            }
+            if whole[HEAD + head.length..].iter().any(|&b| b != 0) {
+                return Err((offset, "bytes behind a group"));
+            }
+            let records = group::records(payload).ok_or((offset, "a group without records"))?;
+            let highest = self.heights.entry(segment).or_default();
+            *highest = records.iter().map(Record::height).max().unwrap_or(0).max(*highest);
+            self.records.extend(records);
+            self.next = head.number + 1;
+            self.chain = Some(head.digest);
+            offset += whole.len();
+        }
+        Ok(Stop::End(offset))
+    }
+
+    /// The first group that is kept may follow dropped ones.
+    fn check_chain(&self, head: &Head) -> Result<(), &'static str> {
+        match self.chain {
+            None => Ok(()),
+            Some(chain) if head.number == self.next && head.previous == chain => Ok(()),
+            Some(_) => Err("a group that does not follow the one before"),
+        }
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&b| b == 0)
+}
+
+/// Whether a whole head of a later group stands anywhere behind the torn one.
+fn follows(folder: &Path, later: &[u64], rest: &[u8], next: u64) -> Result<bool, LogError> {
+    let has_later = |bytes: &[u8]| {
+        bytes.chunks(SECTOR).any(|sector| group::read_head(sector).is_some_and(|head| head.number > next))
+    };
+    if has_later(rest) {
+        return Ok(true);
+    }
+    for &number in later {
+        let path = segment::path(folder, number);
+        if has_later(&std::fs::read(&path).map_err(file_error(&path))?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Overwrites from the torn group to the segment's end with zeros.
+fn clear(folder: &Path, number: u64, from: u64) -> Result<(), LogError> {
+    let path = segment::path(folder, number);
+    let file = segment::open(&path).map_err(file_error(&path))?;
+    let zeros = vec![0; usize::try_from(SEGMENT_BYTES - from).unwrap_or(0)];
+    file.write_all_at(&zeros, from).and_then(|()| file.sync_all()).map_err(file_error(&path))
+}

@@ -1,0 +1,115 @@
+//! Four validators with real TLS, real vote logs and real stores: proofs, restarts, catch-up, refusals. Whatever a client
+//! gets here is verified by `ledger-client` against the genesis.
+
+mod validators;
+
+use std::time::{Duration, Instant};
+
+use ledger_client::{Ledger, conformance};
+use ledger_node::{LogError, NodeError};
+use validators::{Validators, caught_up, execute, now};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_ledger_conforms_to_its_trait() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    execute(&ledger, validators.subject(1)).await;
+    let (id, signed) = validators.anchor(1);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    conformance::run(&ledger, &id, signed, now()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_backup_dies_nobody_stops_and_it_catches_up() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    for number in 0..20 {
+        execute(&ledger, validators.anchor(number)).await;
+    }
+    validators.stop(2).await;
+    let mut last = 0;
+    for number in 20..120 {
+        last = execute(&ledger, validators.subject(number)).await.header.height;
+    }
+    assert!(last > 100, "each waited for its own block");
+    validators.start(2);
+    caught_up(&ledger, &[0, 1, 2, 3], last).await;
+    // now its vote is needed
+    validators.stop(3).await;
+    let proof = execute(&ledger, validators.anchor(500)).await;
+    assert!(proof.attestations.iter().any(|by| by.validator == 2), "it votes again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_primary_and_all_resume_in_the_same_view() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    execute(&ledger, validators.subject(1)).await;
+    validators.stop(0).await;
+    let (_, bytes) = validators.subject(2);
+    ledger.submit(bytes).await.unwrap();
+    validators.start(0);
+    execute(&ledger, validators.subject(2)).await;
+    for index in 0..4 {
+        validators.stop(index).await;
+    }
+    validators.start_all();
+    let proof = execute(&ledger, validators.subject(3)).await;
+    assert_eq!(proof.header.log_size, proof.log_index + 1, "the log went on, nothing twice");
+    let blocks = ledger.blocks(1, 64, Duration::ZERO).await.unwrap();
+    assert_eq!(blocks.iter().map(|b| b.transactions.len()).sum::<usize>(), 3, "each transaction once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_altered_or_lost_vote_log_refuses_to_start() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    for number in 0..10 {
+        execute(&ledger, validators.subject(number)).await;
+    }
+    validators.stop(1).await;
+    let path = validators.votes(1);
+    let good = std::fs::read(&path).unwrap();
+    let used = good.iter().rposition(|&b| b != 0).unwrap();
+    for at in [100, used / 2, used] {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&path, bad).unwrap();
+        assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Corrupt { .. })), "byte {at} of {used}");
+    }
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Missing { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn only_keys_of_the_genesis_are_served() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    execute(&validators.ledger("transport.key"), validators.subject(1)).await;
+    let stranger = validators.ledger("stranger.key");
+    assert!(stranger.submit(validators.subject(2).1).await.is_err());
+    assert!(stranger.heads().await.is_empty());
+    assert_eq!(validators.ledger("0.key").heads().await.len(), 3, "a validator's own key is served: a quorum's heads");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_share_blocks_and_each_gets_its_proof() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    execute(&ledger, validators.subject(1_000_000)).await;
+    let started = Instant::now();
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..600 {
+        let (ledger, transaction) = (ledger.clone(), validators.subject(number));
+        waiting.spawn(async move { execute(&ledger, transaction).await.header.height });
+    }
+    let heights = waiting.join_all().await;
+    let blocks = heights.iter().collect::<std::collections::BTreeSet<_>>().len();
+    println!("600 transactions in {blocks} blocks, {:?}", started.elapsed());
+    assert!(blocks < 300, "transactions share blocks");
+}

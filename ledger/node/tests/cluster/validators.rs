@@ -1,0 +1,209 @@
+//! Validators of one genesis in this process, on loopback with real TLS and real stores; an institution that signs.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ledger_client::{HttpLedger, Ledger, LedgerConfig, ValidatorAddress};
+use ledger_node::{NodeConfig, NodeError, PeerConfig};
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::Signer as _;
+use p256::pkcs8::{EncodePrivateKey, LineEnding};
+use schemas::cose::{statements_to_sign, transaction_to_sign};
+use schemas::envelope::{Statement, statements_root};
+use schemas::genesis::{Genesis, GenesisInstitution, Validator, possession_to_sign};
+use schemas::id::*;
+use schemas::transaction::*;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const INSTITUTION: InstitutionId = InstitutionId([9; 16]);
+
+pub struct Validators {
+    pub home: tempfile::TempDir,
+    pub configs: Vec<NodeConfig>,
+    pub chain: ChainId,
+    signing: SigningKey,
+    running: BTreeMap<usize, (JoinHandle<Result<(), NodeError>>, CancellationToken)>,
+}
+
+impl Validators {
+    /// Keys, genesis and configurations of n validators; none runs yet.
+    pub fn new(n: usize) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let held: Vec<_> = (0..2 * n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        let name = |index: usize| format!("validator-{}", index + 1);
+        let key_path = |index: usize| home.path().join(format!("{index}.key"));
+        let validators =
+            (0..n).map(|i| Validator { name: name(i), key: ledger_node::key::create(&key_path(i)).unwrap() }).collect();
+        let signing = SigningKey::from_slice(&[3; 32]).unwrap();
+        let transport = SigningKey::from_slice(&[4; 32]).unwrap();
+        write_key(&home.path().join("transport.key"), &transport);
+        write_key(&home.path().join("stranger.key"), &SigningKey::from_slice(&[5; 32]).unwrap());
+        let register = RegisterInstitution {
+            institution: INSTITUTION,
+            key: public(&signing),
+            gateways: vec![],
+            transports: vec![public(&transport)],
+        };
+        let possession = sign(&signing, &possession_to_sign(&register));
+        let institutions = vec![GenesisInstitution { name: "clinic".to_owned(), register, possession }];
+        let genesis = Genesis { created: now(), validators, institutions };
+        std::fs::write(home.path().join("genesis.json"), genesis.to_json()).unwrap();
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let configs = (0..n)
+            .map(|i| NodeConfig {
+                genesis: home.path().join("genesis.json"),
+                name: name(i),
+                data: home.path().join(format!("data-{i}")),
+                key: key_path(i),
+                listen: address(ports[2 * i]),
+                rpc: address(ports[2 * i + 1]),
+                peers: (0..n)
+                    .filter(|&j| j != i)
+                    .map(|j| PeerConfig { name: name(j), address: address(ports[2 * j]) })
+                    .collect(),
+                development: false,
+                store_bytes: 32 << 20,
+                mempool_transactions: 8192,
+            })
+            .collect();
+        Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
+    }
+
+    pub fn start(&mut self, index: usize) {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(ledger_node::run(self.configs[index].clone(), stop.clone()));
+        assert!(self.running.insert(index, (task, stop)).is_none(), "started once");
+    }
+
+    pub fn start_all(&mut self) {
+        (0..self.configs.len()).for_each(|index| self.start(index));
+    }
+
+    /// Ends a validator between two turns of its loop.
+    pub async fn stop(&mut self, index: usize) {
+        let (task, stop) = self.running.remove(&index).unwrap();
+        stop.cancel();
+        task.await.unwrap().unwrap();
+    }
+
+    /// How a validator ends that refuses to start.
+    pub async fn refusal(&self, index: usize) -> NodeError {
+        ledger_node::run(self.configs[index].clone(), CancellationToken::new()).await.unwrap_err()
+    }
+
+    /// A ledger client whose first addresses are these validators.
+    pub fn ledger(&self, key: &str) -> HttpLedger {
+        let validators = self.configs.iter();
+        HttpLedger::new(&LedgerConfig {
+            genesis: self.home.path().join("genesis.json"),
+            validators: validators
+                .map(|c| ValidatorAddress { name: c.name.clone(), url: format!("https://{}", c.rpc) })
+                .collect(),
+            key: self.home.path().join(key),
+            timeout_ms: 5_000,
+        })
+        .unwrap()
+    }
+
+    /// A small transaction: a new subject.
+    pub fn subject(&self, number: u64) -> (Digest, Vec<u8>) {
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        let body = RegisterSubject { subject: SubjectId(id), institution: INSTITUTION, key: None, guardians: vec![] };
+        let core = Core { chain: self.chain, valid_until: 9_000, body: Body::RegisterSubject(body) };
+        let signature = sign(&self.signing, &transaction_to_sign(&self.chain, &core.id()));
+        self.signed(core, vec![], signature)
+    }
+
+    /// A large one: a hundred cases.
+    pub fn anchor(&self, number: u64) -> (Digest, Vec<u8>) {
+        let statements: Vec<_> = (0..100_u64)
+            .map(|i| {
+                let mut case = [0; 16];
+                case[..8].copy_from_slice(&number.to_be_bytes());
+                case[8..].copy_from_slice(&i.to_be_bytes());
+                let digest = |label: u8| Digest([label.wrapping_add(i as u8); 32]);
+                Statement {
+                    case: CaseId(case),
+                    version: 1,
+                    previous: None,
+                    institution: INSTITUTION,
+                    header: digest(1),
+                    root: digest(2),
+                    object: digest(3),
+                    subject_tag: SubjectTag([4; 32]),
+                    wraps: digest(5),
+                    time: now(),
+                }
+            })
+            .collect();
+        let root = statements_root(&statements);
+        let body = Body::AnchorCases(AnchorCases { institution: INSTITUTION, root, count: 100 });
+        let core = Core { chain: self.chain, valid_until: 9_000, body };
+        let signature = sign(&self.signing, &statements_to_sign(&self.chain, &root));
+        self.signed(core, statements, signature)
+    }
+
+    fn signed(&self, core: Core, statements: Vec<Statement>, signature: Signature) -> (Digest, Vec<u8>) {
+        let signer = Signer::Institution(INSTITUTION);
+        let transaction =
+            Transaction { core, statements, signatures: vec![Signed { signer, signature }], authored: vec![] };
+        (transaction.id(), schemas::cbor::encode(&transaction))
+    }
+
+    pub fn votes(&self, index: usize) -> PathBuf {
+        self.configs[index].data.join("votes").join("00000001.log")
+    }
+}
+
+/// Submits and waits for the verified proof of acceptance.
+pub async fn execute(ledger: &HttpLedger, (id, bytes): (Digest, Vec<u8>)) -> ledger_client::EntryProof {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        // a validator that has just started may not listen yet
+        drop(ledger.submit(bytes.clone()).await);
+        if let Ok(Some(proof)) = ledger.proof(&id, Duration::from_secs(2)).await {
+            assert_eq!(proof.entry.outcome, Outcome::Accepted);
+            return proof;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no proof in time");
+    }
+}
+
+/// Waits until each of these validators says that it holds final blocks up to the height.
+pub async fn caught_up(ledger: &HttpLedger, validators: &[usize], height: Height) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let all = ledger.status().await;
+        let has = |&i: &usize| all[i].status.as_ref().and_then(|s| s["height"].as_u64()).is_some_and(|h| h >= height);
+        if validators.iter().all(has) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not caught up: {all:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub fn now() -> TimeMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as TimeMs
+}
+
+fn write_key(path: &Path, key: &SigningKey) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey(RawPublicKey::from_slice(key.verifying_key().to_sec1_point(true).as_bytes()).unwrap())
+}
+
+fn sign(key: &SigningKey, message: &[u8]) -> Signature {
+    let signature: p256::ecdsa::Signature = key.sign(message);
+    Signature(RawSignature(signature.normalize_s().to_bytes().into()))
+}
