@@ -20,8 +20,8 @@ use schemas::transaction::{Basis, Body, GrantConsent, Refusal, RegisterSubject, 
 
 use crate::disclose::decide::view;
 use crate::disclose::open::{DiscloseError, Kept, Opener};
+use crate::disclose::progress::Progress;
 use crate::disclose::query;
-use crate::follow::Follower;
 use crate::store::{self, Store, StoreError, subjects};
 
 pub use documents::{Stored, context as document_context};
@@ -128,7 +128,7 @@ pub struct Foundation {
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
     /// How far the state is.
-    pub follower: Follower,
+    pub follower: Arc<dyn Progress>,
     /// Subject keys.
     pub opener: Opener,
     /// The chain.

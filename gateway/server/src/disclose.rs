@@ -7,6 +7,7 @@ pub mod decide;
 pub mod log;
 pub mod open;
 pub mod page;
+pub mod progress;
 pub mod query;
 pub mod record;
 pub mod search;
@@ -26,10 +27,10 @@ use self::decide::Permitted;
 use self::log::{AccessLog, Deed, DisclosedUnit, Entry, Logged};
 use self::open::{DiscloseError, Opened, Opener};
 use self::page::Page;
+use self::progress::Progress;
 use self::query::Row;
 use self::search::{Search, Whom};
 use crate::consents::Consents;
-use crate::follow::Follower;
 use crate::http::outcome::Refused;
 use crate::smart::{Grant, Interaction};
 use crate::store::{Store, StoreError, subjects};
@@ -57,7 +58,7 @@ pub struct Disclose {
     /// Keys: pseudonyms and page links here.
     pub vault: Arc<Vault>,
     /// How far the ledger's state is, and whether that is fresh.
-    pub follower: Follower,
+    pub follower: Arc<dyn Progress>,
     /// The access log.
     pub log: AccessLog,
     /// Documents of live consents.
@@ -262,13 +263,13 @@ impl Disclose {
         decision: &Decision,
     ) -> Result<Logged, Refused> {
         let disclosed = decision.permitted.iter().map(|(p, _)| {
-            let unit = p.permit.unit();
+            let unit = decide::unit_of(&p.row);
             DisclosedUnit {
                 case: unit.case,
                 version: unit.version,
                 unit: unit.index,
-                consent: p.permit.consent(),
-                provision: p.permit.path().to_owned(),
+                consent: p.leave.consent(),
+                provision: p.leave.path().to_owned(),
             }
         });
         let entry = Entry {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gateway_consent::{AccessRequest, Action, Actor, Decision, Permit, Reference, Session, UnitFacts, UnitId};
 use gateway_vault::SubjectKey;
 use schemas::cbor;
-use schemas::id::{CaseId, Height, SubjectId, TimeMs};
+use schemas::id::{CaseId, ConsentId, Height, SubjectId, TimeMs};
 use schemas::json::{self, Value};
 use schemas::state::{self, ConsentSet};
 use sqlx::Row as _;
@@ -78,7 +78,34 @@ pub struct Permitted {
     /// What matching reads.
     pub known: Known,
     /// Leave to open it.
-    pub permit: Permit,
+    pub leave: Leave,
+}
+
+/// On what ground a row may be opened.
+#[derive(Clone, Debug)]
+pub enum Leave {
+    /// A consent allows it.
+    Consent(Permit),
+    /// A Consent itself, for a client whose token may change it: who ends a consent must be able to find it. Opens no case.
+    Steward(ConsentId),
+}
+
+impl Leave {
+    /// The consent that allows it.
+    pub const fn consent(&self) -> ConsentId {
+        match self {
+            Self::Consent(permit) => permit.consent(),
+            Self::Steward(consent) => *consent,
+        }
+    }
+
+    /// The provision that allows it.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Consent(permit) => permit.path(),
+            Self::Steward(_) => "scope system/Consent.u",
+        }
+    }
 }
 
 /// The unit that a row is decided as. A Consent stands as unit 0 of a case that has its id.
@@ -113,7 +140,11 @@ pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Session, grant: &Grant
 }
 
 fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Option<Permitted> {
-    if session.permits_nothing() {
+    let steward = match &row.place {
+        Place::Document { consent, .. } if grant.scopes.covers("Consent", Interaction::Update) => Some(*consent),
+        _ => None,
+    };
+    if session.permits_nothing() && steward.is_none() {
         return None;
     }
     let known = match known_of(&row, key) {
@@ -126,10 +157,12 @@ fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked
     if !grant.scopes.covers_resource(&row.resource_type, asked, &known.matched) {
         return None;
     }
-    match session.decide(unit_of(&row), &known.facts) {
-        Decision::Permit(permit) => Some(Permitted { row, known, permit }),
-        Decision::Deny(_) => None,
-    }
+    let leave = match (session.decide(unit_of(&row), &known.facts), steward) {
+        (Decision::Permit(permit), _) => Leave::Consent(permit),
+        (Decision::Deny(_), Some(consent)) => Leave::Steward(consent),
+        (Decision::Deny(_), None) => return None,
+    };
+    Some(Permitted { row, known, leave })
 }
 
 /// What is known of a row without opening its case; of a Consent its document.

@@ -12,7 +12,7 @@ use schemas::ErrorClass;
 use schemas::id::{Digest, SubjectId};
 use schemas::json::{self, Value};
 
-use super::decide::{Permitted, unit_of};
+use super::decide::{Leave, Permitted, unit_of};
 use super::query::Place;
 use crate::objects::{ObjectError, Objects};
 use crate::store::{Store, StoreError, subjects};
@@ -109,15 +109,16 @@ impl Opener {
     /// # Errors
     /// `DiscloseError`.
     pub async fn open(&self, permitted: &Permitted, key: &SubjectKey, prove: bool) -> Result<Opened, DiscloseError> {
-        if permitted.permit.unit() != unit_of(&permitted.row) {
-            return Err(DiscloseError::Permit);
-        }
         let Place::Unit { unit, object, wraps, .. } = &permitted.row.place else {
             // a Consent's document was opened to decide about it
             return Ok(Opened { bytes: permitted.known.matched.canonical(), resource: permitted.known.matched.clone(), proof: None });
         };
+        let Leave::Consent(permit) = &permitted.leave else { return Err(DiscloseError::Permit) };
+        if permit.unit() != unit_of(&permitted.row) {
+            return Err(DiscloseError::Permit);
+        }
         let bytes = self.ciphertext(object).await?;
-        let (vault, key, permit) = (self.vault.clone(), key.clone(), permitted.permit.clone());
+        let (vault, key, permit) = (self.vault.clone(), key.clone(), permit.clone());
         let (unit, object, wraps) = (*unit as usize, *object, wraps.clone());
         let large = bytes.len() > INLINE_BYTES_MAX;
         let work = move || -> Result<Opened, DiscloseError> {

@@ -16,7 +16,7 @@ use schemas::{limits, merkle};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::follow::Follower;
+use super::progress::Progress;
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -80,7 +80,7 @@ pub struct Recorder {
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
     /// How far the state is.
-    pub follower: Follower,
+    pub follower: Arc<dyn Progress>,
     /// The chain.
     pub chain: ChainId,
     /// The gateway's institution.

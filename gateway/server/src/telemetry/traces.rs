@@ -13,14 +13,18 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::config::TelemetryConfig;
+
 /// Longest wait for the collector, in milliseconds.
 const EXPORT_TIMEOUT_MS: u64 = 10_000;
+/// Name of this process in traces.
+const SERVICE: &str = "chartseal-gateway";
 
 /// Log output or export could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter is not one.
-    #[error("log filter: found one that does not parse, expected such as `info` or `gateway_server=debug`")]
+    #[error("CHARTSEAL_LOG: found a filter that does not parse, expected such as `info` or `gateway_server=debug`")]
     Filter,
     /// The exporter refused its endpoint.
     #[error("telemetry.otlp: {0}")]
@@ -53,17 +57,17 @@ impl Drop for Tracing {
     }
 }
 
-/// Starts log output on standard error and, with `otlp` (an OTLP/HTTP endpoint such as `http://127.0.0.1:4318/v1/traces`),
-/// the export of spans. `filter` is such as `info` or `gateway_server=debug`. Call once, inside the tokio runtime.
+/// Starts log output on standard error, filtered by the environment's `CHARTSEAL_LOG` (`info`, `gateway_server=debug`), and the
+/// export of spans where one is configured. Call once.
 ///
 /// # Errors
 /// `TelemetryError` for a filter or endpoint that is none.
-pub fn start(service: &'static str, otlp: Option<&str>, filter: &str, json: bool) -> Result<Tracing, TelemetryError> {
+pub fn start(config: &TelemetryConfig) -> Result<Tracing, TelemetryError> {
+    let filter = std::env::var("CHARTSEAL_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter)?;
-    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true);
-    let output = if json { text.json().boxed() } else { text.compact().boxed() };
-    let provider = otlp.map(|endpoint| exporter(endpoint, service)).transpose()?;
-    let spans = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer(service)));
+    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true).compact();
+    let provider = config.otlp.as_deref().map(exporter).transpose()?;
+    let spans = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer(SERVICE)));
     tracing_subscriber::registry()
         .with(spans)
         .with(output.with_filter(filter))
@@ -72,17 +76,26 @@ pub fn start(service: &'static str, otlp: Option<&str>, filter: &str, json: bool
     Ok(Tracing(provider))
 }
 
-fn exporter(endpoint: &str, service: &'static str) -> Result<SdkTracerProvider, TelemetryError> {
-    let runtime = tokio::runtime::Handle::try_current().map_err(|e| TelemetryError::Exporter(e.to_string()))?;
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
+    let runtime = export_runtime().map_err(|e| TelemetryError::Exporter(e.to_string()))?;
     let inner = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_endpoint(endpoint)
         .with_timeout(Duration::from_millis(EXPORT_TIMEOUT_MS))
         .build()
         .map_err(|e| TelemetryError::Exporter(e.to_string()))?;
-    let resource = Resource::builder().with_service_name(service).build();
+    let resource = Resource::builder().with_service_name(SERVICE).build();
     let on_runtime = OnRuntime { inner: std::sync::Arc::new(inner), runtime };
     Ok(SdkTracerProvider::builder().with_batch_exporter(on_runtime).with_resource(resource).build())
+}
+
+/// A thread of its own for the exporter's connections; it ends with the process.
+fn export_runtime() -> std::io::Result<tokio::runtime::Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let run = move || runtime.block_on(std::future::pending::<()>());
+    std::thread::Builder::new().name("otlp".into()).spawn(run)?;
+    Ok(handle)
 }
 
 /// Runs an exporter's futures on tokio: the batch thread has no reactor.
