@@ -11,7 +11,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Engine, StoreError};
 
 /// Version, name, text. WAYIN's are below 100, the way out's from 100.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "way in", include_str!("../../migrations/001_way_in.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "way in", include_str!("../../migrations/001_way_in.sql")),
+    (101, "way out", include_str!("../../migrations/101_way_out.sql")),
+];
 
 /// Brings the schema up to date; refuses a schema that is newer or was changed.
 ///
