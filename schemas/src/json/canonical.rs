@@ -70,12 +70,22 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut clean_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
+    let mut at = 0;
+    while at < bytes.len() {
+        // eight bytes at once: most text holds nothing to escape
+        if let Some(Ok(word)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from)
+            && is_plain(u64::from_ne_bytes(word))
+        {
+            at += 8;
+            continue;
+        }
+        let byte = bytes[at];
+        at += 1;
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
             continue;
         }
-        out.extend_from_slice(&bytes[clean_from..at]);
-        clean_from = at + 1;
+        out.extend_from_slice(&bytes[clean_from..at - 1]);
+        clean_from = at;
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             0x08 => out.extend_from_slice(b"\\b"),
@@ -92,4 +102,12 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[clean_from..]);
     out.push(b'"');
+}
+
+/// Whether none of eight bytes is a control character, a quote or a backslash.
+fn is_plain(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let below = |w: u64, n: u64| w.wrapping_sub(ONES * n) & !w;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7) == 0
 }
