@@ -83,7 +83,7 @@ pub fn check(resource_type: &str, bytes: &[u8]) -> Result<(), FhirProblem> {
     let mut path = String::new();
     if let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) {
         let mut trials = TRIALS_MAX;
-        locate(&value, &mut |candidate| read(&serde_json::to_vec(candidate).unwrap_or_default()).is_none(), &mut trials, &mut path);
+        locate(&value, &mut trials, &mut path);
     }
     if let Some(field) = missing {
         path = if path.is_empty() { field } else { format!("{path}.{field}") };
@@ -103,14 +103,9 @@ fn missing_field(message: &str) -> Option<String> {
 }
 
 /// Follows the element without which the resource would be accepted, as deep as it goes.
-fn locate(
-    root: &serde_json::Value,
-    accepted: &mut dyn FnMut(&serde_json::Value) -> bool,
-    trials: &mut usize,
-    path: &mut String,
-) {
+fn locate(root: &serde_json::Value, trials: &mut usize, path: &mut String) {
     let mut pointer = String::new();
-    while let Some(next) = step(root, &pointer, accepted, trials) {
+    while let Some(next) = step(root, &pointer, trials) {
         match next {
             Step::Member(name) => {
                 if !path.is_empty() {
@@ -132,13 +127,9 @@ enum Step {
     Item(usize),
 }
 
-fn step(
-    root: &serde_json::Value,
-    pointer: &str,
-    accepted: &mut dyn FnMut(&serde_json::Value) -> bool,
-    trials: &mut usize,
-) -> Option<Step> {
-    let mut without = |change: &dyn Fn(&mut serde_json::Value)| {
+fn step(root: &serde_json::Value, pointer: &str, trials: &mut usize) -> Option<Step> {
+    // gone is the problem when the rest is accepted, or when all that is missed is what was taken away
+    let mut without = |taken: &str, change: &dyn Fn(&mut serde_json::Value)| {
         if *trials == 0 {
             return false;
         }
@@ -147,13 +138,16 @@ fn step(
         if let Some(place) = candidate.pointer_mut(pointer) {
             change(place);
         }
-        accepted(&candidate)
+        match read(&serde_json::to_vec(&candidate).unwrap_or_default()) {
+            None => true,
+            Some(message) => missing_field(&message).is_some_and(|missed| missed == taken),
+        }
     };
     match root.pointer(pointer)? {
         serde_json::Value::Object(members) => {
             let mut names = members.keys().filter(|name| *name != "resourceType" && is_element(name));
             let name = names.find(|name| {
-                without(&|place| {
+                without(name, &|place| {
                     place.as_object_mut().map(|object| object.remove(name.as_str()));
                 })
             })?;
@@ -161,7 +155,7 @@ fn step(
         }
         serde_json::Value::Array(items) => (0..items.len())
             .find(|at| {
-                without(&|place| {
+                without("", &|place| {
                     place.as_array_mut().map(|list| list.remove(*at));
                 })
             })

@@ -58,12 +58,13 @@ pub fn summary_context(case: &CaseId, unit: u32) -> Vec<u8> {
     schemas::cbor::Parts::new("cs1/summary").part(case).part(&unit).finish()
 }
 
-/// The plaintext of a summary: the resource without what neither matching nor deciding reads, and what its references
-/// mean here.
+/// The plaintext of a summary: what deciding and matching read, and what the unit's references mean here.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Summary {
-    /// The reduced resource: `gateway_consent::UnitFacts::of` gives for it what it gives for the resource.
+    /// `gateway_consent::UnitFacts::to_json`, with the served id and meanings of references added.
     pub facts: Value,
+    /// The elements of the resource that search parameters match, as sent.
+    pub matched: Value,
     /// Reference as it was sent → `Type/logical-id` here. What is absent is served as it was sent.
     pub references: Vec<(String, String)>,
 }
@@ -73,7 +74,9 @@ impl Summary {
     pub fn encode(&self) -> Vec<u8> {
         let references = self.references.iter().map(|(from, to)| (from.clone().into(), Value::from(to.clone())));
         let references: Object = references.collect();
-        Value::object([("facts", self.facts.clone()), ("references", Value::from(references))]).canonical()
+        let matched = self.matched.clone();
+        Value::object([("facts", self.facts.clone()), ("matched", matched), ("references", Value::from(references))])
+            .canonical()
     }
 
     /// Reads opened bytes.
@@ -83,12 +86,10 @@ impl Summary {
     pub fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let corrupt = StoreError::Corrupt { what: "unit.summary" };
         let Ok(Value::Object(mut members)) = json::parse(bytes) else { return Err(corrupt) };
-        let (Some(facts), Some(Value::Object(references))) = (members.remove("facts"), members.remove("references"))
-        else {
-            return Err(corrupt);
-        };
+        let parts = (members.remove("facts"), members.remove("matched"), members.remove("references"));
+        let (Some(facts), Some(matched), Some(Value::Object(references))) = parts else { return Err(corrupt) };
         let references = references.iter().filter_map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned())));
-        Ok(Self { references: references.collect(), facts })
+        Ok(Self { facts, matched, references: references.collect() })
     }
 }
 
@@ -139,13 +140,14 @@ pub async fn chains(write: &mut Write, logical_ids: &[&str]) -> Result<Vec<UnitR
     Ok(found)
 }
 
-/// Takes the head's mark from these units.
+/// Takes the head's mark from these units: logical id, case, index.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn behead(write: &mut Write, units: &[(CaseId, u32)]) -> Result<(), StoreError> {
-    for (case, unit) in units {
-        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = (SELECT logical_id FROM unit u WHERE u.case_id = $1 AND u.unit = $2 LIMIT 1) AND case_id = $1 AND unit = $2")
+pub async fn behead(write: &mut Write, units: &[(String, CaseId, u32)]) -> Result<(), StoreError> {
+    for (logical_id, case, unit) in units {
+        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = $1 AND case_id = $2 AND unit = $3")
+            .bind(logical_id.clone())
             .bind(case.0.to_vec())
             .bind(i64::from(*unit))
             .execute(&mut **write)

@@ -1,0 +1,91 @@
+//! What a connector of kind `amqp` is configured with. Limits and dead-lettering of its queue are the broker's policies
+//! (`compose/`), never queue arguments: a changed argument would refuse the queue, a changed policy just applies.
+
+use std::path::PathBuf;
+
+use schemas::limits;
+use serde::Deserialize;
+
+/// `[[connector]]` with `kind = "amqp"`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AmqpConfig {
+    /// Name in metrics, in the inbox and as source of FHIR ids: letters, digits, `-`.
+    pub name: String,
+    /// `amqp://user:password@host:port/vhost`; exactly one of `url` and `url_file`.
+    pub url: Option<String>,
+    /// A file that holds the URL, when it holds a password.
+    pub url_file: Option<PathBuf>,
+    /// Topic exchange, declared durable.
+    #[serde(default = "default_exchange")]
+    pub exchange: String,
+    /// Quorum queue, declared durable; default `chartseal.{name}`.
+    pub queue: Option<String>,
+    /// Routing keys that are bound to the queue.
+    #[serde(default = "default_bindings")]
+    pub bindings: Vec<String>,
+    /// Most deliveries unsettled at once.
+    #[serde(default = "default_prefetch")]
+    pub prefetch: u16,
+    /// Content type of messages that state none.
+    #[serde(default)]
+    pub content_type: String,
+}
+
+/// Without the address, which may hold a password.
+impl std::fmt::Debug for AmqpConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AmqpConfig({}, {}, {})", self.name, self.exchange, self.queue_name())
+    }
+}
+
+fn default_exchange() -> String {
+    "hospital.events".into()
+}
+fn default_bindings() -> Vec<String> {
+    vec!["#".into()]
+}
+const fn default_prefetch() -> u16 {
+    limits::PREFETCH_DEFAULT
+}
+
+impl AmqpConfig {
+    /// The queue's name.
+    pub fn queue_name(&self) -> String {
+        self.queue.clone().unwrap_or_else(|| format!("chartseal.{}", self.name))
+    }
+
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// What was expected, without the address.
+    pub fn check(&self) -> Result<(), String> {
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_');
+        if self.name.is_empty() || self.name.len() > 64 || !plain(&self.name) {
+            return Err("name: expected 1 to 64 letters, digits, `-`, `.` or `_`".into());
+        }
+        if self.url.is_some() == self.url_file.is_some() {
+            return Err("expected exactly one of `url` and `url_file`".into());
+        }
+        if self.url.as_ref().is_some_and(|url| !url.starts_with("amqp://")) {
+            return Err("url: found another scheme, expected amqp://host:port/vhost".into());
+        }
+        if self.prefetch == 0 {
+            return Err("prefetch: found 0, expected at least 1".into());
+        }
+        if self.bindings.is_empty() || self.exchange.is_empty() {
+            return Err("expected an exchange and at least one binding".into());
+        }
+        let names = [&self.exchange, &self.queue_name()].into_iter().chain(&self.bindings).any(|n| n.len() > 255);
+        if names { Err("expected names of at most 255 bytes".into()) } else { Ok(()) }
+    }
+
+    /// The address, from the file when it is in one.
+    pub(crate) fn address(&self) -> Option<String> {
+        match (&self.url, &self.url_file) {
+            (Some(url), _) => Some(url.clone()),
+            (None, Some(file)) => std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()),
+            (None, None) => None,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! AMQP 0-9-1 on RabbitMQ: one durable quorum queue per connector, manual acknowledgement, a supervisor of its own. The
+//! only crate that names lapin. It passes bytes on and settles them when told; it must never look into a body, know keys
+//! or the ledger, deduplicate, or put a body, a routing key or a credential into a log.
+
+mod config;
+mod connection;
+mod publisher;
+mod settle;
+mod source;
+
+pub use config::AmqpConfig;
+pub use publisher::{EXCHANGE, PublishError, Publisher};
+pub use source::AmqpSource;

@@ -1,0 +1,96 @@
+//! HL7 v2 input: the tables make a Bundle per patient; its entries become units. One message that is refused refuses the
+//! whole delivery: half a batch would be neither here nor there, and the raw bytes stay in quarantine.
+
+use connectors_hl7v2::{MapOptions, MappedCase, PatientIdentifier};
+use schemas::json::Value;
+
+use super::fhir::is_id;
+use super::graph::source_system;
+use super::{
+    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Normaliser, PatientKeys, Patients, Refusal,
+    instant_ms,
+};
+
+pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
+    let options =
+        MapOptions { ids: &|kind, key| ids(kind, key), default_zone: &with.zone, default_charset: None, explain: false };
+    let body = unframed(body);
+    let mapped = with.mapper.map(body, &options);
+    if let Some(error) = mapped.errors.first() {
+        return Err(Refusal::caller(error.code, error.path.clone()));
+    }
+    let mut patients = Patients::default();
+    let mut cases: Vec<CanonicalCase> = Vec::new();
+    for case in mapped.cases {
+        let keys = keys_of(with, source, &case.patients);
+        let patient = (!keys.0.is_empty()).then(|| patients.add(keys));
+        let event_time = case.event_time.as_deref().and_then(instant_ms);
+        let units = units(case, patient)?;
+        match cases.iter_mut().find(|other| other.patient == patient) {
+            // two messages of one batch about one patient are one case of this delivery
+            Some(other) => {
+                other.units.extend(units);
+                other.event_time = other.event_time.max(event_time);
+            }
+            None => cases.push(CanonicalCase { patient, units, event_time }),
+        }
+    }
+    let message_type = mapped.message_type.unwrap_or_else(|| "HL7".into());
+    Ok(Canonical { message_type, patients: patients.list, cases, unmapped: mapped.unmapped })
+}
+
+/// Without the block characters that some senders leave around a message.
+fn unframed(body: &[u8]) -> &[u8] {
+    let body = body.strip_prefix(&[0x0b]).unwrap_or(body);
+    body.strip_suffix(&[0x1c, 0x0d]).or_else(|| body.strip_suffix(&[0x1c])).unwrap_or(body)
+}
+
+fn keys_of(with: &Normaliser, source: &str, identifiers: &[PatientIdentifier]) -> PatientKeys {
+    let named = identifiers.iter().filter(|identifier| !identifier.value.trim().is_empty());
+    let keys = named.map(|identifier| {
+        let system = match (with.authorities.get(&identifier.authority), identifier.authority.as_str()) {
+            (Some(system), _) => system.clone(),
+            // a number that nobody is said to have assigned means something at its sender only
+            (None, "") => source_system(source),
+            (None, authority) => authority.to_owned(),
+        };
+        (system, identifier.value.trim().to_owned())
+    });
+    PatientKeys(keys.collect())
+}
+
+fn units(case: MappedCase, patient: Option<usize>) -> Result<Vec<CanonicalUnit>, Refusal> {
+    let mut bundle = case.bundle;
+    let entries = match bundle.as_object_mut().and_then(|object| object.remove("entry")) {
+        Some(Value::Array(entries)) => entries,
+        _ => return Err(Refusal::caller("nothing-mapped", "MSH-9")),
+    };
+    let mut resources: Vec<Value> = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        resources.extend(entry.as_object_mut().and_then(|members| members.remove("resource")));
+    }
+    let of_patient = |resource: &Value| match (resource.resource_type(), resource.text("id")) {
+        (Some("Patient"), Some(id)) => Some(format!("Patient/{id}")),
+        _ => None,
+    };
+    // the first Patient is the one that the case is about
+    let about = patient.and_then(|at| Some((resources.iter().find_map(of_patient)?, at)));
+    let mut units = Vec::with_capacity(resources.len());
+    for resource in resources {
+        let Some(resource_type) = resource.resource_type().map(str::to_owned) else {
+            return Err(Refusal::caller("no-resource-type", "MSH-9"));
+        };
+        let Some(id) = resource.text("id").filter(|id| is_id(id)).map(str::to_owned) else {
+            return Err(Refusal::caller("bad-id", resource_type));
+        };
+        let own = format!("{resource_type}/{id}");
+        let identity = match &about {
+            Some((reference, at)) if *reference == own => Identity::Patient(*at),
+            _ => Identity::Logical(id),
+        };
+        let references = about.iter().map(|(reference, at)| (reference.clone(), Meaning::Patient(*at))).collect();
+        let bytes = resource.canonical();
+        units.push(CanonicalUnit { resource, bytes, resource_type, identity, references });
+    }
+    Ok(units)
+}

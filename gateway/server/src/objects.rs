@@ -1,0 +1,148 @@
+//! The object store: ciphertext under its own SHA-256, synced to disk before a put returns. Local folder embedded,
+//! S3-compatible in production. Stands between *seal* and *anchor* on the way in, before *open* on the way out. It must
+//! never hold plaintext and never return bytes that are not what their key says.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::prefix::PrefixStore;
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use schemas::ErrorClass;
+use schemas::cbor::sha256;
+use schemas::id::Digest;
+
+/// Puts at once.
+const PUTS_MAX: usize = 16;
+
+/// What the object store answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// The address is of no kind that is known.
+    #[error("objects: found another address, expected a folder, file:///folder or s3://bucket/prefix")]
+    Url,
+    /// The store is away or full.
+    #[error("objects: {doing} failed: the object store is away or full")]
+    Away {
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// No object under this key.
+    #[error("objects: found no object {0}")]
+    Absent(Digest),
+    /// The bytes are not those of their key.
+    #[error("objects: found other bytes under {0}, expected bytes of that SHA-256")]
+    Corrupt(Digest),
+}
+
+impl ObjectError {
+    /// The class that decides about a retry.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Url => ErrorClass::Caller,
+            Self::Away { .. } => ErrorClass::Transient,
+            Self::Absent(_) | Self::Corrupt(_) => ErrorClass::Corrupt,
+        }
+    }
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Objects(Arc<dyn ObjectStore>);
+
+impl Objects {
+    /// Opens a folder (made when absent), `file:///…` or `s3://bucket/prefix`; credentials of S3 come from the
+    /// environment (`AWS_…`).
+    ///
+    /// # Errors
+    /// `ObjectError::Url`, or `Away` when the folder cannot be made.
+    pub fn open(url: &str) -> Result<Self, ObjectError> {
+        if let Some(rest) = url.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|_| ObjectError::Url)?;
+            return Ok(Self(Arc::new(PrefixStore::new(store, prefix))));
+        }
+        let folder = url.strip_prefix("file://").unwrap_or(url);
+        if folder.contains("://") {
+            return Err(ObjectError::Url);
+        }
+        let away = |_| ObjectError::Away { doing: "opening the folder" };
+        std::fs::create_dir_all(folder).map_err(away)?;
+        if let Some(parent) = Path::new(folder).parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(away)?;
+        }
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| ObjectError::Url)?.with_fsync(true);
+        Ok(Self(Arc::new(store)))
+    }
+
+    /// Puts one object; durable when it returns. Again is harmless.
+    ///
+    /// # Errors
+    /// `ObjectError::Away`.
+    pub async fn put(&self, key: &Digest, bytes: Bytes) -> Result<(), ObjectError> {
+        let away = ObjectError::Away { doing: "put" };
+        let options = PutOptions::from(PutMode::Create);
+        match self.0.put_opts(&path(key), bytes.clone().into(), options).await {
+            Ok(_) => Ok(()),
+            // an earlier put may have died between naming and syncing: write the same bytes again
+            Err(Error::AlreadyExists { .. }) => {
+                self.0.put(&path(key), bytes.into()).await.map(|_| ()).map_err(|_| away)
+            }
+            Err(_) => Err(away),
+        }
+    }
+
+    /// Puts many, up to 16 at once; all are durable when it returns.
+    ///
+    /// # Errors
+    /// `ObjectError::Away`: some may be there, putting all again is harmless.
+    pub async fn put_all(&self, objects: Vec<(Digest, Bytes)>) -> Result<(), ObjectError> {
+        let puts = objects.into_iter().map(|(key, bytes)| async move { self.put(&key, bytes).await });
+        futures_util::stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await
+    }
+
+    /// Gets an object and checks that it is what its key says.
+    ///
+    /// # Errors
+    /// `ObjectError::Absent`, `Corrupt`, `Away`.
+    pub async fn get(&self, key: &Digest) -> Result<Bytes, ObjectError> {
+        let away = |_| ObjectError::Away { doing: "get" };
+        let found = match self.0.get(&path(key)).await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Err(ObjectError::Absent(*key)),
+            Err(_) => return Err(ObjectError::Away { doing: "get" }),
+        };
+        let bytes = found.bytes().await.map_err(away)?;
+        if sha256(&bytes) == *key { Ok(bytes) } else { Err(ObjectError::Corrupt(*key)) }
+    }
+
+    /// Removes an object; absent is no error.
+    ///
+    /// # Errors
+    /// `ObjectError::Away`.
+    pub async fn delete(&self, key: &Digest) -> Result<(), ObjectError> {
+        match self.0.delete(&path(key)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(_) => Err(ObjectError::Away { doing: "delete" }),
+        }
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// `ObjectError::Away`.
+    pub async fn ping(&self) -> Result<(), ObjectError> {
+        match self.0.head(&path(&Digest::ZERO)).await {
+            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(_) => Err(ObjectError::Away { doing: "ping" }),
+        }
+    }
+}
+
+fn path(key: &Digest) -> Key {
+    Key::from(key.to_string())
+}

@@ -1,0 +1,323 @@
+//! The inbox: the first durable point and the only deduplicator. Raw bytes in it are sealed under a key of their own,
+//! which is destroyed once the message's cases are anchored. It must never be written outside *receive*, *seal* and *index*.
+
+use std::collections::HashMap;
+
+use schemas::id::Digest;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::rows::{insert, list, pieces, tuples};
+use super::subjects::digest;
+use super::{Store, StoreError, Write, failed};
+
+/// Keys asked for in one statement.
+const KEYS_PER_QUERY: usize = 256;
+
+/// How far a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+pub enum State {
+    /// Durable, not yet sealed.
+    Received = 0,
+    /// Its cases are intents.
+    Sealed = 1,
+    /// Its cases are indexed.
+    Done = 2,
+    /// It is in quarantine.
+    Quarantined = 3,
+    /// It held nothing to seal (a Bundle without resources); raw bytes are kept.
+    Empty = 4,
+    /// As `Sealed`, about several patients: the raw object stays when it is done.
+    Several = 5,
+}
+
+/// Where the sealed raw bytes are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RawPlace {
+    /// In the row.
+    Inline(Vec<u8>),
+    /// In the object store.
+    Object(Digest),
+}
+
+/// One message as it is kept.
+#[derive(Clone)]
+pub struct Message {
+    /// HMAC of the source's key of it.
+    pub source_key: Digest,
+    /// HMAC of its bytes.
+    pub content_hash: Digest,
+    /// Who brought it.
+    pub connector: String,
+    /// Media type as declared.
+    pub content_type: String,
+    /// When, ms.
+    pub received: i64,
+    /// Sealed raw bytes.
+    pub raw: RawPlace,
+    /// Their key, wrapped by the root.
+    pub raw_key: Vec<u8>,
+    /// W3C traceparent.
+    pub trace: Option<String>,
+}
+
+/// A refused message.
+#[derive(Clone)]
+pub struct Quarantined {
+    /// The message.
+    pub message: Message,
+    /// Its inbox row, when it got that far.
+    pub inbox_id: Option<i64>,
+    /// Why: from a fixed set.
+    pub code: &'static str,
+    /// Where: `PID-5.1`, `Bundle.entry[3].resource.status`.
+    pub path: String,
+    /// Class of the error.
+    pub class: &'static str,
+}
+
+/// Adds messages whose key is new; gives the id of each that was added, by key.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn add(write: &mut Write, messages: &[Message]) -> Result<HashMap<Digest, i64>, StoreError> {
+    let mut ids = HashMap::with_capacity(messages.len());
+    for piece in pieces(messages) {
+        let sql = format!(
+            "INSERT INTO inbox (source_key, content_hash, connector, content_type, received, raw, raw_object, raw_key, \
+             trace, state) VALUES {} ON CONFLICT (source_key) DO NOTHING RETURNING id, source_key",
+            tuples(piece.len(), 10)
+        );
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, m| {
+            let (inline, object) = columns(&m.raw);
+            query
+                .bind(m.source_key.0.to_vec())
+                .bind(m.content_hash.0.to_vec())
+                .bind(m.connector.clone())
+                .bind(m.content_type.clone())
+                .bind(m.received)
+                .bind(inline)
+                .bind(object)
+                .bind(m.raw_key.clone())
+                .bind(m.trace.clone())
+                .bind(State::Received as i64)
+        });
+        for row in query.fetch_all(&mut **write).await.map_err(failed("inbox"))? {
+            ids.insert(digest(&row, 1)?, row.try_get(0).map_err(failed("inbox.id"))?);
+        }
+    }
+    Ok(ids)
+}
+
+fn columns(raw: &RawPlace) -> (Option<Vec<u8>>, Option<String>) {
+    match raw {
+        RawPlace::Inline(bytes) => (Some(bytes.clone()), None),
+        RawPlace::Object(key) => (None, Some(key.to_string())),
+    }
+}
+
+/// What is known of these keys: inbox id and content hash.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn known(write: &mut Write, keys: &[Digest]) -> Result<HashMap<Digest, (i64, Digest)>, StoreError> {
+    let mut found = HashMap::with_capacity(keys.len());
+    for piece in keys.chunks(KEYS_PER_QUERY) {
+        let sql = format!(
+            "SELECT source_key, id, content_hash FROM inbox WHERE source_key IN ({})",
+            list(0, piece.len())
+        );
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, key| q.bind(key.0.to_vec()));
+        for row in query.fetch_all(&mut **write).await.map_err(failed("inbox"))? {
+            let id = row.try_get(1).map_err(failed("inbox.id"))?;
+            found.insert(digest(&row, 0)?, (id, digest(&row, 2)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Messages that wait to be sealed, after an id, in order of arrival.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn waiting(store: &Store, after: i64, most: usize) -> Result<Vec<(i64, Message)>, StoreError> {
+    let sql = format!(
+        "SELECT id, source_key, content_hash, connector, content_type, received, raw, raw_object, raw_key, trace \
+         FROM inbox WHERE state = 0 AND id > $1 ORDER BY id LIMIT {most}"
+    );
+    let rows =
+        sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("inbox"))?;
+    rows.iter().map(message_row).collect()
+}
+
+fn message_row(row: &AnyRow) -> Result<(i64, Message), StoreError> {
+    let corrupt = StoreError::Corrupt { what: "inbox.raw" };
+    let inline: Option<Vec<u8>> = row.try_get(6).map_err(failed("inbox.raw"))?;
+    let object: Option<String> = row.try_get(7).map_err(failed("inbox.raw_object"))?;
+    let raw = match (inline, object) {
+        (Some(bytes), _) => RawPlace::Inline(bytes),
+        (None, Some(key)) => RawPlace::Object(key.parse().map_err(|_| corrupt)?),
+        (None, None) => return Err(corrupt),
+    };
+    let raw_key: Option<Vec<u8>> = row.try_get(8).map_err(failed("inbox.raw_key"))?;
+    let message = Message {
+        source_key: digest(row, 1)?,
+        content_hash: digest(row, 2)?,
+        connector: row.try_get(3).map_err(failed("inbox.connector"))?,
+        content_type: row.try_get(4).map_err(failed("inbox.content_type"))?,
+        received: row.try_get(5).map_err(failed("inbox.received"))?,
+        raw,
+        raw_key: raw_key.ok_or(StoreError::Corrupt { what: "inbox.raw_key" })?,
+        trace: row.try_get(9).map_err(failed("inbox.trace"))?,
+    };
+    Ok((row.try_get(0).map_err(failed("inbox.id"))?, message))
+}
+
+/// Notes how far messages are.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn mark(write: &mut Write, ids: &[i64], state: State) -> Result<(), StoreError> {
+    for piece in pieces(ids) {
+        let sql = format!("UPDATE inbox SET state = $1 WHERE id IN ({})", list(1, piece.len()));
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(state as i64);
+        let query = piece.iter().fold(query, |q, id| q.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("inbox.state"))?;
+    }
+    Ok(())
+}
+
+/// Marks messages done whose last intent is gone, and destroys what was kept of their raw bytes: those are a unit of the
+/// case now. Messages about several patients are marked `several` before: their sealed raw object stays with the custodian.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn finish(write: &mut Write, ids: &[i64]) -> Result<(), StoreError> {
+    for piece in pieces(ids) {
+        let sql = format!(
+            "UPDATE inbox SET state = $1, raw = NULL, raw_key = CASE WHEN state = $2 THEN raw_key ELSE NULL END \
+             WHERE id IN ({}) AND NOT EXISTS (SELECT 1 FROM intent WHERE intent.inbox_id = inbox.id)",
+            list(2, piece.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(State::Done as i64).bind(State::Several as i64);
+        let query = piece.iter().fold(query, |q, id| q.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("inbox.state"))?;
+    }
+    Ok(())
+}
+
+/// Moves the sealed raw bytes of messages about several patients to where they stay: an object of the custodian alone.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn keep_raw(write: &mut Write, kept: &[(i64, Digest)]) -> Result<(), StoreError> {
+    for (id, object) in kept {
+        sqlx::query("UPDATE inbox SET state = $1, raw = NULL, raw_object = $2 WHERE id = $3")
+            .bind(State::Several as i64)
+            .bind(object.to_string())
+            .bind(*id)
+            .execute(&mut **write)
+            .await
+            .map_err(failed("inbox.raw_object"))?;
+    }
+    Ok(())
+}
+
+/// Puts messages into quarantine and takes the raw bytes from the inbox, where their keys stay known.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn quarantine(write: &mut Write, refused: &[Quarantined]) -> Result<(), StoreError> {
+    let into = "quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, raw_object, \
+                source_key, content_hash)";
+    insert(write, (into, 12, ""), refused, |query, q| {
+        let (inline, object) = columns(&q.message.raw);
+        query
+            .bind(q.inbox_id)
+            .bind(q.message.connector.clone())
+            .bind(q.message.content_type.clone())
+            .bind(q.message.received)
+            .bind(q.code)
+            .bind(q.path.clone())
+            .bind(q.class)
+            .bind(inline)
+            .bind(q.message.raw_key.clone())
+            .bind(object)
+            .bind(q.message.source_key.0.to_vec())
+            .bind(q.message.content_hash.0.to_vec())
+    })
+    .await?;
+    let ids: Vec<i64> = refused.iter().filter_map(|q| q.inbox_id).collect();
+    for piece in pieces(&ids) {
+        let sql = format!(
+            "UPDATE inbox SET state = $1, raw = NULL, raw_key = NULL, raw_object = NULL WHERE id IN ({})",
+            list(1, piece.len())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(State::Quarantined as i64);
+        let query = piece.iter().fold(query, |q, id| q.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("inbox.state"))?;
+    }
+    Ok(())
+}
+
+/// Which of these (source key, content hash) pairs are in quarantine already.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn is_quarantined(write: &mut Write, key: &Digest, content: &Digest) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM quarantine WHERE source_key = $1 AND content_hash = $2 LIMIT 1";
+    let query = sqlx::query(sql).bind(key.0.to_vec()).bind(content.0.to_vec());
+    Ok(query.fetch_optional(&mut **write).await.map_err(failed("quarantine"))?.is_some())
+}
+
+/// One line about a message in quarantine; nothing of its content.
+#[derive(Clone, Debug)]
+pub struct QuarantineLine {
+    /// Row id.
+    pub id: i64,
+    /// Who brought it.
+    pub connector: String,
+    /// When, ms.
+    pub received: i64,
+    /// Why.
+    pub code: String,
+    /// Where.
+    pub path: String,
+    /// Class of the error.
+    pub class: String,
+}
+
+/// The newest messages in quarantine.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn quarantined(store: &Store, most: usize) -> Result<Vec<QuarantineLine>, StoreError> {
+    let sql =
+        format!("SELECT id, connector, received, code, path, class FROM quarantine ORDER BY id DESC LIMIT {most}");
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(store.reader()).await.map_err(failed("quarantine"))?;
+    let line = |row: &AnyRow| -> Result<QuarantineLine, sqlx::Error> {
+        Ok(QuarantineLine {
+            id: row.try_get(0)?,
+            connector: row.try_get(1)?,
+            received: row.try_get(2)?,
+            code: row.try_get(3)?,
+            path: row.try_get(4)?,
+            class: row.try_get(5)?,
+        })
+    };
+    rows.iter().map(line).collect::<Result<_, _>>().map_err(failed("quarantine"))
+}
+
+/// How many messages are in each state: waiting, sealed, done, in quarantine.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn counts(store: &Store) -> Result<HashMap<i64, u64>, StoreError> {
+    let sql = "SELECT state, COUNT(*) FROM inbox GROUP BY state";
+    let rows = sqlx::query(sql).fetch_all(store.reader()).await.map_err(failed("inbox"))?;
+    let pair = |row: &AnyRow| -> Result<(i64, u64), sqlx::Error> {
+        Ok((row.try_get(0)?, row.try_get::<i64, _>(1)?.unsigned_abs()))
+    };
+    rows.iter().map(pair).collect::<Result<_, _>>().map_err(failed("inbox"))
+}
