@@ -7,6 +7,7 @@
 mod bounds;
 mod charset;
 mod error;
+mod hash;
 mod map;
 mod run;
 mod structure;

@@ -202,7 +202,7 @@ fn case_frames(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>)
             .map(|span| span.of(&message.text));
         match cases.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
             Some((_, frames)) => frames.push(at..frame.end),
-            None => cases.push((key, vec![at..frame.end])),
+            None => cases.push((key, std::iter::once(at..frame.end).collect())),
         }
     }
     cases.into_iter().map(|(_, frames)| frames).collect()

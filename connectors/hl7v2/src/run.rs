@@ -3,19 +3,23 @@
 //! It knows no segment and no resource type but Patient (whose identifiers name the case's subject) and Bundle (the wrapper).
 
 mod case;
+mod condition;
 mod convert;
+mod explain;
 mod identity;
 mod reading;
 mod rows;
-
-use std::collections::{HashMap, HashSet};
+mod source;
+mod target;
+mod translate;
 
 use schemas::json::Object;
 
+use crate::hash::{QuickMap, QuickSet};
 use crate::structure::Placed;
 use crate::table::Tables;
 use crate::time::Zone;
-use crate::token::{Message, Parts, Piece};
+use crate::token::Message;
 use crate::{Explained, MapOptions};
 
 pub use case::build_case;
@@ -51,23 +55,13 @@ pub struct Run<'r> {
     /// Resources made by `new` rows, finished.
     made: Vec<(String, Object)>,
     /// `Type/id` of everything that has one.
-    taken: HashSet<String>,
+    taken: QuickSet<String>,
     /// Per reference that was asked for more than once: how often.
-    ordinals: HashMap<String, usize>,
+    ordinals: QuickMap<String, usize>,
     explained: &'r mut Vec<Explained>,
     /// Elements on the way to where we are; only kept when explaining.
     trail: Vec<String>,
     depth: usize,
     /// Constants make an element live: rows of `require`.
     defaults: bool,
-}
-
-/// Where rows are: a segment, a piece of it, the vocabulary named outside.
-#[derive(Clone, Copy)]
-struct Cursor<'c> {
-    segment: usize,
-    frame: usize,
-    piece: Option<Piece>,
-    parts: Option<&'c Parts>,
-    caller: Option<usize>,
 }

@@ -1,14 +1,15 @@
 //! One case: run its segments, lay the references, fill what is required, wrap it as a Bundle.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use schemas::json::{Object, Value};
 
-use super::{Cursor, Ground, Instance, Reading, Run};
+use super::rows::Cursor;
+use super::{Ground, Instance, Reading, Run};
 use crate::bounds::MAX_RESOURCES;
 use crate::error::MapError;
+use crate::hash::{QuickMap, QuickSet};
 use crate::table::{Filling, Group, Link, MessageTable};
 use crate::{Explained, PatientIdentifier};
 
@@ -32,8 +33,8 @@ pub fn build_case(
         reading,
         instances: Vec::new(),
         made: Vec::new(),
-        taken: HashSet::new(),
-        ordinals: HashMap::new(),
+        taken: QuickSet::default(),
+        ordinals: QuickMap::default(),
         explained,
         trail: Vec::new(),
         depth: 0,
@@ -155,7 +156,7 @@ impl Run<'_> {
                 let object = &mut self.instances[*index].object;
                 if many || link.target.first().is_none_or(|step| object.get(step.name).is_none()) {
                     let value = Value::object([("reference", Value::String(Cow::Owned(reference.clone())))]);
-                    super::rows::put(object, &link.target, value);
+                    super::target::put(object, &link.target, value);
                 }
             }
         }

@@ -99,7 +99,7 @@ fn base64(text: &str) -> Option<String> {
     let clean: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let body = clean.trim_end_matches('=');
     let good = body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
-    (good && clean.len() % 4 == 0 && clean.len() - body.len() <= 2 && !body.is_empty()).then_some(clean)
+    (good && clean.len().is_multiple_of(4) && clean.len() - body.len() <= 2 && !body.is_empty()).then_some(clean)
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -108,7 +108,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .filter(|c| !c.is_ascii_whitespace())
         .map(|c| c.to_digit(16).map(|d| d as u8))
         .collect::<Option<_>>()?;
-    (digits.len() % 2 == 0 && !digits.is_empty()).then(|| digits.chunks(2).map(|p| p[0] << 4 | p[1]).collect())
+    (digits.len().is_multiple_of(2) && !digits.is_empty()).then(|| digits.chunks(2).map(|p| p[0] << 4 | p[1]).collect())
 }
 
 fn encode_base64(bytes: &[u8]) -> String {

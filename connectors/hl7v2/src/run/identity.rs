@@ -19,9 +19,13 @@ impl Run<'_> {
         // what has no key of its own is told apart by message and order, and so is a key that comes twice
         let own = key.is_some();
         let mut key = key.unwrap_or_else(|| self.ground.source.to_vec());
-        let first = self.named(resource, &key);
-        let mut reference = first.clone();
-        while !own && reference == first || self.taken.contains(&reference) {
+        let mut reference = self.named(resource, &key);
+        if own && self.taken.insert(reference.clone()) {
+            self.instances[index].reference = Some(reference.clone());
+            return reference;
+        }
+        let first = reference.clone();
+        while reference == first || self.taken.contains(&reference) {
             let nth = self.ordinals.entry(first.clone()).and_modify(|n| *n += 1).or_insert(1);
             key.push(nth.to_string());
             reference = self.named(resource, &key);
@@ -34,7 +38,12 @@ impl Run<'_> {
 
     pub(super) fn named(&self, resource: &'static str, key: &[String]) -> String {
         let parts: Vec<&str> = key.iter().map(String::as_str).collect();
-        format!("{resource}/{}", (self.ground.options.ids)(resource, &parts))
+        self.reference(resource, &parts)
+    }
+
+    pub(super) fn reference(&self, resource: &'static str, key: &[&str]) -> String {
+        let id = (self.ground.options.ids)(resource, key);
+        [resource, "/", &id].concat()
     }
 
     /// The first key of the resource's table of which every field is valued.

@@ -76,7 +76,11 @@ impl Reading {
             }
             return;
         }
+        let read = |leaf: Span| self.has(leaf.start);
         for repetition in message.repetitions(field) {
+            if !message.has_parts(repetition) && read(repetition.span) {
+                continue;
+            }
             for (c, component) in message.split(repetition).enumerate() {
                 if self.unread_all(component.span) {
                     if message.is_populated(component.span) {

@@ -1,6 +1,6 @@
 //! Tables in the form in which they run: names resolved to indices, constants to static text.
 
-use std::collections::HashMap;
+use crate::hash::QuickMap;
 
 /// Everything that was read from all tables.
 #[derive(Default)]
@@ -11,10 +11,10 @@ pub struct Tables {
     pub vocabularies: Vec<Vocabulary>,
     pub messages: Vec<MessageTable>,
     /// `ADT_A01` → index into `messages`.
-    pub by_event: HashMap<String, usize>,
-    pub resources: HashMap<&'static str, ResourceTable>,
+    pub by_event: QuickMap<String, usize>,
+    pub resources: QuickMap<&'static str, ResourceTable>,
     /// Fields that steer the mapping and are therefore not reported as unmapped.
-    pub steering: HashMap<[u8; 3], Vec<u16>>,
+    pub steering: QuickMap<[u8; 3], Vec<u16>>,
 }
 
 /// A list of rows, run in order: a section of a segment, a datatype map, a block.
@@ -154,7 +154,7 @@ pub enum Condition {
 pub struct Vocabulary {
     /// Default system of the targets.
     pub system: Option<&'static str>,
-    pub codes: HashMap<&'static str, Target>,
+    pub codes: QuickMap<&'static str, Target>,
     /// `HL7*`: prefix and what the rest is put behind.
     pub patterns: Vec<(&'static str, &'static str)>,
     /// `else code`.

@@ -128,7 +128,7 @@ impl Writer {
     /// Hex data. Control characters that FHIR strings cannot hold keep the sequence as it is.
     fn hex(&mut self, digits: &str) -> bool {
         let digits = digits.as_bytes();
-        if digits.is_empty() || digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        if digits.is_empty() || !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
             return false;
         }
         let value = |b: u8| char::from(b).to_digit(16).unwrap_or(0) as u8;

@@ -83,21 +83,21 @@ impl Message<'_> {
         let mut parts =
             Parts { spans: [Span::default(); MAX_COMPONENTS], count: 0, level: piece.level.below(), present: 0 };
         let bytes = self.text.as_bytes();
-        let (mut start, end) = (piece.span.start as usize, piece.span.end as usize);
+        let (first, end) = (piece.span.start as usize, piece.span.end as usize);
+        let mut start = first;
         if let Some(separator) = piece.level.separator(&self.delimiters) {
-            for at in start..end {
-                if bytes[at] == separator && parts.count + 1 < MAX_COMPONENTS {
-                    parts.spans[parts.count] = Span::new(start, at);
+            for (at, byte) in bytes[first..end].iter().enumerate() {
+                if *byte == separator && parts.count + 1 < MAX_COMPONENTS {
+                    parts.spans[parts.count] = Span::new(start, first + at);
+                    parts.present |= u64::from(start < first + at) << (parts.count + 1);
                     parts.count += 1;
-                    start = at + 1;
+                    start = first + at + 1;
                 }
             }
         }
+        parts.present |= u64::from(start < end) << (parts.count + 1);
         parts.spans[parts.count] = Span::new(start, end);
         parts.count += 1;
-        for (at, span) in parts.spans[..parts.count].iter().enumerate() {
-            parts.present |= u64::from(!span.is_empty()) << (at + 1);
-        }
         parts
     }
 
@@ -172,6 +172,12 @@ impl Message<'_> {
         let d = &self.delimiters;
         let separators = [Some(d.component), d.repetition, d.subcomponent];
         span.of(&self.text).bytes().any(|b| !b.is_ascii_whitespace() && !separators.contains(&Some(b)))
+    }
+
+    /// Whether a repetition holds a component or subcomponent separator.
+    pub fn has_parts(&self, piece: Piece) -> bool {
+        let d = &self.delimiters;
+        piece.span.of(&self.text).bytes().any(|b| b == d.component || Some(b) == d.subcomponent)
     }
 
     /// All parts of a piece, empty ones too.

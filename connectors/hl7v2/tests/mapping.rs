@@ -1,0 +1,318 @@
+//! Whole messages: golden files, cases and identity, structure of bundles, robustness, and outside data.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use connectors_hl7v2::{MapOptions, Mapped, Mapper, source_key};
+use proptest::prelude::*;
+use schemas::json::{Value, parse};
+
+const ORU: &[u8] = include_bytes!("golden/oru_r01.hl7");
+const ADT: &[u8] = include_bytes!("golden/adt_a01.hl7");
+
+/// FNV-1a, twice: stands in for the vault's keyed ids.
+fn id(resource: &'static str, key: &[&str]) -> String {
+    let bytes = || [resource].iter().chain(key).flat_map(|part| part.bytes().chain([0x1f])).collect::<Vec<_>>();
+    let hash = |seed: u64| bytes().iter().fold(seed, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x9e37_79b9_7f4a_7c15))
+}
+
+fn map_with(mapper: &Mapper, raw: &[u8]) -> Mapped {
+    mapper.map(raw, &MapOptions { ids: &id, default_zone: "+00:00", default_charset: None, explain: false })
+}
+
+fn map(raw: &[u8]) -> Mapped {
+    map_with(&Mapper::embedded(), raw)
+}
+
+fn resources<'b>(bundle: &'b Value, kind: &str) -> Vec<&'b Value> {
+    bundle.list("entry").iter().filter_map(|e| e.get("resource")).filter(|r| r.resource_type() == Some(kind)).collect()
+}
+
+/// Every reference resolves, every `Type/id` is there once, ids and times are FHIR's.
+fn check_bundle(bundle: &Value) -> Result<(), String> {
+    let mut known = HashSet::new();
+    for entry in bundle.list("entry") {
+        let resource = entry.get("resource").ok_or("an entry without a resource")?;
+        let id = resource.text("id").ok_or("a resource without an id")?;
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
+            return Err("an id that is none".into());
+        }
+        let name = format!("{}/{id}", resource.resource_type().ok_or("a resource without a type")?);
+        if entry.text("fullUrl") != Some(&name) || !known.insert(name.clone()) {
+            return Err(format!("{name} twice or under another url"));
+        }
+    }
+    check_value(bundle, &known)
+}
+
+fn check_value(value: &Value, known: &HashSet<String>) -> Result<(), String> {
+    match value {
+        Value::Array(items) if items.is_empty() => Err("an empty list".into()),
+        Value::Array(items) => items.iter().try_for_each(|item| check_value(item, known)),
+        Value::Object(object) if object.is_empty() => Err("an empty element".into()),
+        Value::Object(object) => object.iter().try_for_each(|(name, member)| match (name, member.as_str()) {
+            ("reference", Some(to)) if !known.contains(to) => Err(format!("{to} dangles")),
+            (_, Some("")) => Err(format!("{name} is empty")),
+            (_, Some(text)) if name.ends_with("DateTime") && text.contains('T') && !has_offset(text) => {
+                Err(format!("{name} has no offset"))
+            }
+            _ => check_value(member, known),
+        }),
+        Value::Null => Err("a null".into()),
+        _ => Ok(()),
+    }
+}
+
+fn has_offset(time: &str) -> bool {
+    time.ends_with('Z') || time.len() > 6 && matches!(time.as_bytes()[time.len() - 6], b'+' | b'-')
+}
+
+fn golden(name: &str, raw: &[u8]) {
+    let mapped = map(raw);
+    assert!(mapped.errors.is_empty(), "{:?}", mapped.errors);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
+    let golden = parse(&fs::read(&path).expect("the golden file")).expect("JSON");
+    let cases = golden.list("cases");
+    assert_eq!(mapped.cases.len(), cases.len());
+    for (case, expected) in mapped.cases.iter().zip(cases) {
+        let expected = expected.get("bundle").expect("a bundle");
+        for (ours, theirs) in case.bundle.list("entry").iter().zip(expected.list("entry")) {
+            let text = |v: &Value| String::from_utf8(v.canonical()).expect("UTF-8");
+            assert_eq!(text(ours), text(theirs), "{name}");
+        }
+        assert_eq!(case.bundle.canonical(), expected.canonical(), "{name}");
+        check_bundle(&case.bundle).expect(name);
+    }
+    let unmapped: Vec<&str> = golden.list("unmapped").iter().filter_map(Value::as_str).collect();
+    assert_eq!(mapped.unmapped, unmapped, "{name}");
+}
+
+#[test]
+fn golden_files() {
+    golden("oru_r01", ORU);
+    golden("adt_a01", ADT);
+}
+
+#[test]
+fn a_case_says_whose_it_is_when_and_from_where() {
+    let mapped = map(ORU);
+    assert_eq!(mapped.message_type.as_deref(), Some("ORU_R01"));
+    let case = &mapped.cases[0];
+    assert_eq!(case.message_type, "ORU_R01");
+    assert_eq!(case.event_time.as_deref(), Some("2026-03-14T10:15:00+01:00"));
+    let first = &case.patients[0];
+    let parts = (first.authority.as_str(), first.value.as_str(), first.type_code.as_str());
+    assert_eq!(parts, ("urn:oid:1.2.840.99999.1", "7700012", "MR"));
+    assert_eq!(case.source_key, source_key(ORU).expect("a key"));
+    assert_eq!(case.source_key.control_id, "NK-000417");
+    let patient = resources(&case.bundle, "Patient")[0];
+    assert_eq!(patient.text("id"), Some(id("Patient", &["urn:oid:1.2.840.99999.1", "7700012", "MR"]).as_str()));
+}
+
+#[test]
+fn the_same_message_gives_the_same_ids_and_equal_keys_are_told_apart() {
+    assert_eq!(map(ORU).cases[0].bundle.canonical(), map(ORU).cases[0].bundle.canonical());
+    let twice =
+        b"MSH|^~\\&|A|B|||20260101||ORU^R01|1\rPID|1||5\rOBR|1||F1|C1\rOBX|1|ST|X||a||||||F\rOBX|2|ST|X||b||||||F";
+    let mapped = map(twice);
+    let bundle = &mapped.cases[0].bundle;
+    check_bundle(bundle).expect("a whole bundle");
+    let observations = resources(bundle, "Observation");
+    assert_eq!(observations.len(), 2);
+    assert_eq!(observations[0].text("id"), Some(id("Observation", &["F1", "C1", "X"]).as_str()));
+}
+
+#[test]
+fn one_case_per_patient_and_message() {
+    let raw = b"MSH|^~\\&|A|B|||20260101||ORU^R01|1\rPID|1||5^^^H^MR\rOBR|1||F1|C1\rOBX|1|ST|X||a\rPID|2||6^^^H^MR\r\
+        OBR|1||F2|C1\rOBX|1|ST|X||b\rPID|3||5^^^H^MR\rOBR|1||F3|C1\rOBX|1|ST|X||c";
+    let mapped = map(raw);
+    let patients: Vec<&str> = mapped.cases.iter().map(|c| c.patients[0].value.as_str()).collect();
+    assert_eq!(patients, ["5", "6"]);
+    assert_eq!(resources(&mapped.cases[0].bundle, "DiagnosticReport").len(), 2);
+    for case in &mapped.cases {
+        check_bundle(&case.bundle).expect("a whole bundle");
+        assert_eq!(resources(&case.bundle, "MessageHeader").len(), 1);
+    }
+}
+
+#[test]
+fn a_batch_maps_what_can_be_mapped_and_refuses_the_rest() {
+    let mut raw = b"FHS|^~\\&\r".to_vec();
+    raw.extend_from_slice(ORU);
+    raw.extend_from_slice(b"\rMSH|^~\\&|A||||||QBP^Q11|9\rQPD|x\r");
+    raw.extend_from_slice(ADT);
+    let mapped = map(&raw);
+    let types: Vec<&str> = mapped.cases.iter().map(|c| c.message_type.as_str()).collect();
+    assert_eq!(types, ["ORU_R01", "ADT_A01"]);
+    assert_eq!(mapped.errors.len(), 1);
+    assert_eq!((mapped.errors[0].code, mapped.errors[0].path.as_str()), ("unsupported-message", "MSH-9"));
+    assert_eq!(&raw[mapped.errors[0].offset..mapped.errors[0].offset + 3], b"QBP");
+}
+
+#[test]
+fn nothing_populated_is_lost_in_silence() {
+    let raw = b"MSH|^~\\&|A|B|||20260101||ORU^R01|1\rPID|1||5|||||||\"\"|||||||||||||||||X\rZDS|a^b\rQQ|junk\rOBX|1|DT|X||no date";
+    let mapped = map(raw);
+    for path in ["PID-10", "PID-27", "ZDS-1", "line 4", "OBX-5"] {
+        assert!(mapped.unmapped.iter().any(|p| p == path), "{path} in {:?}", mapped.unmapped);
+    }
+}
+
+#[test]
+fn a_site_replaces_and_adds_tables() {
+    let add = [
+        (
+            "messages/ZZZ_Z01.map".to_owned(),
+            "message ZZZ_Z01\non ZZZ^Z01\nMSH makes Bundle\nZPD makes Patient\n".to_owned(),
+        ),
+        (
+            "segments/ZPD.map".to_owned(),
+            "segment ZPD\ninto Patient\ngender <- ZPD-1 via AdministrativeSex\n".to_owned(),
+        ),
+        ("AdministrativeSex.map".to_owned(), "vocabulary AdministrativeSex\n1 female\n2 male\n".to_owned()),
+    ];
+    let mapper = Mapper::with_tables(&add).expect("tables");
+    assert!(mapper.supports("ZZZ_Z01") && mapper.supports("ADT_A04") && !mapper.supports("ADT_A40"));
+    let mapped = map_with(&mapper, b"MSH|^~\\&|A||||||ZZZ^Z01|1\rZPD|1");
+    assert_eq!(resources(&mapped.cases[0].bundle, "Patient")[0].text("gender"), Some("female"));
+    let broken = Mapper::with_tables(&[("segments/ZPD.map".to_owned(), "segment ZPD\nx".to_owned())]);
+    assert_eq!(broken.err().map(|e| (e.file, e.line)), Some(("segments/ZPD.map".to_owned(), 2)));
+}
+
+#[test]
+fn explanations_name_element_rule_and_field() {
+    let mapper = Mapper::embedded();
+    let options = MapOptions { ids: &id, default_zone: "Z", default_charset: None, explain: true };
+    let mapped = mapper.map(ORU, &options);
+    let found = mapped.explained.iter().find(|e| e.field == "PID-5.1.1").expect("the family name");
+    assert_eq!(found.element, "Patient.name[].family");
+    assert!(found.rule.starts_with("datatypes/FN.map:"), "{}", found.rule);
+}
+
+#[test]
+fn times_get_the_zone_of_the_message_or_the_site() {
+    let raw = |msh7: &str| {
+        format!("MSH|^~\\&|A|B|||{msh7}||ORU^R01|1\rPID|1||5\rOBR|1||F|C|||202607011230\rOBX|1|NM|X||0012.50")
+    };
+    let effective = |raw: String, zone: &str| {
+        let options = MapOptions { ids: &id, default_zone: zone, default_charset: None, explain: false };
+        let mapped = Mapper::embedded().map(raw.as_bytes(), &options);
+        let report = resources(&mapped.cases[0].bundle, "DiagnosticReport")[0].clone();
+        let observation = resources(&mapped.cases[0].bundle, "Observation")[0];
+        let number = observation.path(&["valueQuantity", "value"]).expect("a number").canonical();
+        assert_eq!(number, b"12.50");
+        report.text("effectiveDateTime").map(str::to_owned)
+    };
+    assert_eq!(effective(raw("20260101-0500"), "Z").as_deref(), Some("2026-07-01T12:30:00-05:00"));
+    assert_eq!(effective(raw("20260101"), "+02:00").as_deref(), Some("2026-07-01T12:30:00+02:00"));
+    let mapped = Mapper::embedded().map(
+        raw("20260101").as_bytes(),
+        &MapOptions { ids: &id, default_zone: "nowhere", default_charset: None, explain: false },
+    );
+    assert_eq!(mapped.errors[0].code, "bad-zone");
+}
+
+#[test]
+fn errors_hold_no_value() {
+    const CANARY: &str = "Canaryname";
+    let mut inputs: Vec<Vec<u8>> = vec![
+        format!("MSH|^~\\&|{CANARY}|||||{CANARY}|ORU^R01\rPID|1||||{CANARY}").into_bytes(),
+        format!("{CANARY}|^~\\&").into_bytes(),
+        format!("MSH{CANARY}").into_bytes(),
+        format!("MSH|^~\\&|A||||||{CANARY}^{CANARY}|1").into_bytes(),
+        format!("MSH|^~\\&|A|||||||||||||||{CANARY}").into_bytes(),
+    ];
+    let mut bad = format!("MSH|^~\\&|A||||||ORU^R01|1\rPID|1||||{CANARY}").into_bytes();
+    bad.push(0xff);
+    inputs.push(bad);
+    for raw in inputs {
+        let mapped = map(&raw);
+        for error in &mapped.errors {
+            assert!(!format!("{error} {error:?}").contains(CANARY), "{error}");
+        }
+        assert!(!mapped.unmapped.join(" ").contains(CANARY));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mapper = Mapper::embedded();
+        map_with(&mapper, &bytes);
+        let mut behind = b"MSH|^~\\&|A|B|||20260101||ORU^R01|1\rPID|1||".to_vec();
+        behind.extend_from_slice(&bytes);
+        map_with(&mapper, &behind);
+        let _ = source_key(&behind);
+    }
+
+    #[test]
+    fn mutated_messages_give_whole_bundles(
+        adt in any::<bool>(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..12u8, prop::sample::select(b"|^~\\&#\r\n\"A1<-\xff ".to_vec())), 1..12),
+    ) {
+        let mut raw = if adt { ADT.to_vec() } else { ORU.to_vec() };
+        for (index, kind, byte) in edits {
+            let at = index.index(raw.len() + 1);
+            match kind {
+                0..5 if at < raw.len() => raw[at] = byte,
+                5..8 => raw.insert(at, byte),
+                8..11 if at < raw.len() => {
+                    raw.remove(at);
+                }
+                _ => raw.truncate(at),
+            }
+        }
+        let mapped = map_with(&Mapper::embedded(), &raw);
+        for error in &mapped.errors {
+            prop_assert!(error.offset <= raw.len());
+        }
+        for case in &mapped.cases {
+            prop_assert_eq!(check_bundle(&case.bundle), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn outside_messages_map_whole() {
+    let root = env::var_os("CHARTSEAL_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+    let root = root.join("hl7v2");
+    if !root.is_dir() {
+        println!("skipped: no CHARTSEAL_DATA");
+        return;
+    }
+    let mapper = Mapper::embedded();
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    let mut mapped_files = 0;
+    for file in &files {
+        let raw = fs::read(file).expect("a readable file");
+        let mapped = map_with(&mapper, &raw);
+        let kind = mapped.message_type.clone().unwrap_or_default();
+        if mapper.supports(&kind) {
+            assert!(mapped.errors.is_empty(), "{}: {:?}", file.display(), mapped.errors);
+            mapped_files += 1;
+        }
+        for case in &mapped.cases {
+            check_bundle(&case.bundle).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
+    }
+    println!("{mapped_files} of {} outside messages mapped", files.len());
+    assert!(mapped_files >= 137, "{mapped_files} mapped");
+}
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|e| e == "hl7") {
+            into.push(path);
+        }
+    }
+}
