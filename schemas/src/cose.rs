@@ -30,12 +30,8 @@ pub fn sig_structure(external_aad: &[u8], payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What an institution signs for a batch of statements: their RFC 9162 root, bound to the chain.
-pub fn statements_to_sign(chain: &ChainId, root: &Digest) -> Vec<u8> {
-    sig_structure(chain.as_bytes(), root.as_bytes())
-}
-
-/// What every other signer of a transaction signs: its id, bound to the chain.
+/// What every signer of a transaction signs: its id, bound to the chain. The id covers the statements' root and
+/// `valid_until`, so that whoever relays a transaction cannot give it another id.
 pub fn transaction_to_sign(chain: &ChainId, id: &Digest) -> Vec<u8> {
     sig_structure(chain.as_bytes(), id.as_bytes())
 }

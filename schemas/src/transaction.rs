@@ -63,8 +63,7 @@ pub fn signed_hash(bytes: &[u8]) -> Digest {
     Parts::new("cs1/signed").bytes(bytes).hash()
 }
 
-/// One signature: COSE_Sign1, ES256, detached. Institutions sign `statements_to_sign` when the body has a statements'
-/// root, everything else is `transaction_to_sign` (`schemas::cose`).
+/// One signature: COSE_Sign1, ES256, detached, over the transaction's id (`schemas::cose::transaction_to_sign`).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Signed {

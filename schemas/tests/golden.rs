@@ -20,10 +20,7 @@ fn vectors() -> String {
         line(name, &bytes);
         line(&format!("{name} id"), tx.id().as_bytes());
         line(&format!("{name} signed hash"), signed_hash(&bytes).as_bytes());
-        match tx.core.body.statements_root() {
-            Some((_, root)) => line(&format!("{name} to sign"), &cose::statements_to_sign(&samples::CHAIN, root)),
-            None => line(&format!("{name} to sign"), &cose::transaction_to_sign(&samples::CHAIN, &tx.id())),
-        }
+        line(&format!("{name} to sign"), &cose::transaction_to_sign(&samples::CHAIN, &tx.id()));
     }
     let statement = samples::statement(1);
     line("Statement", &cbor::encode(&statement));

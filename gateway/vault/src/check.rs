@@ -67,7 +67,7 @@ impl<'a> VerifiedAnchor<'a> {
             return Err(AbandonError::Transaction("root"));
         }
         let [signed] = transaction.signatures.as_slice() else { return Err(AbandonError::Signature("institution")) };
-        let message = cose::statements_to_sign(&trusted.chain, &root);
+        let message = cose::transaction_to_sign(&trusted.chain, &transaction.id());
         if signed.signer != Signer::Institution(institution) || !verify(&trusted.key, &message, &signed.signature) {
             return Err(AbandonError::Signature("institution"));
         }

@@ -26,13 +26,10 @@ impl SignatureKey {
         Signature(RawSignature(signature.normalize_s().to_bytes().into()))
     }
 
-    /// Signs a transaction in a role: institutions sign the statements' root where there is one.
+    /// Signs a transaction's id in a role.
     pub(crate) fn sign_transaction(&self, transaction: &mut Transaction, signer: Signer) {
         let chain = &transaction.core.chain;
-        let message = match (signer, transaction.core.body.statements_root()) {
-            (Signer::Institution(_), Some((_, root))) => cose::statements_to_sign(chain, root),
-            _ => cose::transaction_to_sign(chain, &transaction.id()),
-        };
+        let message = cose::transaction_to_sign(chain, &transaction.id());
         let signature = self.sign(&message);
         transaction.signatures.push(Signed { signer, signature });
         transaction.signatures.sort_by_key(|signed| signed.signer);

@@ -160,10 +160,7 @@ fn signer_checks(state: &dyn State, tx: &Transaction) -> Result<Vec<Option<Signa
     let mut checks = Vec::with_capacity(tx.signatures.len());
     for signed in &tx.signatures {
         let key = signer_key(state, &tx.core.body, &signed.signer)?;
-        let message = match (&signed.signer, tx.core.body.statements_root()) {
-            (Signer::Institution(_), Some((_, root))) => cose::statements_to_sign(&tx.core.chain, root),
-            _ => cose::transaction_to_sign(&tx.core.chain, &id),
-        };
+        let message = cose::transaction_to_sign(&tx.core.chain, &id);
         checks.push(key.map(|key| SignatureCheck { key, message, signature: signed.signature }));
     }
     Ok(checks)

@@ -105,7 +105,7 @@ pub fn verify_receipt(bytes: &[u8], genesis: &Genesis) -> Result<Verified, Verif
     })
 }
 
-/// The statement is under the root of the transaction, and the institution signed that root.
+/// The statement is under the root of the transaction, whose id the institution signed.
 fn verify_statement(receipt: &Receipt, core: &Core, genesis: &Genesis, set: &ValidatorSet) -> Result<(), VerifyError> {
     let contradiction = |place, expected| Err(VerifyError::Contradiction { place, expected });
     let placed = &receipt.statement;
@@ -128,7 +128,7 @@ fn verify_statement(receipt: &Receipt, core: &Core, genesis: &Genesis, set: &Val
         return Err(VerifyError::Path { place: "statements" });
     }
     let key = institution_key(genesis, &institution).ok_or(VerifyError::UnknownInstitution)?;
-    if !set.verifier().verify(key, &cose::statements_to_sign(set.chain(), &root), &receipt.signature) {
+    if !set.verifier().verify(key, &cose::transaction_to_sign(set.chain(), &core.id()), &receipt.signature) {
         return Err(VerifyError::Signature { place: "institution" });
     }
     Ok(())

@@ -233,8 +233,8 @@ fn another_epoch_height_or_institution_is_refused_even_when_all_sign() {
     }
     // signed by another institution than the statement names
     let mut receipt = honest;
-    let root = statements_root(&[statement(1)]);
-    receipt.signature = chain::sign(&chain::other_institution_key(), &cose::statements_to_sign(&chain.id, &root));
+    let message = cose::transaction_to_sign(&chain.id, &receipt.transaction.0.id());
+    receipt.signature = chain::sign(&chain::other_institution_key(), &message);
     assert!(matches!(verify(&receipt, &chain.genesis), Err(VerifyError::Signature { place: "institution" })));
 }
 

@@ -74,9 +74,10 @@ pub fn signed(core: &Core, signers: &[(Signer, SigningKey)]) -> Transaction {
 /// A SupersedeCase by any institution.
 pub fn anchor_by(chain: ChainId, institution: InstitutionId, key: &SigningKey, statement: Statement) -> Transaction {
     let root = statements_root(std::slice::from_ref(&statement));
-    let signature = sign(key, &cose::statements_to_sign(&chain, &root));
+    let core = Core { chain, valid_until: 100, body: Body::SupersedeCase(SupersedeCase { institution, root }) };
+    let signature = sign(key, &cose::transaction_to_sign(&chain, &core.id()));
     Transaction {
-        core: Core { chain, valid_until: 100, body: Body::SupersedeCase(SupersedeCase { institution, root }) },
+        core,
         statements: vec![statement],
         signatures: vec![Signed { signer: Signer::Institution(institution), signature }],
         authored: vec![],

@@ -106,9 +106,10 @@ pub fn anchor(chain: ChainId, valid_until: u64, statements: Vec<Statement>) -> T
         let count = u32::try_from(statements.len()).expect("small");
         Body::AnchorCases(AnchorCases { institution: INSTITUTION, root, count })
     };
-    let signature = sign(&institution_key(), &cose::statements_to_sign(&chain, &root));
+    let core = Core { chain, valid_until, body };
+    let signature = sign(&institution_key(), &cose::transaction_to_sign(&chain, &core.id()));
     Transaction {
-        core: Core { chain, valid_until, body },
+        core,
         statements,
         signatures: vec![Signed { signer: Signer::Institution(INSTITUTION), signature }],
         authored: vec![],
