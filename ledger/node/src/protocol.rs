@@ -42,13 +42,14 @@ pub(crate) struct Protocol {
     /// Up to where the log was asked to let go.
     dropped: Height,
     flushing: Option<JoinHandle<Result<Height, StoreError>>>,
-    head_at: Option<Instant>,
+    /// Height and time of the newest signed head.
+    head: Option<(Height, Instant)>,
 }
 
 impl Protocol {
     pub fn new(node: Arc<Node>, replica: Replica, key: ValidatorKey, log: VoteLog, inputs: Receiver<Input>) -> Self {
-        let (outbox, flushing, head_at) = (vec![], None, None);
-        Self { node, replica, key, log, inputs, outbox, stable: 0, dropped: 0, flushing, head_at }
+        let (outbox, flushing, head) = (vec![], None, None);
+        Self { node, replica, key, log, inputs, outbox, stable: 0, dropped: 0, flushing, head }
     }
 
     /// Runs until told to stop.
@@ -113,29 +114,33 @@ impl Protocol {
     /// One sync, then everything that it justifies.
     fn end_turn(&mut self) -> Result<(), NodeError> {
         self.log.sync()?;
+        let (executed, certified) = (self.replica.executed_height(), self.replica.certified_height());
+        // the head goes first: whoever holds a proof of a height finds no quorum of heads below it
+        self.sign_head(executed)?;
         for (to, message) in self.outbox.drain(..) {
             self.node.outboxes.send(to, &message);
         }
-        let heights = Heights { executed: self.replica.executed_height(), certified: self.replica.certified_height() };
+        let heights = Heights { executed, certified };
         self.node.heights.send_if_modified(|published| std::mem::replace(published, heights) != heights);
         let (waiting, bytes) = self.replica.waiting();
         self.node.waiting.store(waiting, Ordering::Relaxed);
         self.node.waiting_bytes.store(bytes, Ordering::Relaxed);
         self.node.view.store(self.replica.view(), Ordering::Relaxed);
-        self.sign_head()?;
         self.flush()
     }
 
-    /// Once a second (formats.md §4): proves that this validator is awake and how far it is.
-    fn sign_head(&mut self) -> Result<(), NodeError> {
-        let is_due = self.head_at.is_none_or(|at| at.elapsed() >= Duration::from_millis(limits::HEAD_INTERVAL_MS));
-        if !is_due {
+    /// After each executed height, and once a second without one (formats.md §4): proves that this validator is awake and
+    /// how far it is.
+    fn sign_head(&mut self, executed: Height) -> Result<(), NodeError> {
+        let interval = Duration::from_millis(limits::HEAD_INTERVAL_MS);
+        if self.head.is_some_and(|(height, at)| height == executed && at.elapsed() < interval) {
             return Ok(());
         }
-        self.head_at = Some(Instant::now());
+        self.head = Some((executed, Instant::now()));
         let tip = self.node.store.tip()?;
+        assert!(tip.height() == executed, "the store holds what the core executed");
         let header = tip.header.as_ref().map_or(Digest(self.node.chain.0), schemas::block::Header::hash);
-        let head = Head { chain: self.node.chain, epoch: 0, height: tip.height(), header, time: now_ms() };
+        let head = Head { chain: self.node.chain, epoch: 0, height: executed, header, time: now_ms() };
         let by = ValidatorSignature { validator: self.node.me, signature: self.key.sign(&head.to_sign()) };
         self.node.head.send_replace(Some(SignedHead { head, by }));
         Ok(())

@@ -11,7 +11,7 @@ use ledger_node::{NodeConfig, NodeError, PeerConfig};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
-use schemas::cose::{statements_to_sign, transaction_to_sign};
+use schemas::cose::transaction_to_sign;
 use schemas::envelope::{Statement, statements_root};
 use schemas::genesis::{Genesis, GenesisInstitution, Validator, possession_to_sign};
 use schemas::id::*;
@@ -116,8 +116,7 @@ impl Validators {
         id[..8].copy_from_slice(&number.to_be_bytes());
         let body = RegisterSubject { subject: SubjectId(id), institution: INSTITUTION, key: None, guardians: vec![] };
         let core = Core { chain: self.chain, valid_until: 9_000, body: Body::RegisterSubject(body) };
-        let signature = sign(&self.signing, &transaction_to_sign(&self.chain, &core.id()));
-        self.signed(core, vec![], signature)
+        self.signed(core, vec![])
     }
 
     /// A large one: a hundred cases.
@@ -145,11 +144,11 @@ impl Validators {
         let root = statements_root(&statements);
         let body = Body::AnchorCases(AnchorCases { institution: INSTITUTION, root, count: 100 });
         let core = Core { chain: self.chain, valid_until: 9_000, body };
-        let signature = sign(&self.signing, &statements_to_sign(&self.chain, &root));
-        self.signed(core, statements, signature)
+        self.signed(core, statements)
     }
 
-    fn signed(&self, core: Core, statements: Vec<Statement>, signature: Signature) -> (Digest, Vec<u8>) {
+    fn signed(&self, core: Core, statements: Vec<Statement>) -> (Digest, Vec<u8>) {
+        let signature = sign(&self.signing, &transaction_to_sign(&self.chain, &core.id()));
         let signer = Signer::Institution(INSTITUTION);
         let transaction =
             Transaction { core, statements, signatures: vec![Signed { signer, signature }], authored: vec![] };
