@@ -9,7 +9,6 @@ use ledger_proof::{EntryProof, ValidatorSet, VerifyError, build_receipt, verify_
 use schemas::block::quorum;
 use schemas::cbor;
 use schemas::cose;
-use schemas::envelope::statements_root;
 use schemas::genesis::Genesis;
 use schemas::id::Digest;
 use schemas::receipt::{Encoded, Receipt};
