@@ -146,16 +146,19 @@ pub fn time_of_day(text: &str) -> Option<String> {
 
 /// `+0200`, `+02:00` → `+02:00`, within ±14:00.
 fn offset(text: &str) -> Option<String> {
-    let digits: String = text.get(1..)?.chars().filter(|c| *c != ':').collect();
     let sign = text.chars().next().filter(|c| matches!(c, '+' | '-'))?;
-    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    let (hours, minutes) = match text.len() {
+        5 => (text.get(1..3)?, text.get(3..5)?),
+        6 if text.as_bytes()[3] == b':' => (text.get(1..3)?, text.get(4..6)?),
+        _ => return None,
+    };
+    if !hours.bytes().chain(minutes.bytes()).all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let (hours, minutes) = digits.split_at(2);
     let (h, m): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
     if h > 14 || m > 59 || (h == 14 && m > 0) {
         return None;
     }
-    let sign = if h == 0 && m == 0 { '+' } else { sign };
-    Some(format!("{sign}{hours}:{minutes}"))
+    let sign = if h == 0 && m == 0 { "+" } else { &text[..sign.len_utf8()] };
+    Some([sign, hours, ":", minutes].concat())
 }

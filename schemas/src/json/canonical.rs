@@ -5,13 +5,24 @@ use super::{Text, Value};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Objects of up to this many members are sorted without a heap allocation.
+const FEW: usize = 16;
+
 pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
-    if let Value::Object(object) = value {
-        let mut members: Vec<&(Text, Value)> = object.members.iter().collect();
-        members.sort_unstable_by(|a, b| order(&a.0, &b.0));
-        write_members(members.into_iter(), out, write);
-    } else {
-        write_other(value, out, write);
+    match value {
+        Value::Object(object) if object.members.len() <= FEW => {
+            let mut at = [0; FEW];
+            let at = &mut at[..object.members.len()];
+            at.iter_mut().enumerate().for_each(|(n, slot)| *slot = n);
+            at.sort_unstable_by(|a, b| order(&object.members[*a].0, &object.members[*b].0));
+            write_members(at.iter().map(|n| &object.members[*n]), out, write);
+        }
+        Value::Object(object) => {
+            let mut members: Vec<&(Text, Value)> = object.members.iter().collect();
+            members.sort_unstable_by(|a, b| order(&a.0, &b.0));
+            write_members(members.into_iter(), out, write);
+        }
+        other => write_other(other, out, write),
     }
 }
 
@@ -23,9 +34,13 @@ pub(super) fn write_in_order(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// UTF-16 code unit order; for ASCII it is the byte order.
+/// UTF-16 code unit order. It is the order of the UTF-8 bytes but where one text continues beyond U+DFFF.
 fn order(a: &str, b: &str) -> std::cmp::Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+    match a.bytes().zip(b.bytes()).find(|(x, y)| x != y) {
+        None => a.len().cmp(&b.len()),
+        Some((x, y)) if x < 0xee && y < 0xee => x.cmp(&y),
+        Some(_) => a.encode_utf16().cmp(b.encode_utf16()),
+    }
 }
 
 fn write_members<'a>(

@@ -12,6 +12,7 @@ pub fn primitive(kind: Primitive, text: &str, zone: &Zone) -> Option<Value> {
     let string = |text: String| Some(Value::String(Cow::Owned(text)));
     match kind {
         Primitive::String | Primitive::Text => string(text.to_owned()),
+        Primitive::Code if !text.contains("  ") && !text.contains(['\t', '\n', '\r']) => string(text.to_owned()),
         Primitive::Code => string(text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
         Primitive::Uri => string(uri(text)?),
         Primitive::Oid => string(format!("urn:oid:{}", Some(text).filter(|t| is_oid(t))?)),
