@@ -32,7 +32,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Without a connection nothing is kept: whoever comes back asks for what it lacks.
     fn push(&self, frame: Bytes) {
+        if !self.is_connected() {
+            return;
+        }
         let mut guard = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let (queue, bytes) = &mut *guard;
         *bytes += frame.len();

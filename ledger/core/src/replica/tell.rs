@@ -20,7 +20,8 @@ pub(crate) struct Telling {
     watched: (Height, Height),
     watched_at: TimeMs,
     stuck: bool,
-    fetched_at: TimeMs,
+    /// Whom `fetch_more` asked last.
+    asked: ValidatorIndex,
     heard: BTreeMap<ValidatorIndex, Heard>,
 }
 
@@ -28,6 +29,7 @@ pub(crate) struct Telling {
 struct Heard {
     certified: Height,
     helped_at: Option<TimeMs>,
+    asked_at: Option<TimeMs>,
 }
 
 impl Replica {
@@ -62,35 +64,32 @@ impl Replica {
         let heard = self.telling.heard.entry(from).or_default();
         heard.certified = status.certified;
         let may_help = heard.helped_at.is_none_or(|at| now >= at.saturating_add(limits::STATUS_STUCK_MS / 2));
-        if status.stuck && status.view == self.view && may_help {
+        let is_helped = status.stuck && status.view == self.view && may_help;
+        if is_helped {
             heard.helped_at = Some(now);
-            self.resend(from, &status, effects);
         }
         let is_far = status.certified > self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX);
-        if is_far || (self.telling.stuck && status.certified > self.certified) {
-            self.fetch(from, effects);
+        let is_behind = is_far || (self.telling.stuck && status.certified > self.certified);
+        // each peer has its own allowance: one that only boasts takes nothing from the others
+        if is_behind && heard.asked_at.is_none_or(|at| now >= at.saturating_add(limits::STATUS_STUCK_MS)) {
+            heard.asked_at = Some(now);
+            effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
+        }
+        if is_helped {
+            self.resend(from, &status, effects);
         }
     }
 
-    /// Continues to fetch while the last answer is used up and someone is further.
+    /// Continues to fetch, from one after the other, while the last answer is used up and someone is far ahead.
     pub(super) fn fetch_more(&mut self, effects: &mut Vec<Effect>) {
         if self.executing || self.executed != self.certified {
             return;
         }
-        let heard = self.telling.heard.iter().map(|(&from, heard)| (heard.certified, from));
-        if let Some((height, from)) = heard.max()
-            && height > self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX)
-        {
-            self.telling.fetched_at = 0;
-            self.fetch(from, effects);
-        }
-    }
-
-    fn fetch(&mut self, from: ValidatorIndex, effects: &mut Vec<Effect>) {
-        if self.now < self.telling.fetched_at.saturating_add(limits::STATUS_STUCK_MS) {
-            return;
-        }
-        self.telling.fetched_at = self.now;
+        let far = self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX);
+        let ahead = self.telling.heard.iter().filter(|(_, heard)| heard.certified > far).map(|(&from, _)| from);
+        let asked = self.telling.asked;
+        let Some(from) = ahead.clone().find(|&from| from > asked).or_else(|| ahead.clone().next()) else { return };
+        self.telling.asked = from;
         effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
     }
 

@@ -39,6 +39,7 @@ pub(crate) async fn dial(
             let stream =
                 timeout(CONNECT_TIMEOUT, connect(&connector, &address)).await.map_err(std::io::Error::other)??;
             info!(peer, "connected to a validator");
+            while outbox.pop().is_some() {}
             outbox.connected.store(true, Ordering::Relaxed);
             write(outbox, stream).await
         };
