@@ -40,14 +40,13 @@ fn main() {
 
 /// A stand-in for the vault's keyed ids: FNV-1a, twice, in hex.
 fn id(resource: &'static str, key: &[&str]) -> String {
-    let hash = |seed: u64| {
-        [resource]
-            .iter()
-            .chain(key)
-            .flat_map(|part| part.bytes().chain([0x1f]))
-            .fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-    };
-    format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x9e37_79b9_7f4a_7c15))
+    let mut hashes = [0xcbf2_9ce4_8422_2325, 0x9e37_79b9_7f4a_7c15_u64];
+    for part in [resource].iter().chain(key) {
+        for byte in part.as_bytes().iter().chain(&[0x1f]) {
+            hashes = hashes.map(|h| (h ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        }
+    }
+    format!("{:016x}{:016x}", hashes[0], hashes[1])
 }
 
 fn document(mapped: &Mapped) -> Value {

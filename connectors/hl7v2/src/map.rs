@@ -1,11 +1,10 @@
 //! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::charset::Charset;
 use crate::error::{MapError, TableError};
-use crate::run::{Ground, Reading, build_case};
+use crate::run::{Ground, Reading, Seen, build_case};
 use crate::structure::Placed;
 use crate::table::{EMBEDDED, MessageTable, Tables, link};
 use crate::time::{Stamp, Zone};
@@ -70,7 +69,7 @@ impl Mapper {
                 return mapped;
             }
         };
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         for message in &messages {
             if let Err(error) = self.map_message(message, options, &mut mapped, &mut seen) {
                 mapped.errors.push(error);
@@ -84,7 +83,7 @@ impl Mapper {
         input: &RawMessage<'_>,
         options: &MapOptions<'_>,
         mapped: &mut Mapped,
-        seen: &mut HashSet<String>,
+        seen: &mut Seen,
     ) -> Result<(), MapError> {
         let message = Message::tokenize(input, default_charset(options)?)?;
         let message_type = message_type(&message)?;

@@ -23,7 +23,7 @@ use crate::token::Message;
 use crate::{Explained, MapOptions};
 
 pub use case::build_case;
-pub use reading::Reading;
+pub use reading::{Reading, Seen};
 
 /// What is the same for all cases of a message.
 #[derive(Clone, Copy)]

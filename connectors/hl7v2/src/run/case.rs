@@ -71,7 +71,7 @@ impl Run<'_> {
             return;
         }
         let known = if filling.makes {
-            self.instances.iter().rposition(|i| i.frame == frame && i.resource == filling.resource)
+            self.instances.iter().rposition(|i| i.frame == frame && same(i.resource, filling.resource))
         } else {
             self.any_in_reach(frame, filling.resource)
         };
@@ -100,13 +100,13 @@ impl Run<'_> {
     }
 
     /// The nearest live resource of a type: in the frame, then outwards.
-    pub(super) fn in_reach(&self, frame: usize, resource: &str) -> Option<usize> {
+    pub(super) fn in_reach(&self, frame: usize, resource: &'static str) -> Option<usize> {
         self.any_in_reach(frame, resource).filter(|index| self.instances[*index].live)
     }
 
-    fn any_in_reach(&self, mut frame: usize, resource: &str) -> Option<usize> {
+    fn any_in_reach(&self, mut frame: usize, resource: &'static str) -> Option<usize> {
         loop {
-            let here = self.instances.iter().rposition(|i| i.frame == frame && i.resource == resource);
+            let here = self.instances.iter().rposition(|i| i.frame == frame && same(i.resource, resource));
             if here.is_some() {
                 return here;
             }
@@ -138,7 +138,7 @@ impl Run<'_> {
     fn lay_link(&mut self, link: &Link, frame: usize, inside: &[usize]) {
         let here = |run: &Self, resource: &'static str| {
             let mut found: Vec<usize> = Vec::new();
-            found.extend(inside.iter().filter(|i| run.instances[**i].resource == resource));
+            found.extend(inside.iter().filter(|i| same(run.instances[**i].resource, resource)));
             if found.is_empty() {
                 found.extend(run.in_reach(frame, resource));
             }
@@ -224,4 +224,9 @@ impl Run<'_> {
 
 fn entry(reference: String, object: Object) -> Value {
     Value::object([("fullUrl", Value::from(reference)), ("resource", Value::Object(object))])
+}
+
+/// Names of resource types are interned: the same name is the same text.
+fn same(a: &'static str, b: &'static str) -> bool {
+    a.as_ptr() == b.as_ptr() && a.len() == b.len()
 }

@@ -1,10 +1,12 @@
 //! Which bytes of a message reached a resource, and the list of those that did not.
 
-use std::collections::HashSet;
-
 use crate::bounds::MAX_UNMAPPED;
+use crate::hash::QuickSet;
 use crate::table::Tables;
 use crate::token::{Message, Piece, Span};
+
+/// Paths that are listed already: segment, field, component, subcomponent.
+pub type Seen = QuickSet<([u8; 3], u16, usize, usize)>;
 
 /// One bit per byte of the text: set at the start of every leaf that was used.
 pub struct Reading {
@@ -39,31 +41,29 @@ impl Reading {
     }
 
     /// Paths of populated fields, components and subcomponents that reached no resource; the widest that is true.
-    pub fn unmapped(&self, message: &Message<'_>, tables: &Tables, seen: &mut HashSet<String>, into: &mut Vec<String>) {
+    pub fn unmapped(&self, message: &Message<'_>, tables: &Tables, seen: &mut Seen, into: &mut Vec<String>) {
         for (index, segment) in message.segments.iter().enumerate() {
             let steering = tables.steering.get(&segment.name).map_or(&[][..], Vec::as_slice);
             for n in 1..=message.field_count(index) {
                 let separators = &segment.name == b"MSH" && n <= 2;
-                if separators || steering.contains(&n) {
+                let Some(field) = message.field(index, n).filter(|f| !f.is_empty() && !separators) else { continue };
+                if steering.contains(&n) {
                     continue;
                 }
-                if let Some(field) = message.field(index, n).filter(|f| !f.is_empty()) {
-                    self.field(message, field, &mut |component, subcomponent| {
+                self.field(message, field, &mut |component, subcomponent| {
+                    if into.len() < MAX_UNMAPPED && seen.insert((segment.name, n, component, subcomponent)) {
                         let mut path = format!("{}-{n}", segment.name());
                         for part in [component, subcomponent].into_iter().filter(|p| *p > 0) {
                             path.push_str(&format!(".{part}"));
                         }
-                        if into.len() < MAX_UNMAPPED && seen.insert(path.clone()) {
-                            into.push(path);
-                        }
-                    });
-                }
+                        into.push(path);
+                    }
+                });
             }
         }
         for line in &message.junk_lines {
-            let path = format!("line {line}");
-            if into.len() < MAX_UNMAPPED && seen.insert(path.clone()) {
-                into.push(path);
+            if into.len() < MAX_UNMAPPED && seen.insert(([0; 3], 0, *line as usize, 0)) {
+                into.push(format!("line {line}"));
             }
         }
     }

@@ -28,7 +28,8 @@ impl<'r> Run<'r> {
         self.depth += 1;
         let mut live = self.defaults;
         for row in &program.rows {
-            live |= self.row(program, row, object, cursor);
+            // most fields are not there: do not even begin
+            live |= self.there(row, cursor) && self.row(program, row, object, cursor);
         }
         self.depth -= 1;
         live
@@ -41,8 +42,8 @@ impl<'r> Run<'r> {
         let program = tables.programs.get(program).filter(|_| self.depth < MAX_DEPTH)?;
         self.depth += 1;
         let found = program.rows.iter().find_map(|row| {
-            self.row(program, row, &mut holder, cursor);
-            holder.remove("$")
+            let live = self.there(row, cursor) && self.row(program, row, &mut holder, cursor);
+            if live || !holder.is_empty() { holder.remove("$") } else { None }
         });
         self.depth -= 1;
         found
@@ -58,14 +59,11 @@ impl<'r> Run<'r> {
     }
 
     fn run_row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: Cursor<'_>) -> bool {
-        let many = row.target.iter().any(|step| step.append);
+        let many = row.many;
         if let Action::Primitive(_) = row.action
             && !many
             && exists(object, &row.target)
         {
-            return false;
-        }
-        if !self.there(row, cursor) {
             return false;
         }
         if let Some(condition) = &row.condition
@@ -170,7 +168,7 @@ impl<'r> Run<'r> {
         if row.target.is_empty() {
             return self.rows(inner, object, cursor);
         }
-        let many = row.target.iter().any(|step| step.append);
+        let many = row.many;
         let mut member = if many { Object::new() } else { take_object(object, &row.target).unwrap_or_default() };
         let before = member.len();
         let live = self.rows(inner, &mut member, cursor);

@@ -7,6 +7,7 @@ use crate::token::Piece;
 
 impl Run<'_> {
     /// Whether what the row reads is there at all: cheap, and mostly the answer is no.
+    #[inline]
     pub(super) fn there(&self, row: &Row, cursor: Cursor<'_>) -> bool {
         match (&row.source, row.action) {
             (Source::Part(Path { component, .. }), _) if *component > 0 => {

@@ -44,6 +44,8 @@ pub struct Row {
     pub line: u32,
     /// Empty: the object itself (`$this`), or the value itself (`$`).
     pub target: Vec<Step>,
+    /// A step of the target adds to a list: every repetition counts, and nothing is there before.
+    pub many: bool,
     pub source: Source,
     /// Make a resource of this type and leave a reference to it.
     pub make: Option<&'static str>,

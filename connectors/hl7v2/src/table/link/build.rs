@@ -77,7 +77,8 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
         return Err(reader.error("`new` without a map", "`as MAP` or a block that fills the resource"));
     }
     let action = action.unwrap_or(Action::Primitive(Primitive::String));
-    Ok(Row { line: line.number, target, source, make, action, via, condition })
+    let many = target.iter().any(|step| step.append);
+    Ok(Row { line: line.number, target, many, source, make, action, via, condition })
 }
 
 const PRIMITIVES: &[(&str, Primitive)] = &[
