@@ -30,16 +30,21 @@ fn seeds(count: u64) -> Vec<u64> {
 
 /// Submits until everything is executed everywhere; panics when it takes too long.
 fn finish(network: &mut Network, numbers: u64) {
+    finish_without(network, numbers, &[]);
+}
+
+/// The same while some stay dead.
+fn finish_without(network: &mut Network, numbers: u64, dead: &[usize]) {
     network.faults = Faults { loss: 0, duplication: 0, delay_ms: 5 };
     for index in 0..network.n {
-        if !network.is_up(index) {
+        if !network.is_up(index) && !dead.contains(&index) {
             network.start(index as ValidatorIndex);
         }
     }
     for _ in 0..200 {
         let missing: Vec<u64> = (0..numbers).filter(|&k| !network.is_executed(k)).collect();
         let top = (0..network.n).map(|i| network.executed(i)).max().unwrap_or(0);
-        let honest = (0..network.n).filter(|&i| network.attacker != Some(i as ValidatorIndex));
+        let honest = (0..network.n).filter(|&i| network.attacker != Some(i as ValidatorIndex) && !dead.contains(&i));
         if missing.is_empty() && honest.clone().all(|i| network.certified(i) == top) {
             return;
         }
@@ -84,7 +89,7 @@ fn loss_duplication_and_delay_neither_fork_nor_stop() {
 
 #[test]
 fn crashes_and_restarts_neither_fork_nor_stop() {
-    for seed in seeds(80) {
+    for seed in seeds(60) {
         let _seed = Seed(seed, "crash");
         let n = [4, 5, 6, 7][seed as usize % 4];
         let everyone: Vec<ValidatorIndex> = (0..n as ValidatorIndex).collect();
@@ -103,6 +108,27 @@ fn crashes_and_restarts_neither_fork_nor_stop() {
             }
         }
         finish(&mut network, 120);
+    }
+}
+
+#[test]
+fn a_store_ahead_of_its_log_still_gives_the_needed_attestation() {
+    for seed in seeds(25) {
+        let _seed = Seed(seed, "store ahead");
+        let mut network = Network::new(4, seed, Faults { delay_ms: 10, ..Faults::default() });
+        network.crash(3);
+        network.down_max = 1;
+        for number in 0..30 {
+            network.submit(0, number);
+            // crashes often, each time before the turn's records are synced
+            network.run(15, 60, &[1, 2]);
+            for index in [1, 2] {
+                if !network.is_up(index) {
+                    network.start(index as ValidatorIndex);
+                }
+            }
+        }
+        finish_without(&mut network, 30, &[3]);
     }
 }
 
@@ -198,6 +224,18 @@ fn the_same_seed_gives_the_same_effects() {
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4), "the trace covers the run");
+}
+
+#[test]
+fn a_late_copy_of_an_executed_transaction_is_not_proposed_again() {
+    let mut network = Network::new(4, 1, Faults { delay_ms: 3, ..Faults::default() });
+    network.submit(0, 1);
+    network.run(100, 0, &[]);
+    let executed = network.executed(0);
+    assert_eq!(executed, 1);
+    network.input(0, Input::Request(Request::read(transaction(1)).unwrap()));
+    network.run(100, 0, &[]);
+    assert_eq!(network.executed(0), executed);
 }
 
 #[test]

@@ -101,6 +101,8 @@ pub struct Network {
     pub dice: Dice,
     /// A validator that an attacker runs: it has no replica here.
     pub attacker: Option<ValidatorIndex>,
+    /// Crashes within a turn happen while at most this many are down.
+    pub down_max: usize,
     /// What reached the attacker.
     pub heard: Vec<Message>,
     nodes: Vec<Node>,
@@ -121,6 +123,7 @@ impl Network {
             faults,
             dice: Dice::new(seed),
             attacker: None,
+            down_max: 0,
             heard: vec![],
             nodes: (0..n).map(|_| Node { replica: None, disk: Disk::default() }).collect(),
             wire: BinaryHeap::new(),
@@ -277,7 +280,7 @@ impl Network {
             return;
         }
         let down = (0..self.n).filter(|&i| !self.is_up(i)).count();
-        if who.contains(&to) && down == 0 && self.dice.below(1000) < crash {
+        if who.contains(&to) && down <= self.down_max && self.dice.below(1000) < crash {
             self.crash_in_turn(to, input);
         } else {
             self.input(to, input);
@@ -333,6 +336,9 @@ impl Network {
             time: previous.map_or(0, |h| h.time).max(execution.batch.time),
         };
         assert_eq!(header.height, execution.batch.height, "heights in order");
+        let signers: std::collections::BTreeSet<_> =
+            execution.certificate.commits.iter().map(|c| c.validator).collect();
+        assert!(signers.len() >= schemas::block::quorum(self.n), "q commits of different validators");
         assert_eq!(schemas::block::transactions_root(&execution.transactions), execution.batch.transactions_root);
         let agreed = self.agreed.entry(header.height).or_insert_with(|| header.clone());
         assert_eq!(*agreed, header, "agreement at height {}", header.height);

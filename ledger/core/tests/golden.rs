@@ -1,0 +1,91 @@
+//! Freezes the bytes of messages, signed votes and records: `schemas/wire/pbft.hex`. A change there is a change of protocol.
+
+use schemas::block::{
+    Batch, Block, CommitCertificate, Header, Phase, TransactionBytes, ValidatorSignature, Vote, attestation_to_sign,
+    transactions_root,
+};
+use schemas::cbor::{decode, encode};
+use schemas::id::{ChainId, Digest, RawSignature, Signature, to_hex};
+use schemas::pbft::{Attest, Committed, Message, PrePrepare, Prepared, Record, SignedVote, Status};
+
+const CHAIN: ChainId = ChainId([0xc5; 32]);
+
+fn signature(by: u8) -> Signature {
+    Signature(RawSignature([by; 64]))
+}
+
+fn signatures() -> Vec<ValidatorSignature> {
+    (0..3).map(|validator| ValidatorSignature { validator, signature: signature(validator as u8 + 1) }).collect()
+}
+
+fn vectors() -> Vec<(&'static str, Vec<u8>)> {
+    let transactions: Vec<_> = [b"first".as_slice(), b"second"].map(|b| TransactionBytes(b.into())).into();
+    let root = transactions_root(&transactions);
+    let batch = Batch { chain: CHAIN, epoch: 0, height: 300, transactions_root: root, time: 1_700_000_000_000 };
+    let vote = |phase| Vote { chain: CHAIN, epoch: 0, view: 0, height: 300, phase, digest: batch.digest() };
+    let header = Header {
+        chain: CHAIN,
+        epoch: 0,
+        height: 300,
+        batch: batch.digest(),
+        previous: Digest([1; 32]),
+        log_size: 1_000,
+        log_root: Digest([2; 32]),
+        time: 1_700_000_000_000,
+    };
+    let pre_prepare =
+        PrePrepare { view: 0, batch: batch.clone(), transactions: transactions.clone(), signature: signature(1) };
+    let by = ValidatorSignature { validator: 2, signature: signature(3) };
+    let certificate = CommitCertificate { view: 0, commits: signatures() };
+    let block = Block {
+        batch: batch.clone(),
+        transactions: transactions.clone(),
+        certificate: certificate.clone(),
+        header: header.clone(),
+        attestations: signatures(),
+    };
+    let prepared = Prepared { vote: vote(Phase::Commit), prepares: signatures(), commit: signature(3) };
+    let committed = Committed { height: 300, digest: batch.digest(), certificate };
+    let status = Status { view: 0, executed: 300, certified: 299, proposed: 301, stuck: true };
+    vec![
+        ("sign-pre-prepare", vote(Phase::PrePrepare).to_sign()),
+        ("sign-prepare", vote(Phase::Prepare).to_sign()),
+        ("sign-commit", vote(Phase::Commit).to_sign()),
+        ("sign-attestation", attestation_to_sign(&header)),
+        ("request", encode(&Message::Request(transactions[0].clone()))),
+        ("pre-prepare", encode(&Message::PrePrepare(pre_prepare.clone()))),
+        ("prepare", encode(&Message::Vote(SignedVote { vote: vote(Phase::Prepare), by }))),
+        ("commit", encode(&Message::Vote(SignedVote { vote: vote(Phase::Commit), by }))),
+        ("attest", encode(&Message::Attest(Attest { height: 300, header: header.hash(), by }))),
+        ("status", encode(&Message::Status(status))),
+        ("fetch", encode(&Message::Fetch(300))),
+        ("blocks", encode(&Message::Blocks(vec![block]))),
+        ("record-accepted", encode(&Record::Accepted(pre_prepare, Some(signature(3))))),
+        ("record-prepared", encode(&Record::Prepared(prepared))),
+        ("record-committed", encode(&Record::Committed(committed))),
+    ]
+}
+
+#[test]
+fn bytes_are_frozen() {
+    let made: String = vectors().iter().map(|(name, bytes)| format!("{name} {}\n", to_hex(bytes))).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/wire/pbft.hex");
+    let frozen = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(frozen, made, "{path} is not what this version writes");
+}
+
+#[test]
+fn every_message_and_record_has_one_spelling() {
+    for (name, bytes) in vectors() {
+        if name.starts_with("sign-") {
+            continue;
+        }
+        let is_record = name.starts_with("record-");
+        let reads = |bytes: &[u8]| {
+            if is_record { decode::<Record>(bytes).is_ok() } else { decode::<Message>(bytes).is_ok() }
+        };
+        assert!(reads(&bytes), "{name}");
+        assert!(!reads(&[&bytes[..], &[0]].concat()), "{name} with a byte behind it");
+        assert!((0..bytes.len()).all(|end| !reads(&bytes[..end])), "{name} cut short");
+    }
+}
