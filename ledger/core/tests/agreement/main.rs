@@ -188,6 +188,21 @@ fn an_equivocating_primary_forks_nobody() {
     }
 }
 
+#[test]
+fn the_primary_counts_once_in_a_prepared_certificate() {
+    let mut network = Network::new(4, 1, Faults::default());
+    network.attacker = Some(0);
+    (0..4).filter(|&index| index != 1).for_each(|index| network.crash(index));
+    let side = proposal(&network, 1, 1);
+    network.send(0, 1, Message::PrePrepare(side.clone()));
+    network.send(0, 1, signed(&side, Phase::Prepare));
+    network.send(0, 1, signed(&side, Phase::Commit));
+    network.run(50, 0, &[]);
+    let votes = |phase| network.heard.iter().any(|m| matches!(m, Message::Vote(v) if v.vote.phase == phase));
+    assert!(votes(Phase::Prepare), "it accepted the proposal");
+    assert!(!votes(Phase::Commit), "two signers are no quorum of four");
+}
+
 fn proposal(network: &Network, height: u64, number: u64) -> PrePrepare {
     let transactions: Vec<TransactionBytes> = vec![transaction(number)];
     let batch = Batch {
