@@ -17,8 +17,8 @@ pub mod units;
 use std::time::Duration;
 
 use schemas::ErrorClass;
-use sqlx::any::{AnyPool, AnyPoolOptions};
-use sqlx::{Any, Transaction};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{Any, AnyPool, Transaction};
 
 /// A write that is going on; dropped without `commit` it leaves nothing behind.
 pub type Write = Transaction<'static, Any>;

@@ -62,13 +62,11 @@ pub struct Message {
     pub trace: Option<String>,
 }
 
-/// A refused message.
+/// A refused message that is in no inbox row.
 #[derive(Clone)]
 pub struct Quarantined {
     /// The message.
     pub message: Message,
-    /// Its inbox row, when it got that far.
-    pub inbox_id: Option<i64>,
     /// Why: from a fixed set.
     pub code: &'static str,
     /// Where: `PID-5.1`, `Bundle.entry[3].resource.status`.
@@ -152,14 +150,7 @@ pub async fn waiting(store: &Store, after: i64, most: usize) -> Result<Vec<(i64,
 }
 
 fn message_row(row: &AnyRow) -> Result<(i64, Message), StoreError> {
-    let corrupt = StoreError::Corrupt { what: "inbox.raw" };
-    let inline: Option<Vec<u8>> = row.try_get(6).map_err(failed("inbox.raw"))?;
-    let object: Option<String> = row.try_get(7).map_err(failed("inbox.raw_object"))?;
-    let raw = match (inline, object) {
-        (Some(bytes), _) => RawPlace::Inline(bytes),
-        (None, Some(key)) => RawPlace::Object(key.parse().map_err(|_| corrupt)?),
-        (None, None) => return Err(corrupt),
-    };
+    let raw = place(row, 6)?.ok_or(StoreError::Corrupt { what: "inbox.raw" })?;
     let raw_key: Option<Vec<u8>> = row.try_get(8).map_err(failed("inbox.raw_key"))?;
     let message = Message {
         source_key: digest(row, 1)?,
@@ -224,17 +215,16 @@ pub async fn keep_raw(write: &mut Write, kept: &[(i64, Digest)]) -> Result<(), S
     Ok(())
 }
 
-/// Puts messages into quarantine and takes the raw bytes from the inbox, where their keys stay known.
+/// Puts messages into quarantine that were never in the inbox.
 ///
 /// # Errors
 /// `StoreError`.
 pub async fn quarantine(write: &mut Write, refused: &[Quarantined]) -> Result<(), StoreError> {
-    let into = "quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, raw_object, \
-                source_key, content_hash)";
-    insert(write, (into, 12, ""), refused, |query, q| {
+    let into = "quarantine (connector, content_type, received, code, path, class, raw, raw_key, raw_object, source_key, \
+                content_hash)";
+    insert(write, (into, 11, ""), refused, |query, q| {
         let (inline, object) = columns(&q.message.raw);
         query
-            .bind(q.inbox_id)
             .bind(q.message.connector.clone())
             .bind(q.message.content_type.clone())
             .bind(q.message.received)
@@ -247,18 +237,69 @@ pub async fn quarantine(write: &mut Write, refused: &[Quarantined]) -> Result<()
             .bind(q.message.source_key.0.to_vec())
             .bind(q.message.content_hash.0.to_vec())
     })
-    .await?;
-    let ids: Vec<i64> = refused.iter().filter_map(|q| q.inbox_id).collect();
-    for piece in pieces(&ids) {
-        let sql = format!(
-            "UPDATE inbox SET state = $1, raw = NULL, raw_key = NULL, raw_object = NULL WHERE id IN ({})",
-            list(1, piece.len())
-        );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(State::Quarantined as i64);
-        let query = piece.iter().fold(query, |q, id| q.bind(*id));
-        query.execute(&mut **write).await.map_err(failed("inbox.state"))?;
-    }
+    .await
+}
+
+/// Moves an inbox message into quarantine: its raw bytes with it, its key stays known. Code, path and class say why.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn set_aside(
+    write: &mut Write,
+    id: i64,
+    (code, path, class): (&'static str, &str, &'static str),
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, \
+         raw_object, source_key, content_hash) SELECT id, connector, content_type, received, $1, $2, $3, raw, raw_key, \
+         raw_object, source_key, content_hash FROM inbox WHERE id = $4",
+    )
+    .bind(code)
+    .bind(path.to_owned())
+    .bind(class)
+    .bind(id)
+    .execute(&mut **write)
+    .await
+    .map_err(failed("quarantine"))?;
+    sqlx::query("UPDATE inbox SET state = $1, raw = NULL, raw_key = NULL, raw_object = NULL WHERE id = $2")
+        .bind(State::Quarantined as i64)
+        .bind(id)
+        .execute(&mut **write)
+        .await
+        .map_err(failed("inbox.state"))?;
     Ok(())
+}
+
+/// The highest id that was given.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn last_id(store: &Store) -> Result<i64, StoreError> {
+    let sql = "SELECT COALESCE(MAX(id), 0) FROM inbox";
+    let row = sqlx::query(sql).fetch_one(store.reader()).await.map_err(failed("inbox.id"))?;
+    row.try_get(0).map_err(failed("inbox.id"))
+}
+
+/// Where the sealed raw bytes of a row are.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn raw_place(store: &Store, id: i64) -> Result<Option<RawPlace>, StoreError> {
+    let sql = "SELECT raw, raw_object FROM inbox WHERE id = $1";
+    let row = sqlx::query(sql).bind(id).fetch_optional(store.reader()).await.map_err(failed("inbox.raw"))?;
+    row.map_or(Ok(None), |row| place(&row, 0))
+}
+
+fn place(row: &AnyRow, at: usize) -> Result<Option<RawPlace>, StoreError> {
+    let inline: Option<Vec<u8>> = row.try_get(at).map_err(failed("inbox.raw"))?;
+    let object: Option<String> = row.try_get(at + 1).map_err(failed("inbox.raw_object"))?;
+    match (inline, object) {
+        (Some(bytes), _) => Ok(Some(RawPlace::Inline(bytes))),
+        (None, Some(key)) => {
+            key.parse().map(|key| Some(RawPlace::Object(key))).map_err(|_| StoreError::Corrupt { what: "inbox.raw_object" })
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// Which of these (source key, content hash) pairs are in quarantine already.

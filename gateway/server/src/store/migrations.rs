@@ -3,9 +3,8 @@
 
 use std::borrow::Cow;
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AnyPool, AssertSqlSafe};
 use sqlx::SqlSafeStr as _;
-use sqlx::any::AnyPool;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use super::{Engine, StoreError};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use schemas::id::{Digest, PublicKey, RawPublicKey, SubjectId};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::rows::{insert, list};
+use super::rows::{insert, list, pieces};
 use super::{Store, StoreError, Write, failed};
 
 /// Aliases asked for in one statement.
@@ -46,25 +46,38 @@ pub async fn by_aliases(store: &Store, aliases: &[Digest]) -> Result<HashMap<Dig
 /// # Errors
 /// `StoreError`.
 pub async fn get(store: &Store, id: &SubjectId) -> Result<Option<SubjectRow>, StoreError> {
-    let sql = "SELECT id, wrapped_key, public_key, registered FROM subject WHERE id = $1";
-    let row = sqlx::query(sql).bind(id.0.to_vec()).fetch_optional(store.reader()).await.map_err(failed("subject"))?;
-    row.map(|row| {
-        let key: Option<Vec<u8>> = row.try_get(2).map_err(failed("subject.public_key"))?;
-        let public_key = key
-            .map(|bytes| RawPublicKey::from_slice(&bytes).map(PublicKey).ok_or(CORRUPT_KEY))
-            .transpose()?;
-        let registered: Option<i64> = row.try_get(3).map_err(failed("subject.registered"))?;
-        Ok(SubjectRow {
-            id: subject(&row, 0)?,
-            wrapped_key: row.try_get(1).map_err(failed("subject.wrapped_key"))?,
-            public_key,
-            registered: registered.and_then(|h| u64::try_from(h).ok()),
-        })
-    })
-    .transpose()
+    Ok(get_many(store, std::slice::from_ref(id)).await?.pop())
 }
 
-const CORRUPT_KEY: StoreError = StoreError::Corrupt { what: "subject.public_key" };
+/// Subjects by id, in no order.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn get_many(store: &Store, ids: &[SubjectId]) -> Result<Vec<SubjectRow>, StoreError> {
+    let mut found = Vec::with_capacity(ids.len());
+    for piece in pieces(ids) {
+        let ids = list(0, piece.len());
+        let sql = format!("SELECT id, wrapped_key, public_key, registered FROM subject WHERE id IN ({ids})");
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, id| q.bind(id.0.to_vec()));
+        for row in query.fetch_all(store.reader()).await.map_err(failed("subject"))? {
+            found.push(subject_row(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+fn subject_row(row: &sqlx::any::AnyRow) -> Result<SubjectRow, StoreError> {
+    let key: Option<Vec<u8>> = row.try_get(2).map_err(failed("subject.public_key"))?;
+    let corrupt = || StoreError::Corrupt { what: "subject.public_key" };
+    let public_key = key.map(|bytes| RawPublicKey::from_slice(&bytes).map(PublicKey).ok_or_else(corrupt)).transpose()?;
+    let registered: Option<i64> = row.try_get(3).map_err(failed("subject.registered"))?;
+    Ok(SubjectRow {
+        id: subject(row, 0)?,
+        wrapped_key: row.try_get(1).map_err(failed("subject.wrapped_key"))?,
+        public_key,
+        registered: registered.and_then(|h| u64::try_from(h).ok()),
+    })
+}
 
 /// Writes new subjects.
 ///

@@ -49,7 +49,7 @@ pub struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     pub fn new(source: &'a str, ids: Ids<'a>, nodes: Vec<Node>) -> Self {
-        let mut known = HashMap::new();
+        let mut known: HashMap<String, Option<usize>> = HashMap::new();
         for (at, node) in nodes.iter().enumerate() {
             let own = node.id.as_ref().map(|id| format!("{}/{id}", node.resource_type));
             let tail = node.full_url.as_deref().and_then(tail).filter(|tail| Some(*tail) != own.as_deref());

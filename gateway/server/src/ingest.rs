@@ -1,0 +1,308 @@
+//! The way in: receive → normalise → seal → store → anchor → index. Each step is one file and one verb; each state is a
+//! type that only the step before can build. Three durable points: the inbox row, the intent, the index. Batches flow
+//! through in the order of arrival, so every patient's order is kept; within a batch the work is spread over the cores.
+//! A step that fails as transient holds everything before it: consumption and acknowledgement stop, nothing is lost.
+
+mod anchor;
+mod index;
+pub mod normalise;
+mod plan;
+mod receive;
+mod resolve;
+mod seal;
+mod settle;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use connectors_source::Source;
+use gateway_vault::{Vault, VaultError};
+use ledger_client::{Ledger, LedgerError};
+use schemas::id::{ChainId, InstitutionId, TimeMs};
+use schemas::{ErrorClass, limits};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::receive::{Message, Outcome};
+
+use self::normalise::Normaliser;
+use self::receive::{Offer, Receiver, Settle};
+use crate::follow::Follower;
+use crate::objects::{ObjectError, Objects};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// Batches waiting between two steps.
+const BATCHES_WAITING_MAX: usize = 2;
+/// First delay of a step that failed, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX`.
+const RETRY_FIRST_MS: u64 = 50;
+
+/// Ends the process at a durable point: only in the test build, only when the test says so.
+macro_rules! crash_point {
+    ($name:literal) => {
+        fail::fail_point!($name, |_| std::process::abort())
+    };
+}
+pub(crate) use crash_point;
+
+/// What the steps stand on. Cheap to clone.
+#[derive(Clone)]
+pub struct Foundation {
+    /// The database.
+    pub store: Store,
+    /// The object store.
+    pub objects: Objects,
+    /// The keys.
+    pub vault: Arc<Vault>,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// How far the ledger's state is.
+    pub follower: Follower,
+    /// The chain.
+    pub chain: ChainId,
+    /// Whose gateway it is.
+    pub institution: InstitutionId,
+    /// Tables and zone.
+    pub normaliser: Arc<Normaliser>,
+    /// Measures.
+    pub metrics: Metrics,
+    /// Largest message, in bytes.
+    pub message_bytes_max: usize,
+}
+
+/// Why a step does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A key or a row.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The ledger refused a transaction that the gateway had checked.
+    #[error("the ledger refused an anchor as {0:?}, expected it accepted")]
+    Refused(schemas::transaction::Refusal),
+    /// The ledger has no word on a transaction yet.
+    #[error("the ledger has no word on an anchor yet")]
+    Unknown,
+    /// What was stored for a step is not what was stored.
+    #[error("{0} is not what was stored")]
+    Corrupt(&'static str),
+    /// A task ended early.
+    #[error("a task of the way in ended early")]
+    Ended,
+}
+
+impl StepError {
+    /// The class of the error.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(e) => e.class(),
+            Self::Objects(e) => e.class(),
+            Self::Ledger(e) => e.class(),
+            Self::Vault(e) => e.class(),
+            Self::Refused(_) => ErrorClass::Conflict,
+            Self::Unknown => ErrorClass::Transient,
+            Self::Corrupt(_) => ErrorClass::Corrupt,
+            Self::Ended => ErrorClass::Bug,
+        }
+    }
+}
+
+/// What holds the way in up: the step and the class of its error.
+pub type Trouble = Option<(&'static str, ErrorClass)>;
+
+/// What a step needs to wait and to be stopped.
+#[derive(Clone)]
+pub(crate) struct Control {
+    stop: CancellationToken,
+    trouble: watch::Sender<Trouble>,
+    /// Number of the last batch whose intents are durable.
+    committed: Arc<AtomicU64>,
+}
+
+/// A step's patience: whatever fails is tried again, for ever, with bounded delay; stopped it leaves the rest to the next
+/// start.
+pub(crate) struct Patience<'a> {
+    control: &'a Control,
+    step: &'static str,
+    delay_ms: u64,
+}
+
+impl Control {
+    /// The way in cannot go on before a restart: everything that is durable waits for it.
+    pub(crate) fn fail(&self, step: &'static str) {
+        tracing::error!(step, "the way in stops: a task ended early; restart the gateway");
+        self.trouble.send_replace(Some((step, ErrorClass::Bug)));
+        self.stop.cancel();
+    }
+
+    pub(crate) fn patience(&self, step: &'static str) -> Patience<'_> {
+        Patience { control: self, step, delay_ms: RETRY_FIRST_MS }
+    }
+}
+
+impl Patience<'_> {
+    /// Waits after a failure; false when the gateway stops.
+    pub(crate) async fn wait(&mut self, error: &StepError) -> bool {
+        tracing::warn!(step = self.step, class = error.class().name(), delay_ms = self.delay_ms, "{error}");
+        self.control.trouble.send_replace(Some((self.step, error.class())));
+        tokio::select! {
+            () = self.control.stop.cancelled() => return false,
+            () = tokio::time::sleep(Duration::from_millis(self.delay_ms)) => {}
+        }
+        self.delay_ms = (self.delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX);
+        true
+    }
+
+    /// The step went on.
+    pub(crate) fn over(self) {
+        if self.delay_ms != RETRY_FIRST_MS {
+            self.control.trouble.send_if_modified(|trouble| {
+                let mine = trouble.is_some_and(|(step, _)| step == self.step);
+                if mine {
+                    *trouble = None;
+                }
+                mine
+            });
+        }
+    }
+}
+
+/// The running way in.
+pub struct Ingest {
+    offers: mpsc::Sender<Offer>,
+    trouble: watch::Receiver<Trouble>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Ingest {
+    /// Starts the steps and takes from the sources. What an earlier run left is finished first, in its order.
+    pub fn start(foundation: Foundation, sources: Vec<Box<dyn Source>>) -> Self {
+        let stop = CancellationToken::new();
+        let (to_trouble, trouble) = watch::channel(None);
+        let control = Control { stop: stop.clone(), trouble: to_trouble, committed: Arc::default() };
+        let tasks = TaskTracker::new();
+        let (offers, offered) = mpsc::channel(limits::INBOX_GROUP_MAX);
+        let (to_seal, received) = mpsc::channel(limits::INBOX_GROUP_MAX);
+        let (to_store, sealed) = mpsc::channel(BATCHES_WAITING_MAX);
+        let (to_anchor, stored) = mpsc::channel(BATCHES_WAITING_MAX);
+        let (to_index, anchoring) = mpsc::channel(anchor::IN_FLIGHT_MAX);
+        let receiver = Receiver::new(foundation.clone(), control.clone(), to_seal);
+        tasks.spawn(receiver.run(offered));
+        tasks.spawn(seal::run(foundation.clone(), control.clone(), received, to_store));
+        tasks.spawn(seal::store(foundation.clone(), control.clone(), sealed, to_anchor));
+        tasks.spawn(anchor::run(foundation.clone(), control.clone(), stored, to_index));
+        tasks.spawn(index::run(foundation, control, anchoring));
+        for source in sources {
+            tasks.spawn(take(source, offers.clone(), stop.clone()));
+        }
+        tasks.close();
+        Self { offers, trouble, stop, tasks }
+    }
+
+    /// Takes one message that came another way than through a source; returns once it is durable.
+    ///
+    /// # Errors
+    /// `StepError::Ended` when the gateway is stopping: nothing was kept.
+    pub async fn take(&self, message: Message) -> Result<Outcome, StepError> {
+        let (reply, outcome) = oneshot::channel();
+        let offer = Offer { message, settle: Settle::Reply(reply) };
+        self.offers.send(offer).await.map_err(|_| StepError::Ended)?;
+        outcome.await.map_err(|_| StepError::Ended)
+    }
+
+    /// What holds the way in up, if anything.
+    pub fn trouble(&self) -> Trouble {
+        *self.trouble.borrow()
+    }
+
+    /// Stops taking and waits for what is under way; what is not done is durable and goes on at the next start.
+    pub async fn stop(&self, patience: Duration) {
+        self.stop.cancel();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            tracing::warn!("the way in did not stop in time; it goes on from its durable points at the next start");
+        }
+    }
+}
+
+/// Moves deliveries of one source into the inbox's queue. A full queue holds the source back.
+async fn take(mut source: Box<dyn Source>, offers: mpsc::Sender<Offer>, stop: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            () = stop.cancelled() => break,
+            next = source.next() => next,
+        };
+        let mut delivery = match next {
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(connector = source.name(), class = error.class().name(), "{error}");
+                break;
+            }
+        };
+        let message = Message {
+            connector: delivery.connector.clone(),
+            content_type: delivery.content_type.clone(),
+            body: delivery.take_body(),
+            trace: delivery.trace.parent.clone(),
+            received: delivery.received,
+        };
+        let offer = Offer { message, settle: Settle::Delivery(delivery) };
+        tokio::select! {
+            // dropped here, the delivery goes back to its peer
+            () = stop.cancelled() => break,
+            sent = offers.send(offer) => if sent.is_err() { break },
+        }
+    }
+    source.close();
+}
+
+/// Spreads work over the cores, off the async threads; results in the order of the items.
+pub(crate) async fn spread<T, R>(
+    items: Vec<T>,
+    work: impl Fn(T) -> R + Send + Sync + 'static,
+) -> Result<Vec<R>, StepError>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let size = items.len().div_ceil(cores).max(1);
+    let work = Arc::new(work);
+    let mut tasks = Vec::with_capacity(cores);
+    let mut items = items.into_iter();
+    loop {
+        let piece: Vec<T> = items.by_ref().take(size).collect();
+        if piece.is_empty() {
+            break;
+        }
+        let work = Arc::clone(&work);
+        tasks.push(tokio::task::spawn_blocking(move || piece.into_iter().map(|item| work(item)).collect::<Vec<R>>()));
+    }
+    let mut results = Vec::new();
+    for task in tasks {
+        results.extend(task.await.map_err(|_| StepError::Ended)?);
+    }
+    Ok(results)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> TimeMs {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Time since `from`, spread over `n` items.
+pub(crate) fn share(from: Instant, n: usize) -> Duration {
+    from.elapsed() / u32::try_from(n.max(1)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,123 @@
+//! *index*: an anchored submission becomes visible: receipts, case rows, versions and heads in one commit, in the order of
+//! sealing. Nothing is indexed that is not anchored; what is indexed has no intent and no raw copy any more.
+
+use std::collections::HashMap;
+
+use ledger_proof::build_receipt;
+use schemas::id::{CaseId, SubjectId};
+use tokio::sync::mpsc;
+
+use super::anchor::Flight;
+use super::settle::Anchored;
+use super::{Control, Foundation, StepError, crash_point, now_ms};
+use crate::store::cases::CaseRow;
+use crate::store::units::{self, UnitRow};
+use crate::store::{self, cases, inbox, intents};
+use crate::telemetry::{Moment, Step};
+
+pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<Flight>) {
+    while let Some(flight) = flights.recv().await {
+        // none: the gateway stops, and everything behind this one waits for the next start too
+        let Ok(Some(anchored)) = flight.anchored.await else { return };
+        let timer = on.metrics.timer(Step::Index);
+        let mut patience = control.patience("index");
+        loop {
+            match index(&on, &anchored).await {
+                Ok(()) => break,
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return,
+            }
+        }
+        patience.over();
+        drop(timer);
+        crash_point!("ingest::after_index_commit");
+        on.metrics.count(Moment::Indexed, anchored.plans.len() as u64);
+        let received = anchored.plans.iter().map(|plan| plan.received).min().unwrap_or_default();
+        let age = now_ms().saturating_sub(received.unsigned_abs());
+        on.metrics.lag("ingest", std::time::Duration::from_millis(age));
+    }
+}
+
+async fn index(on: &Foundation, anchored: &Anchored) -> Result<(), StepError> {
+    let (mut rows, mut new) = (Vec::new(), Vec::new());
+    for (at, (plan, intent)) in anchored.plans.iter().zip(&anchored.submission.intents).enumerate() {
+        let receipt = build_receipt(&anchored.transaction, at, &anchored.proof);
+        let receipt = receipt.map_err(|_| StepError::Corrupt("the proof of an anchor"))?;
+        rows.push(CaseRow {
+            case: plan.statement.case,
+            version: plan.statement.version,
+            subject: intent.subject,
+            inbox_id: intent.inbox_id,
+            connector: plan.connector.clone(),
+            received: plan.received,
+            sealed: plan.statement.time.cast_signed(),
+            height: anchored.proof.header.height,
+            anchored_at: anchored.proof.header.time.cast_signed(),
+            receipt: receipt.to_json(),
+            wraps: plan.wraps.clone(),
+            object: plan.statement.object,
+            statement: plan.statement.clone(),
+        });
+        new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
+    }
+    let mut write = on.store.begin().await?;
+    let mut names: Vec<&str> = new.iter().map(|row| row.logical_id.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let known = units::chains(&mut write, &names).await?;
+    let (added, beheaded) = versions(known, new);
+    cases::add(&mut write, &rows).await?;
+    units::behead(&mut write, &beheaded).await?;
+    units::add(&mut write, &added).await?;
+    intents::remove(&mut write, &anchored.submission.id).await?;
+    let mut messages: Vec<i64> = rows.iter().map(|row| row.inbox_id).collect();
+    messages.dedup();
+    inbox::finish(&mut write, &messages).await?;
+    crash_point!("ingest::before_index_commit");
+    store::commit(write).await?;
+    Ok(())
+}
+
+type Chain = (SubjectId, String, String);
+
+/// Numbers new units and decides the heads. Content equal to the head's adds no version; the highest order is the head.
+/// Gives the rows to add and the units that are heads no more.
+fn versions(known: Vec<UnitRow>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<(String, CaseId, u32)>) {
+    let chain = |row: &UnitRow| -> Chain { (row.subject, row.resource_type.clone(), row.logical_id.clone()) };
+    /// The head of a chain: a row of the database, or one of those to be added.
+    struct Head {
+        last: u64,
+        head: Option<(UnitRow, Option<usize>)>,
+    }
+    let mut heads: HashMap<Chain, Head> = HashMap::with_capacity(new.len());
+    for row in known {
+        let entry = heads.entry(chain(&row)).or_insert(Head { last: 0, head: None });
+        entry.last = entry.last.max(row.version);
+        if row.is_head {
+            entry.head = Some((row, None));
+        }
+    }
+    let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
+    let mut beheaded = Vec::new();
+    for mut row in new {
+        let entry = heads.entry(chain(&row)).or_insert(Head { last: 0, head: None });
+        if entry.head.as_ref().is_some_and(|(head, _)| head.content == row.content) {
+            continue;
+        }
+        entry.last += 1;
+        row.version = entry.last;
+        row.is_head = entry.head.as_ref().is_none_or(|(head, _)| row.order() > head.order());
+        if row.is_head {
+            match entry.head.replace((row.clone(), Some(added.len()))) {
+                Some((_, Some(at))) => added[at].is_head = false,
+                Some((head, None)) => beheaded.push((head.logical_id, head.case, head.unit)),
+                None => {}
+            }
+        }
+        added.push(row);
+    }
+    (added, beheaded)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Who is who, what goes into which case, what is refused and where.
+
+use connectors_hl7v2::Mapper;
+use schemas::json::Value;
+
+use super::{Canonical, Format, Identity, Meaning, Normaliser, Refusal};
+
+fn normaliser() -> Normaliser {
+    let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())];
+    Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: authorities.into() }
+}
+
+fn fhir(text: &str) -> Result<Canonical, Refusal> {
+    let ids = |kind: &str, key: &[&str]| format!("{kind}.{}", key.join("."));
+    normaliser().normalise_with(Format::Fhir, "ehr", text.as_bytes(), &ids)
+}
+
+fn types(canonical: &Canonical, case: usize) -> Vec<&str> {
+    canonical.cases()[case].units.iter().map(|unit| unit.resource_type.as_str()).collect()
+}
+
+#[test]
+fn one_case_per_patient_with_shared_resources_copied() {
+    let bundle = r#"{"resourceType":"Bundle","type":"collection","entry":[
+      {"fullUrl":"urn:uuid:1","resource":{"resourceType":"Patient","id":"a","identifier":[{"system":"s","value":"1"}]}},
+      {"fullUrl":"urn:uuid:2","resource":{"resourceType":"Patient","id":"b"}},
+      {"resource":{"resourceType":"Practitioner","id":"d"}},
+      {"resource":{"resourceType":"Organization","id":"nobody"}},
+      {"resource":{"resourceType":"Observation","id":"o1","status":"final","code":{"text":"x"},
+        "subject":{"reference":"urn:uuid:1"},"performer":[{"reference":"Practitioner/d"}]}},
+      {"resource":{"resourceType":"Observation","id":"o2","status":"final","code":{"text":"x"},
+        "subject":{"reference":"Patient/b"},"performer":[{"reference":"Practitioner/d"}]}}]}"#;
+    let canonical = fhir(bundle).expect("good");
+    assert_eq!(canonical.cases().len(), 3);
+    assert_eq!(types(&canonical, 0), ["Organization"]);
+    assert_eq!(canonical.cases()[0].patient, None);
+    assert_eq!(types(&canonical, 1), ["Patient", "Practitioner", "Observation"]);
+    assert_eq!(types(&canonical, 2), ["Patient", "Practitioner", "Observation"]);
+    let observation = &canonical.cases()[1].units[2];
+    assert!(observation.identity == Identity::Logical("Observation.ehr.o1".into()));
+    assert!(observation.references.contains(&("urn:uuid:1".into(), Meaning::Patient(0))));
+    let practitioner = Meaning::Resource("Practitioner".into(), "Practitioner.ehr.d".into());
+    assert!(observation.references.contains(&("Practitioner/d".into(), practitioner)));
+}
+
+#[test]
+fn a_single_patient_takes_what_is_nobodys() {
+    let bundle = r#"{"resourceType":"Bundle","type":"message","entry":[
+      {"resource":{"resourceType":"Organization","id":"x"}},
+      {"resource":{"resourceType":"Patient","id":"a"}}]}"#;
+    let canonical = fhir(bundle).expect("good");
+    assert_eq!(canonical.cases().len(), 1);
+    assert_eq!(types(&canonical, 0), ["Organization", "Patient"]);
+}
+
+#[test]
+fn patients_are_named_by_reference_identifier_and_containment() {
+    for (subject, key) in [
+        (r#"{"reference":"Patient/7"}"#, ("source:ehr", "7")),
+        (r#"{"reference":"https://h/fhir/Patient/7/_history/2"}"#, ("url", "https://h/fhir/Patient/7")),
+        (r#"{"identifier":{"system":"s","value":" 1 "}}"#, ("s", "1")),
+        (r#"{"reference":"Patient?identifier=s|1"}"#, ("s", "1")),
+    ] {
+        let text = format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{subject}}}"#
+        );
+        let canonical = fhir(&text).expect("good");
+        assert_eq!(canonical.cases()[0].patient, Some(0), "{subject}");
+        assert!(canonical.patients()[0].0 == [(key.0.to_owned(), key.1.to_owned())], "{subject}");
+    }
+}
+
+#[test]
+fn canonical_bytes_are_those_that_were_sent() {
+    let text = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.500}}"#;
+    let canonical = fhir(text).expect("good");
+    let sent = schemas::json::parse(text.as_bytes()).expect("JSON").canonical();
+    assert_eq!(canonical.cases()[0].units[0].bytes, sent);
+}
+
+#[test]
+fn refusals_name_code_and_place_and_never_a_value() {
+    let entry = |resource: &str| format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"resource":{resource}}}]}}"#);
+    let cases = [
+        ("{".to_owned(), "json-truncated", "byte 1"),
+        (r#"{"resourceType":"Patient","resourceType":"CANARY"}"#.to_owned(), "json-duplicate-name", "resourceType"),
+        ("{}".to_owned(), "no-resource-type", "resourceType"),
+        (r#"{"resourceType":"Bundle","entry":"CANARY"}"#.to_owned(), "not-a-list", "Bundle.entry"),
+        (entry(r#"{"resourceType":"CANARY"}"#), "unknown-resource-type", "Bundle.entry[0].resource.resourceType"),
+        (entry(r#"{"resourceType":"Observation","code":{"text":"CANARY"}}"#), "missing-element", "Bundle.entry[0].resource.status"),
+        (entry(r#"{"resourceType":"Patient","id":"CANARY canary"}"#), "bad-id", "Bundle.entry[0].resource.id"),
+    ];
+    for (text, code, path) in cases {
+        let Err(refusal) = fhir(&text) else { panic!("must be refused: {text}") };
+        assert_eq!((refusal.code, refusal.path.as_str()), (code, path), "{text}");
+        assert!(!format!("{refusal} {refusal:?}").contains("CANARY"), "a value in an error");
+    }
+}
+
+#[test]
+fn a_bundle_without_resources_is_no_error() {
+    assert!(fhir(r#"{"resourceType":"Bundle","type":"collection"}"#).expect("good").cases().is_empty());
+}
+
+#[test]
+fn hl7_and_fhir_name_the_same_patient() {
+    let message = b"MSH|^~\\&|LAB|HOSP|X|Y|20240101120000||ADT^A01|1|P|2.5\rEVN|A01|20240101120000\r\
+        PID|1||4711^^^HOSP^MR||Doe^Jane||19800101|F\rPV1|1|I|W^1^1\r";
+    let ids = |kind: &str, key: &[&str]| schemas::cbor::Parts::new("test").part(&kind).part(&key.join("|")).hash().to_string();
+    let hl7 = normaliser().normalise_with(Format::Hl7v2, "adt", message, &ids).expect("good");
+    let fhir = fhir(r#"{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"4711"}]}"#).expect("good");
+    assert!(hl7.patients()[0].0.contains(&("urn:oid:1.2.3".into(), "4711".into())));
+    assert!(fhir.patients()[0].0.contains(&("urn:oid:1.2.3".into(), "4711".into())));
+    let patient = hl7.cases()[0].units.iter().find(|unit| unit.resource_type == "Patient").expect("a Patient");
+    assert!(patient.identity == Identity::Patient(0));
+    let encounter = hl7.cases()[0].units.iter().find(|unit| unit.resource_type == "Encounter").expect("an Encounter");
+    let reference = encounter.resource.path(&["subject", "reference"]).and_then(Value::as_str).expect("a subject");
+    assert!(encounter.references.contains(&(reference.to_owned(), Meaning::Patient(0))));
+}
+
+#[test]
+fn content_types_decide_and_are_sniffed_where_they_say_nothing() {
+    for text in ["application/hl7-v2+er7", "application/x-hl7-v2+er7; charset=utf-8", "X-Application/HL7-v2+er7"] {
+        assert_eq!(Format::of(text, b"").ok(), Some(Format::Hl7v2), "{text}");
+    }
+    for text in ["application/fhir+json;fhirVersion=4.0", "application/json"] {
+        assert_eq!(Format::of(text, b"").ok(), Some(Format::Fhir), "{text}");
+    }
+    assert_eq!(Format::of("", b"\xef\xbb\xbfMSH|").ok(), Some(Format::Hl7v2));
+    assert_eq!(Format::of("application/octet-stream", b" {").ok(), Some(Format::Fhir));
+    assert!(Format::of("image/png", b"MSH|").is_err());
+    assert!(Format::of("", b"\x89PNG").is_err());
+}

@@ -1,0 +1,374 @@
+//! *receive*: deliveries of all sources become inbox rows, many in one commit; only then are they acknowledged. The only
+//! deduplicator: the same key with the same content is counted and dropped, with other content it goes to quarantine. It
+//! must never acknowledge what is not durable, and never look further into a message than its key.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use connectors_source::Delivery;
+use schemas::cbor::{Parts, sha256};
+use schemas::id::{Digest, TimeMs, to_hex};
+use schemas::{json, limits};
+use tokio::sync::{mpsc, oneshot};
+
+use super::normalise::Format;
+use super::{Control, Foundation, StepError, crash_point, spread};
+use crate::store::inbox::{self, Quarantined, RawPlace};
+use crate::store::{self, StoreError};
+use crate::telemetry::{Moment, Step};
+
+/// A message as a source hands it over.
+#[derive(Clone)]
+pub struct Message {
+    /// Who brought it.
+    pub connector: Box<str>,
+    /// Media type as stated.
+    pub content_type: Box<str>,
+    /// The bytes.
+    pub body: Bytes,
+    /// W3C traceparent.
+    pub trace: Option<Box<str>>,
+    /// When.
+    pub received: TimeMs,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable and goes its way.
+    Received,
+    /// It was there already.
+    Duplicate,
+    /// The same key with other content was there: this one is in quarantine.
+    Conflict,
+    /// It is larger than is taken: in quarantine.
+    TooLarge,
+}
+
+/// Who is told.
+pub(super) enum Settle {
+    Delivery(Delivery),
+    Reply(oneshot::Sender<Outcome>),
+}
+
+/// A message with the one that waits for its outcome.
+pub(super) struct Offer {
+    pub message: Message,
+    pub settle: Settle,
+}
+
+/// A durable message. Built here only.
+#[derive(Clone)]
+pub struct Received {
+    inbox_id: i64,
+    message: Message,
+    inline: bool,
+}
+
+impl Received {
+    /// Its inbox row.
+    pub const fn inbox_id(&self) -> i64 {
+        self.inbox_id
+    }
+    /// As it came.
+    pub const fn message(&self) -> &Message {
+        &self.message
+    }
+    /// Whether the row holds the sealed raw bytes; else an object does.
+    pub const fn is_inline(&self) -> bool {
+        self.inline
+    }
+}
+
+/// A message with its sealed form.
+struct Prepared {
+    message: Message,
+    row: inbox::Message,
+    object: Option<Bytes>,
+}
+
+pub(super) struct Receiver {
+    on: Foundation,
+    control: Control,
+    to: mpsc::Sender<Received>,
+    /// Highest inbox id that was handed on: a row above it is one whose commit was not reported.
+    handed_on: i64,
+}
+
+impl Receiver {
+    pub fn new(on: Foundation, control: Control, to: mpsc::Sender<Received>) -> Self {
+        Self { on, control, to, handed_on: 0 }
+    }
+
+    pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>) {
+        if !self.recover().await {
+            return;
+        }
+        let mut group = Vec::with_capacity(limits::INBOX_GROUP_MAX);
+        loop {
+            let count = tokio::select! {
+                () = self.control.stop.cancelled() => return,
+                count = offered.recv_many(&mut group, limits::INBOX_GROUP_MAX) => count,
+            };
+            if count == 0 || !self.receive(std::mem::take(&mut group)).await {
+                return;
+            }
+        }
+    }
+
+    /// Hands on what an earlier run received and did not seal.
+    async fn recover(&mut self) -> bool {
+        let mut patience = self.control.patience("receive");
+        let mut after = 0;
+        loop {
+            match inbox::waiting(&self.on.store, after, limits::INBOX_GROUP_MAX).await {
+                Ok(rows) if rows.is_empty() => break,
+                Ok(rows) => {
+                    for (id, row) in rows {
+                        let received = loop {
+                            match self.reopen(id, &row).await {
+                                Ok(received) => break received,
+                                Err(error) if patience.wait(&error).await => {}
+                                Err(_) => return false,
+                            }
+                        };
+                        if self.to.send(received).await.is_err() {
+                            return false;
+                        }
+                        after = id;
+                    }
+                }
+                Err(error) => {
+                    if !patience.wait(&error.into()).await {
+                        return false;
+                    }
+                }
+            }
+        }
+        loop {
+            match inbox::last_id(&self.on.store).await {
+                Ok(id) => {
+                    self.handed_on = id;
+                    patience.over();
+                    return true;
+                }
+                Err(error) => {
+                    if !patience.wait(&error.into()).await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reopen(&self, inbox_id: i64, row: &inbox::Message) -> Result<Received, StepError> {
+        let (sealed, inline) = match &row.raw {
+            RawPlace::Inline(bytes) => (Bytes::from(bytes.clone()), true),
+            RawPlace::Object(key) => (self.on.objects.get(key).await?, false),
+        };
+        let body = self.on.vault.open_raw(&row.raw_key, &row.source_key.0, &sealed)?.into();
+        let message = Message {
+            connector: row.connector.as_str().into(),
+            content_type: row.content_type.as_str().into(),
+            body,
+            trace: row.trace.as_deref().map(Into::into),
+            received: row.received.unsigned_abs(),
+        };
+        Ok(Received { inbox_id, message, inline })
+    }
+
+    /// One group: sealed, in the inbox, acknowledged, handed on. False when the gateway stops.
+    async fn receive(&mut self, group: Vec<Offer>) -> bool {
+        let timer = self.on.metrics.timer(Step::Receive);
+        let (messages, settles): (Vec<_>, Vec<_>) = group.into_iter().map(|o| (o.message, o.settle)).unzip();
+        let mut patience = self.control.patience("receive");
+        let prepared = loop {
+            match self.prepare(messages.clone()).await {
+                Ok(prepared) => break prepared,
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return false,
+            }
+        };
+        let (outcomes, received) = loop {
+            match self.commit(&prepared).await {
+                Ok(done) => break done,
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return false,
+            }
+        };
+        patience.over();
+        drop(timer);
+        crash_point!("ingest::after_inbox_commit");
+        acknowledge(settles, &outcomes).await;
+        crash_point!("ingest::after_accept");
+        self.count(&outcomes);
+        for message in received {
+            self.handed_on = self.handed_on.max(message.inbox_id);
+            if self.to.send(message).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Seals raw bytes, computes keys, puts the large ones into the object store.
+    async fn prepare(&self, messages: Vec<Message>) -> Result<Vec<Prepared>, StepError> {
+        let vault = self.on.vault.clone();
+        let prepared = spread(messages, move |message| prepare(&vault, message)).await?;
+        let prepared = prepared.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let objects = prepared.iter().filter_map(|p| match (&p.row.raw, &p.object) {
+            (RawPlace::Object(key), Some(bytes)) => Some((*key, bytes.clone())),
+            _ => None,
+        });
+        let objects: Vec<_> = objects.collect();
+        if !objects.is_empty() {
+            self.on.objects.put_all(objects).await?;
+        }
+        Ok(prepared)
+    }
+
+    /// Writes a group in one commit. Again after an unknown outcome it finds its own rows and goes on.
+    async fn commit(&self, prepared: &[Prepared]) -> Result<(Vec<Outcome>, Vec<Received>), StepError> {
+        let too_large = |p: &Prepared| p.message.body.len() > self.on.message_bytes_max;
+        let mut first: HashMap<Digest, usize> = HashMap::with_capacity(prepared.len());
+        for (at, p) in prepared.iter().enumerate().filter(|(_, p)| !too_large(p)) {
+            first.entry(p.row.source_key).or_insert(at);
+        }
+        let rows: Vec<inbox::Message> = prepared
+            .iter()
+            .enumerate()
+            .filter(|(at, p)| first.get(&p.row.source_key) == Some(at))
+            .map(|(_, p)| p.row.clone())
+            .collect();
+        let mut write = self.on.store.begin().await?;
+        let added = inbox::add(&mut write, &rows).await?;
+        let before: Vec<Digest> = rows.iter().map(|r| r.source_key).filter(|key| !added.contains_key(key)).collect();
+        let known = inbox::known(&mut write, &before).await?;
+        let mut outcomes = Vec::with_capacity(prepared.len());
+        let mut received = Vec::with_capacity(added.len());
+        let mut refused = Vec::new();
+        for (at, p) in prepared.iter().enumerate() {
+            let key = &p.row.source_key;
+            let is_first = first.get(key) == Some(&at);
+            let outcome = match (too_large(p), added.get(key), known.get(key)) {
+                (true, _, _) => Outcome::TooLarge,
+                (_, Some(id), _) if is_first => {
+                    received.push(p.received(*id));
+                    Outcome::Received
+                }
+                (_, Some(_), _) => {
+                    let same = first.get(key).and_then(|at| prepared.get(*at));
+                    if same.is_some_and(|f| f.row.content_hash == p.row.content_hash) {
+                        Outcome::Duplicate
+                    } else {
+                        Outcome::Conflict
+                    }
+                }
+                // in the inbox, but never handed on: a commit of ours whose outcome was not reported
+                (_, None, Some((id, content))) if *content == p.row.content_hash => {
+                    if is_first && *id > self.handed_on {
+                        received.push(p.received(*id));
+                        Outcome::Received
+                    } else {
+                        Outcome::Duplicate
+                    }
+                }
+                (_, None, Some(_)) => Outcome::Conflict,
+                (_, None, None) => return Err(StoreError::Corrupt { what: "inbox.source_key" }.into()),
+            };
+            outcomes.push(outcome);
+            let refusal = match outcome {
+                Outcome::Conflict => Some(("same-key-other-content", "message key", "conflict")),
+                Outcome::TooLarge => Some(("too-large", "message", "caller")),
+                Outcome::Received | Outcome::Duplicate => None,
+            };
+            if let Some((code, path, class)) = refusal
+                && !inbox::is_quarantined(&mut write, key, &p.row.content_hash).await?
+            {
+                let message = p.row.clone();
+                refused.push(Quarantined { message, code, path: path.into(), class });
+            }
+        }
+        inbox::quarantine(&mut write, &refused).await?;
+        crash_point!("ingest::before_inbox_commit");
+        store::commit(write).await?;
+        received.sort_by_key(|r: &Received| r.inbox_id);
+        Ok((outcomes, received))
+    }
+
+    fn count(&self, outcomes: &[Outcome]) {
+        let of = |wanted: Outcome| outcomes.iter().filter(|o| **o == wanted).count();
+        self.on.metrics.count(Moment::Received, of(Outcome::Received) as u64);
+        self.on.metrics.count(Moment::Duplicate, of(Outcome::Duplicate) as u64);
+        (0..of(Outcome::Conflict)).for_each(|_| self.on.metrics.quarantined("same-key-other-content"));
+        (0..of(Outcome::TooLarge)).for_each(|_| self.on.metrics.quarantined("too-large"));
+    }
+}
+
+impl Prepared {
+    fn received(&self, inbox_id: i64) -> Received {
+        Received { inbox_id, message: self.message.clone(), inline: matches!(self.row.raw, RawPlace::Inline(_)) }
+    }
+}
+
+/// Tells the peers, beside each other. A settlement that fails means that the message comes again.
+async fn acknowledge(settles: Vec<Settle>, outcomes: &[Outcome]) {
+    let mut accepting = Vec::with_capacity(settles.len());
+    for (settle, outcome) in settles.into_iter().zip(outcomes) {
+        match settle {
+            Settle::Delivery(delivery) => accepting.push(delivery.accept()),
+            // nobody waits any more: the message is durable all the same
+            Settle::Reply(reply) => drop(reply.send(*outcome)),
+        }
+    }
+    let failed = futures_util::future::join_all(accepting).await.iter().filter(|told| told.is_err()).count();
+    if failed > 0 {
+        tracing::info!(failed, "acknowledgements did not reach the peer; those messages come again");
+    }
+}
+
+fn prepare(vault: &gateway_vault::Vault, message: Message) -> Result<Prepared, StepError> {
+    let content = to_hex(sha256(&message.body).as_bytes());
+    let content_hash = vault.blind("raw-content", &content);
+    let source_key = match key_of(&message) {
+        Some(key) => vault.blind("source-key", &to_hex(&key)),
+        None => vault.blind("content-key", &content),
+    };
+    let (key, raw_key) = vault.new_raw_key(&source_key.0)?;
+    let sealed = vault.seal_raw(&key, &source_key.0, &message.body)?;
+    let (raw, object) = if message.body.len() <= limits::INBOX_INLINE_BYTES_MAX {
+        (RawPlace::Inline(sealed), None)
+    } else {
+        (RawPlace::Object(sha256(&sealed)), Some(Bytes::from(sealed)))
+    };
+    let row = inbox::Message {
+        source_key,
+        content_hash,
+        connector: message.connector.to_string(),
+        content_type: message.content_type.to_string(),
+        received: message.received.cast_signed(),
+        raw,
+        raw_key,
+        trace: message.trace.as_deref().map(str::to_owned),
+    };
+    Ok(Prepared { message, row, object })
+}
+
+/// The source's own key of a message: MSH-3, 4, 7, 10; or source, type, id and version of one FHIR resource. None: the
+/// content is the key.
+fn key_of(message: &Message) -> Option<Vec<u8>> {
+    match Format::of(&message.content_type, &message.body).ok()? {
+        Format::Hl7v2 => {
+            let key = connectors_hl7v2::source_key(&message.body).ok()?;
+            let named = !key.control_id.is_empty();
+            let parts = [key.sending_application, key.sending_facility, key.time, key.control_id];
+            named.then(|| parts.iter().fold(Parts::new("cs1/key/hl7v2"), Parts::part).finish())
+        }
+        Format::Fhir => {
+            let tree = json::parse(&message.body).ok()?;
+            let version = tree.path(&["meta", "versionId"])?.as_str()?;
+            let parts = [&*message.connector, tree.resource_type()?, tree.text("id")?, version];
+            Some(parts.iter().fold(Parts::new("cs1/key/fhir"), |all, part| all.part(part)).finish())
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! *normalise* and *seal*, batch by batch, then *store*: canonical cases become sealed ones with their plans; their objects
+//! become durable. Parsing, mapping and sealing run on all cores; who is who is decided by one task in between.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use gateway_vault::{RAW, SealRequest, SubjectKey, Unit, Vault};
+use schemas::cbor::{Parts, sha256};
+use schemas::envelope::{Statement, Wrap};
+use schemas::id::{Digest, SubjectId};
+use schemas::json::Value;
+use schemas::limits;
+use tokio::sync::mpsc;
+
+use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal, summarise};
+use super::plan::{Plan, PlannedUnit};
+use super::receive::Received;
+use super::resolve::{NewSubjects, Resolver, Subject};
+use super::{Control, Foundation, StepError, crash_point, now_ms, share, spread};
+use crate::store::inbox;
+use crate::store::units::summary_context;
+use crate::telemetry::{Moment, Step};
+
+/// Type of the unit that stands for a raw message about several patients: its salted digest.
+const RAW_DIGEST: &str = "raw-digest";
+
+/// A sealed case. Built here only.
+pub struct SealedCase {
+    pub(super) inbox_id: i64,
+    pub(super) subject: SubjectId,
+    pub(super) key: SubjectKey,
+    pub(super) object: Bytes,
+    pub(super) statement: Statement,
+    pub(super) wraps: Vec<Wrap>,
+    pub(super) plan: Plan,
+}
+
+/// What became of a batch of messages.
+#[derive(Default)]
+pub struct Batch {
+    pub(super) number: u64,
+    pub(super) cases: Vec<SealedCase>,
+    /// Messages whose cases are in `cases`.
+    pub(super) sealed: Vec<i64>,
+    /// Messages about several patients: their raw object.
+    pub(super) several: Vec<(i64, Digest)>,
+    /// Messages that held nothing.
+    pub(super) empty: Vec<i64>,
+    pub(super) refused: Vec<(i64, Refusal)>,
+    pub(super) new: NewSubjects,
+    /// Sealed raw objects of messages about several patients.
+    raw_objects: Vec<(Digest, Bytes)>,
+}
+
+/// A batch whose objects are durable. Built by `store` only.
+pub struct Stored(pub(super) Batch);
+
+/// A message between *normalise* and *seal*.
+struct Ready {
+    received: Received,
+    canonical: Canonical,
+    /// Subject of each patient that the message names.
+    patients: Vec<Subject>,
+    institution: Option<Subject>,
+}
+
+/// Normalises and seals batches until the inbox ends.
+pub async fn run(
+    on: Foundation,
+    control: Control,
+    mut received: mpsc::Receiver<Received>,
+    to: mpsc::Sender<Batch>,
+) {
+    let mut resolver = Resolver::new(on.clone(), control.clone());
+    let mut number = 0;
+    let mut group = Vec::with_capacity(limits::STATEMENTS_MAX);
+    while received.recv_many(&mut group, limits::STATEMENTS_MAX).await > 0 {
+        number += 1;
+        let mut patience = control.patience("seal");
+        let messages: Arc<[Received]> = std::mem::take(&mut group).into();
+        let batch = loop {
+            match seal(&on, &mut resolver, Arc::clone(&messages), number).await {
+                Ok(batch) => break batch,
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return,
+            }
+        };
+        patience.over();
+        if to.send(batch).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes the objects of batches durable, in order.
+pub async fn store(
+    on: Foundation,
+    control: Control,
+    mut sealed: mpsc::Receiver<Batch>,
+    to: mpsc::Sender<Stored>,
+) {
+    while let Some(mut batch) = sealed.recv().await {
+        let timer = on.metrics.timer(Step::Store);
+        let mut objects = std::mem::take(&mut batch.raw_objects);
+        objects.extend(batch.cases.iter().map(|case| (case.statement.object, case.object.clone())));
+        let mut patience = control.patience("store");
+        loop {
+            match on.objects.put_all(objects.clone()).await {
+                Ok(()) => break,
+                Err(error) => {
+                    if !patience.wait(&error.into()).await {
+                        return;
+                    }
+                }
+            }
+        }
+        patience.over();
+        drop(timer);
+        crash_point!("ingest::after_object");
+        on.metrics.count(Moment::Stored, batch.cases.len() as u64);
+        if to.send(Stored(batch)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn seal(
+    on: &Foundation,
+    resolver: &mut Resolver,
+    messages: Arc<[Received]>,
+    number: u64,
+) -> Result<Batch, StepError> {
+    let mut batch = Batch { number, ..Batch::default() };
+    let from = Instant::now();
+    let (normaliser, vault, all) = (Arc::clone(&on.normaliser), Arc::clone(&on.vault), Arc::clone(&messages));
+    let canonical = spread((0..messages.len()).collect(), move |at: usize| {
+        let message = all[at].message();
+        let format = Format::of(&message.content_type, &message.body)?;
+        normaliser.normalise(format, &message.connector, &message.body, &vault)
+    });
+    let canonical = canonical.await?;
+    (0..messages.len()).for_each(|_| on.metrics.step(Step::Normalise, share(from, messages.len())));
+    let ready = resolve(resolver, &messages, canonical, &mut batch).await?;
+    on.metrics.count(Moment::Normalised, ready.len() as u64);
+
+    let from = Instant::now();
+    let (foundation, cases) = (on.clone(), ready.iter().map(|r| r.canonical.cases().len()).sum::<usize>());
+    let sealed = spread(ready, move |ready| seal_message(&foundation, ready)).await?;
+    (0..cases).for_each(|_| on.metrics.step(Step::Seal, share(from, cases)));
+    for (received, sealed) in sealed {
+        match sealed? {
+            Ok(cases) if cases.is_empty() => batch.empty.push(received.inbox_id()),
+            Ok(cases) => {
+                if cases.len() > 1 {
+                    let (key, bytes) = raw_object(on, &received).await?;
+                    batch.several.push((received.inbox_id(), key));
+                    batch.raw_objects.extend(bytes.map(|bytes| (key, bytes)));
+                } else {
+                    batch.sealed.push(received.inbox_id());
+                }
+                batch.cases.extend(cases);
+            }
+            Err(refusal) => batch.refused.push((received.inbox_id(), refusal)),
+        }
+    }
+    on.metrics.count(Moment::Sealed, batch.cases.len() as u64);
+    batch.new = resolver.finish(number);
+    Ok(batch)
+}
+
+/// Decides who is who, in the order of arrival.
+async fn resolve(
+    resolver: &mut Resolver,
+    messages: &[Received],
+    canonical: Vec<Result<Canonical, Refusal>>,
+    batch: &mut Batch,
+) -> Result<Vec<Ready>, StepError> {
+    let institution = resolver.institution();
+    let mut named = vec![institution];
+    let mut aliases: Vec<Vec<Vec<Digest>>> = Vec::with_capacity(canonical.len());
+    for message in &canonical {
+        let patients = message.as_ref().map_or(&[][..], Canonical::patients);
+        let of: Vec<Vec<Digest>> = patients.iter().map(|keys| resolver.aliases_of(keys)).collect();
+        named.extend(of.iter().flatten());
+        aliases.push(of);
+    }
+    named.sort_unstable();
+    named.dedup();
+    resolver.load(&named).await?;
+    let mut ready = Vec::with_capacity(canonical.len());
+    for ((received, canonical), aliases) in messages.iter().zip(canonical).zip(aliases) {
+        let canonical = match canonical {
+            Ok(canonical) => canonical,
+            Err(refusal) => {
+                batch.refused.push((received.inbox_id(), refusal));
+                continue;
+            }
+        };
+        let mut patients = Vec::with_capacity(aliases.len());
+        let mut refused = None;
+        for of in &aliases {
+            match resolver.subject(of)? {
+                Ok(subject) => patients.push(subject),
+                Err(refusal) => {
+                    refused = Some(refusal);
+                    break;
+                }
+            }
+        }
+        if let Some(refusal) = refused {
+            batch.refused.push((received.inbox_id(), refusal));
+            continue;
+        }
+        let about_none = canonical.cases().iter().any(|case| case.patient.is_none());
+        let institution = if about_none { resolver.subject(&[institution])?.ok() } else { None };
+        ready.push(Ready { received: received.clone(), canonical, patients, institution });
+    }
+    Ok(ready)
+}
+
+/// The sealed raw bytes of a message about several patients, as an object of the custodian alone. None: it is one already.
+async fn raw_object(on: &Foundation, received: &Received) -> Result<(Digest, Option<Bytes>), StepError> {
+    match inbox::raw_place(&on.store, received.inbox_id()).await? {
+        Some(inbox::RawPlace::Inline(bytes)) => Ok((sha256(&bytes), Some(bytes.into()))),
+        Some(inbox::RawPlace::Object(key)) => Ok((key, None)),
+        None => Err(StepError::Corrupt("the raw bytes of an inbox row")),
+    }
+}
+
+type SealedMessage = (Received, Result<Result<Vec<SealedCase>, Refusal>, StepError>);
+
+fn seal_message(on: &Foundation, ready: Ready) -> SealedMessage {
+    let several = ready.canonical.cases().len() > 1;
+    let mut cases = Vec::with_capacity(ready.canonical.cases().len());
+    for case in ready.canonical.cases() {
+        let subject = match case.patient {
+            Some(at) => ready.patients.get(at),
+            None => ready.institution.as_ref(),
+        };
+        let Some(subject) = subject else {
+            return (ready.received, Err(StepError::Corrupt("the patients of a message")));
+        };
+        let raw = match raw_unit(&ready.received, several) {
+            Ok(raw) => raw,
+            Err(error) => return (ready.received, Err(error)),
+        };
+        match seal_case(on, &ready, case, subject, raw) {
+            Ok(Ok(sealed)) => cases.push(sealed),
+            Ok(Err(refusal)) => return (ready.received, Ok(Err(refusal))),
+            Err(error) => return (ready.received, Err(error)),
+        }
+    }
+    (ready.received, Ok(Ok(cases)))
+}
+
+/// The raw message as a unit of its one case; of several cases each holds its salted digest only.
+fn raw_unit(received: &Received, several: bool) -> Result<Unit, StepError> {
+    let body = &received.message().body;
+    if !several {
+        return Ok(Unit { kind: RAW.into(), bytes: body.to_vec() });
+    }
+    let salt: [u8; 32] = gateway_vault::random()?;
+    let digest = Parts::new("cs1/raw-digest").bytes(&salt).bytes(body).hash();
+    Ok(Unit { kind: RAW_DIGEST.into(), bytes: [salt, digest.0].concat() })
+}
+
+fn seal_case(
+    on: &Foundation,
+    ready: &Ready,
+    case: &CanonicalCase,
+    subject: &Subject,
+    raw: Unit,
+) -> Result<Result<SealedCase, Refusal>, StepError> {
+    let mut units: Vec<Unit> =
+        case.units.iter().map(|unit| Unit { kind: unit.resource_type.clone(), bytes: unit.bytes.clone() }).collect();
+    units.push(raw);
+    let request = SealRequest {
+        chain: on.chain,
+        institution: on.institution,
+        subject: &subject.key,
+        patient: subject.public_key,
+        practitioner: None,
+        units: &units,
+        time: now_ms(),
+        previous: None,
+    };
+    let sealed = match on.vault.seal(&request) {
+        Ok(sealed) => sealed,
+        Err(error) if error.class() == schemas::ErrorClass::Caller => {
+            return Ok(Err(Refusal::caller("cannot-be-sealed", ready.canonical.message_type())));
+        }
+        Err(_) => return Err(StepError::Corrupt("what the vault seals with")),
+    };
+    let id = sealed.statement.case;
+    let received = ready.received.message().received.cast_signed();
+    let planned = case.units.iter().enumerate().map(|(at, unit)| {
+        let number = u32::try_from(at).unwrap_or(u32::MAX);
+        plan_unit(&on.vault, &ready.patients, unit, number, case.event_time.unwrap_or(received), |summary| {
+            subject.key.seal_row(&summary_context(&id, number), summary)
+        })
+    });
+    let planned = planned.collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan {
+        connector: ready.received.message().connector.to_string(),
+        received,
+        statement: sealed.statement.clone(),
+        wraps: sealed.wraps.clone(),
+        units: planned,
+    };
+    Ok(Ok(SealedCase {
+        inbox_id: ready.received.inbox_id(),
+        subject: subject.id,
+        key: subject.key.clone(),
+        object: sealed.object.into(),
+        statement: sealed.statement,
+        wraps: sealed.wraps,
+        plan,
+    }))
+}
+
+fn plan_unit(
+    vault: &Vault,
+    patients: &[Subject],
+    unit: &CanonicalUnit,
+    number: u32,
+    event_time: i64,
+    seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, gateway_vault::VaultError>,
+) -> Result<PlannedUnit, StepError> {
+    let patient_id = |at: usize| patients.get(at).map(|subject| patient_logical_id(vault, &subject.id));
+    let logical_id = match &unit.identity {
+        Identity::Patient(at) => patient_id(*at).ok_or(StepError::Corrupt("the patients of a message"))?,
+        Identity::Logical(id) => id.clone(),
+    };
+    let meant = unit.references.iter().filter_map(|(sent, meaning)| {
+        let here = match meaning {
+            Meaning::Patient(at) => format!("Patient/{}", patient_id(*at)?),
+            Meaning::Resource(resource_type, id) => format!("{resource_type}/{id}"),
+        };
+        (here != *sent).then(|| (sent.clone(), here))
+    });
+    let summary = summarise(&unit.resource, (&unit.resource_type, &logical_id), meant.collect());
+    Ok(PlannedUnit {
+        unit: number,
+        resource_type: unit.resource_type.clone(),
+        status_rank: status_rank(&unit.resource),
+        event_time,
+        content: content(vault, unit),
+        summary: seal(&summary.encode())?,
+        logical_id,
+    })
+}
+
+/// The logical id of a subject's Patient.
+pub fn patient_logical_id(vault: &Vault, subject: &SubjectId) -> String {
+    vault.logical_id("Patient", &[&subject.to_string()])
+}
+
+/// HMAC of the content without what a source's server stamps on it: equal content adds no version.
+fn content(vault: &Vault, unit: &CanonicalUnit) -> Digest {
+    let stamped = |meta: &Value| meta.get("versionId").is_some() || meta.get("lastUpdated").is_some();
+    let bytes = if unit.resource.get("meta").is_some_and(stamped) {
+        let mut resource = unit.resource.clone();
+        if let Some(meta) = resource.as_object_mut().and_then(|r| r.get_mut("meta")).and_then(Value::as_object_mut) {
+            meta.remove("versionId");
+            meta.remove("lastUpdated");
+        }
+        sha256(&resource.canonical())
+    } else {
+        sha256(&unit.bytes)
+    };
+    vault.blind("content", &bytes.to_string())
+}
+
+/// A late preliminary does not replace a final. Types whose status goes back and forth are ordered by time alone.
+fn status_rank(resource: &Value) -> i64 {
+    if !matches!(resource.resource_type(), Some("Observation" | "DiagnosticReport")) {
+        return 0;
+    }
+    match resource.text("status") {
+        Some("registered") => 1,
+        Some("partial" | "preliminary") => 2,
+        Some("final") => 3,
+        Some("amended" | "corrected" | "appended" | "cancelled") => 4,
+        Some("entered-in-error") => 5,
+        _ => 0,
+    }
+}
