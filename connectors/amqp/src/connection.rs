@@ -61,8 +61,13 @@ pub async fn open(config: &AmqpConfig) -> Result<Live, Failure> {
     for key in &config.bindings {
         let exchange = config.exchange.as_str();
         let options = QueueBindOptions::default();
-        let bind =
-            channel.queue_bind(queue.as_str().into(), exchange.into(), key.as_str().into(), options, FieldTable::default());
+        let bind = channel.queue_bind(
+            queue.as_str().into(),
+            exchange.into(),
+            key.as_str().into(),
+            options,
+            FieldTable::default(),
+        );
         answered("bind the queue", bind).await?;
     }
     answered("set the prefetch", channel.basic_qos(config.prefetch, BasicQosOptions::default())).await?;
@@ -77,10 +82,7 @@ pub async fn open(config: &AmqpConfig) -> Result<Live, Failure> {
 }
 
 /// Waits for an answer, but not for ever.
-async fn answered<T>(
-    what: &'static str,
-    answer: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Failure> {
+async fn answered<T>(what: &'static str, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
     match tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(match error.kind() {

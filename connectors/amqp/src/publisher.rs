@@ -56,8 +56,7 @@ impl Publisher {
     /// `PublishError::Away`.
     pub async fn connect(url: &str) -> Result<Self, PublishError> {
         let away = |doing| move |_: lapin::Error| PublishError::Away { doing };
-        let connection =
-            Connection::connect(url, ConnectionProperties::default()).await.map_err(away("connecting"))?;
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(away("connecting"))?;
         let channel = connection.create_channel().await.map_err(away("opening a channel"))?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(away("asking for confirms"))?;
         Ok(Self { _connection: connection, channel, waiting: VecDeque::new() })

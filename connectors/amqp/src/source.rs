@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use connectors_source::{
-    Delivery, HealthReporter, NextDelivery, Redelivery, Source, SourceHealth, TraceContext,
-};
+use connectors_source::{Delivery, HealthReporter, NextDelivery, Redelivery, Source, SourceHealth, TraceContext};
 use futures_util::StreamExt as _;
 use lapin::options::BasicCancelOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -48,8 +46,14 @@ impl AmqpSource {
         let epoch = Arc::new(AtomicU64::new(0));
         let closing = CancellationToken::new();
         let name = config.name.as_str().into();
-        let supervisor =
-            Supervisor { config, reporter, to, epoch: Arc::clone(&epoch), closing: closing.clone(), runtime: Handle::current() };
+        let supervisor = Supervisor {
+            config,
+            reporter,
+            to,
+            epoch: Arc::clone(&epoch),
+            closing: closing.clone(),
+            runtime: Handle::current(),
+        };
         tokio::spawn(supervisor.run());
         Self { name, deliveries, epoch, health, closing }
     }
@@ -69,7 +73,9 @@ impl Source for AmqpSource {
                     received = self.deliveries.recv() => received,
                 };
                 match received {
-                    Some((epoch, delivery)) if epoch == self.epoch.load(Ordering::Acquire) => return Ok(Some(delivery)),
+                    Some((epoch, delivery)) if epoch == self.epoch.load(Ordering::Acquire) => {
+                        return Ok(Some(delivery));
+                    }
                     Some(_) => {}
                     None => {
                         self.deliveries.close();
@@ -189,8 +195,7 @@ impl Supervisor {
     }
 
     fn delivery(&self, from: lapin::message::Delivery) -> Delivery {
-        let settle =
-            AmqpSettle { acker: from.acker, health: self.reporter.clone(), runtime: self.runtime.clone() };
+        let settle = AmqpSettle { acker: from.acker, health: self.reporter.clone(), runtime: self.runtime.clone() };
         let mut delivery = Delivery::new(&self.config.name, Bytes::from(from.data), now_ms(), Box::new(settle));
         let stated = from.properties.content_type().as_ref().map(|text| text.as_str().trim().to_ascii_lowercase());
         delivery.content_type = stated.unwrap_or_else(|| self.config.content_type.to_ascii_lowercase()).into();

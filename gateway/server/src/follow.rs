@@ -99,7 +99,8 @@ impl Follower {
         let position = Position::read(&store, &genesis).await?;
         let (to_view, view) = watch::channel(position.view());
         let (to_heads, heads) = watch::channel(Arc::from([]));
-        let chasing = Chase { store: store.clone(), ledger: Arc::clone(&ledger), genesis: Arc::clone(&genesis), metrics };
+        let chasing =
+            Chase { store: store.clone(), ledger: Arc::clone(&ledger), genesis: Arc::clone(&genesis), metrics };
         let follower = Self { store, genesis, view, heads };
         tokio::spawn(chasing.run(position, to_view, stop.clone()));
         tokio::spawn(watch_heads(ledger, follower.clone(), to_heads, stop));

@@ -399,12 +399,16 @@ fn probes(ground: &Ground, ingest: &Arc<Ingest>, healths: Healths) -> BTreeMap<S
     let store = ground.store.clone();
     let database: Probe = Arc::new(move || {
         let store = store.clone();
-        Box::pin(async move { store.ping().await.map_or_else(|e| state(false, &e.to_string()), |()| state(true, "answers")) })
+        Box::pin(async move {
+            store.ping().await.map_or_else(|e| state(false, &e.to_string()), |()| state(true, "answers"))
+        })
     });
     let objects = ground.objects.clone();
     let objects: Probe = Arc::new(move || {
         let objects = objects.clone();
-        Box::pin(async move { objects.ping().await.map_or_else(|e| state(false, &e.to_string()), |()| state(true, "answers")) })
+        Box::pin(async move {
+            objects.ping().await.map_or_else(|e| state(false, &e.to_string()), |()| state(true, "answers"))
+        })
     });
     let follower = ground.follower.clone();
     let ledger: Probe = Arc::new(move || {
@@ -420,7 +424,8 @@ fn probes(ground: &Ground, ingest: &Arc<Ingest>, healths: Healths) -> BTreeMap<S
     let way_in: Probe = Arc::new(move || {
         let trouble = ingest.trouble();
         Box::pin(async move {
-            trouble.map_or_else(|| state(true, "runs"), |(step, class)| state(false, &format!("{step}: {}", class.name())))
+            trouble
+                .map_or_else(|| state(true, "runs"), |(step, class)| state(false, &format!("{step}: {}", class.name())))
         })
     });
     probes.insert("database".into(), database);

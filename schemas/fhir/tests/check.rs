@@ -19,7 +19,12 @@ fn good_resources_pass() {
 fn problems_name_the_element() {
     let cases = [
         ("Observation", r#"{"resourceType":"Observation","code":{"text":"x"}}"#, "missing-element", "status"),
-        ("Observation", r#"{"resourceType":"Observation","status":"CANARY","code":{"text":"x"}}"#, "bad-element", "status"),
+        (
+            "Observation",
+            r#"{"resourceType":"Observation","status":"CANARY","code":{"text":"x"}}"#,
+            "bad-element",
+            "status",
+        ),
         (
             "Observation",
             r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"component":[{"code":{"text":"a"}},{"code":{"text":["CANARY"]}}]}"#,

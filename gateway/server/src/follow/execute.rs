@@ -23,7 +23,9 @@ pub async fn prefetch(store: &Store, chain: &ChainId, blocks: &[Block]) -> Resul
         let Ok(transaction) = admit(bytes.as_ref(), chain) else { continue };
         keys.push(state::transaction_key(&transaction.id()));
         keys.extend(transaction.statements.iter().map(|statement| state::case_key(&statement.case)));
-        keys.extend(transaction.core.body.statements_root().map(|(institution, _)| state::institution_key(institution)));
+        keys.extend(
+            transaction.core.body.statements_root().map(|(institution, _)| state::institution_key(institution)),
+        );
     }
     keys.sort_unstable();
     keys.dedup();
@@ -42,8 +44,7 @@ pub fn run(
     for block in blocks {
         let header = &block.header;
         follows(&position, header)?;
-        let executed =
-            execute_block(&base, &header.chain, header.height, header.time, &block.transactions, &AwsLc)?;
+        let executed = execute_block(&base, &header.chain, header.height, header.time, &block.transactions, &AwsLc)?;
         for entry in &executed.entries {
             position.log.append(entry.leaf(), |_, _, _| {});
         }

@@ -171,8 +171,7 @@ async fn intend(on: &Foundation, group: &mut [Stored], sequence: i64) -> Result<
             }
         }
     }
-    let intended: Vec<Intended> =
-        (0..).zip(&signed).map(|(at, signed)| intended(signed, sequence + at)).collect();
+    let intended: Vec<Intended> = (0..).zip(&signed).map(|(at, signed)| intended(signed, sequence + at)).collect();
     let committed = commit(on, group, &intended).await;
     if let Err(error) = committed {
         give_back(group, signed.iter_mut().flat_map(|signed| std::mem::take(&mut signed.cases)).collect());

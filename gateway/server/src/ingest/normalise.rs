@@ -143,7 +143,10 @@ impl Format {
     pub fn of(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
         let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         match essence.as_str() {
-            "application/hl7-v2+er7" | "application/x-hl7-v2+er7" | "application/hl7-v2" | "x-application/hl7-v2+er7"
+            "application/hl7-v2+er7"
+            | "application/x-hl7-v2+er7"
+            | "application/hl7-v2"
+            | "x-application/hl7-v2+er7"
             | "application/x-hl7-v2" => Ok(Self::Hl7v2),
             "application/fhir+json" | "application/x-fhir+json" | "application/json+fhir" | "application/json" => {
                 Ok(Self::Fhir)

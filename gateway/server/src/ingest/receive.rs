@@ -62,7 +62,6 @@ pub(super) struct Offer {
 pub struct Received {
     inbox_id: i64,
     message: Message,
-    inline: bool,
 }
 
 impl Received {
@@ -73,10 +72,6 @@ impl Received {
     /// As it came.
     pub const fn message(&self) -> &Message {
         &self.message
-    }
-    /// Whether the row holds the sealed raw bytes; else an object does.
-    pub const fn is_inline(&self) -> bool {
-        self.inline
     }
 }
 
@@ -162,9 +157,9 @@ impl Receiver {
     }
 
     async fn reopen(&self, inbox_id: i64, row: &inbox::Message) -> Result<Received, StepError> {
-        let (sealed, inline) = match &row.raw {
-            RawPlace::Inline(bytes) => (Bytes::from(bytes.clone()), true),
-            RawPlace::Object(key) => (self.on.objects.get(key).await?, false),
+        let sealed = match &row.raw {
+            RawPlace::Inline(bytes) => Bytes::from(bytes.clone()),
+            RawPlace::Object(key) => self.on.objects.get(key).await?,
         };
         let body = self.on.vault.open_raw(&row.raw_key, &row.source_key.0, &sealed)?.into();
         let message = Message {
@@ -174,7 +169,7 @@ impl Receiver {
             trace: row.trace.as_deref().map(Into::into),
             received: row.received.unsigned_abs(),
         };
-        Ok(Received { inbox_id, message, inline })
+        Ok(Received { inbox_id, message })
     }
 
     /// One group: sealed, in the inbox, acknowledged, handed on. False when the gateway stops.
@@ -307,7 +302,7 @@ impl Receiver {
 
 impl Prepared {
     fn received(&self, inbox_id: i64) -> Received {
-        Received { inbox_id, message: self.message.clone(), inline: matches!(self.row.raw, RawPlace::Inline(_)) }
+        Received { inbox_id, message: self.message.clone() }
     }
 }
 

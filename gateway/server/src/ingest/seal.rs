@@ -66,12 +66,7 @@ struct Ready {
 }
 
 /// Normalises and seals batches until the inbox ends.
-pub async fn run(
-    on: Foundation,
-    control: Control,
-    mut received: mpsc::Receiver<Received>,
-    to: mpsc::Sender<Batch>,
-) {
+pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<Received>, to: mpsc::Sender<Batch>) {
     let mut resolver = Resolver::new(on.clone(), control.clone());
     let mut number = 0;
     let mut group = Vec::with_capacity(limits::STATEMENTS_MAX);
@@ -94,12 +89,7 @@ pub async fn run(
 }
 
 /// Makes the objects of batches durable, in order.
-pub async fn store(
-    on: Foundation,
-    control: Control,
-    mut sealed: mpsc::Receiver<Batch>,
-    to: mpsc::Sender<Stored>,
-) {
+pub async fn store(on: Foundation, control: Control, mut sealed: mpsc::Receiver<Batch>, to: mpsc::Sender<Stored>) {
     while let Some(mut batch) = sealed.recv().await {
         let timer = on.metrics.timer(Step::Store);
         let mut objects = std::mem::take(&mut batch.raw_objects);

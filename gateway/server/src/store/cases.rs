@@ -80,8 +80,7 @@ pub async fn of_subject(store: &Store, of: &SubjectId, most: usize) -> Result<Ve
 /// `StoreError`.
 pub async fn after(store: &Store, after: i64, most: usize) -> Result<Vec<CaseRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM cases WHERE inbox_id > $1 ORDER BY inbox_id LIMIT {most}");
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("cases"))?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("cases"))?;
     rows.iter().map(case_row).collect()
 }
 

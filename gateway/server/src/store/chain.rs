@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use schemas::cbor;
 use schemas::block::Header;
+use schemas::cbor;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::rows::{insert, list, pieces};

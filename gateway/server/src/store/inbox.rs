@@ -122,10 +122,8 @@ fn columns(raw: &RawPlace) -> (Option<Vec<u8>>, Option<String>) {
 pub async fn known(write: &mut Write, keys: &[Digest]) -> Result<HashMap<Digest, (i64, Digest)>, StoreError> {
     let mut found = HashMap::with_capacity(keys.len());
     for piece in keys.chunks(KEYS_PER_QUERY) {
-        let sql = format!(
-            "SELECT source_key, id, content_hash FROM inbox WHERE source_key IN ({})",
-            list(0, piece.len())
-        );
+        let sql =
+            format!("SELECT source_key, id, content_hash FROM inbox WHERE source_key IN ({})", list(0, piece.len()));
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, key| q.bind(key.0.to_vec()));
         for row in query.fetch_all(&mut **write).await.map_err(failed("inbox"))? {
             let id = row.try_get(1).map_err(failed("inbox.id"))?;
@@ -144,8 +142,7 @@ pub async fn waiting(store: &Store, after: i64, most: usize) -> Result<Vec<(i64,
         "SELECT id, source_key, content_hash, connector, content_type, received, raw, raw_object, raw_key, trace \
          FROM inbox WHERE state = 0 AND id > $1 ORDER BY id LIMIT {most}"
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("inbox"))?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("inbox"))?;
     rows.iter().map(message_row).collect()
 }
 
@@ -295,9 +292,10 @@ fn place(row: &AnyRow, at: usize) -> Result<Option<RawPlace>, StoreError> {
     let object: Option<String> = row.try_get(at + 1).map_err(failed("inbox.raw_object"))?;
     match (inline, object) {
         (Some(bytes), _) => Ok(Some(RawPlace::Inline(bytes))),
-        (None, Some(key)) => {
-            key.parse().map(|key| Some(RawPlace::Object(key))).map_err(|_| StoreError::Corrupt { what: "inbox.raw_object" })
-        }
+        (None, Some(key)) => key
+            .parse()
+            .map(|key| Some(RawPlace::Object(key)))
+            .map_err(|_| StoreError::Corrupt { what: "inbox.raw_object" }),
         (None, None) => Ok(None),
     }
 }

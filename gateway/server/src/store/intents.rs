@@ -44,13 +44,18 @@ pub struct Intent {
 /// `StoreError`.
 pub async fn add(write: &mut Write, submission: &Submission) -> Result<(), StoreError> {
     let row = [(submission.id, submission.sequence, &submission.bytes, submission.valid_until)];
-    insert(write, ("submission (tx_id, sequence, bytes, valid_until)", 4, ""), &row, |query, (id, sequence, bytes, until)| {
-        query
-            .bind(id.0.to_vec())
-            .bind(*sequence)
-            .bind(bytes.to_vec())
-            .bind(i64::try_from(*until).unwrap_or(i64::MAX))
-    })
+    insert(
+        write,
+        ("submission (tx_id, sequence, bytes, valid_until)", 4, ""),
+        &row,
+        |query, (id, sequence, bytes, until)| {
+            query
+                .bind(id.0.to_vec())
+                .bind(*sequence)
+                .bind(bytes.to_vec())
+                .bind(i64::try_from(*until).unwrap_or(i64::MAX))
+        },
+    )
     .await?;
     let numbered: Vec<_> = submission.intents.iter().enumerate().collect();
     let into = "intent (case_id, tx_id, statement_index, inbox_id, subject, plan)";

@@ -69,7 +69,8 @@ pub async fn get_many(store: &Store, ids: &[SubjectId]) -> Result<Vec<SubjectRow
 fn subject_row(row: &sqlx::any::AnyRow) -> Result<SubjectRow, StoreError> {
     let key: Option<Vec<u8>> = row.try_get(2).map_err(failed("subject.public_key"))?;
     let corrupt = || StoreError::Corrupt { what: "subject.public_key" };
-    let public_key = key.map(|bytes| RawPublicKey::from_slice(&bytes).map(PublicKey).ok_or_else(corrupt)).transpose()?;
+    let public_key =
+        key.map(|bytes| RawPublicKey::from_slice(&bytes).map(PublicKey).ok_or_else(corrupt)).transpose()?;
     let registered: Option<i64> = row.try_get(3).map_err(failed("subject.registered"))?;
     Ok(SubjectRow {
         id: subject(row, 0)?,

@@ -68,7 +68,8 @@ impl<'a> Graph<'a> {
             collect(&graph.nodes[at].resource, &mut sent);
             let mut meant = Vec::new();
             for text in sent {
-                graph.edges[at].extend(graph.node_of(&text));
+                let to = graph.node_of(&text);
+                graph.edges[at].extend(to);
                 if let Some(meaning) = graph.meaning(&text) {
                     meant.push((text, meaning));
                 }
@@ -140,7 +141,8 @@ impl<'a> Graph<'a> {
         }
         let resource = &self.nodes[at].resource;
         let in_lists = ABOUT_IN_LIST.iter().filter(|(of, ..)| *of == self.nodes[at].resource_type);
-        let named = ABOUT.iter().map(|element| (*element, "")).chain(in_lists.map(|(_, list, inside)| (*list, *inside)));
+        let named =
+            ABOUT.iter().map(|element| (*element, "")).chain(in_lists.map(|(_, list, inside)| (*list, *inside)));
         let named = named.flat_map(|(element, inside)| {
             let items: &[Value] = match resource.get(element) {
                 Some(Value::Array(items)) => items,
@@ -184,14 +186,18 @@ impl<'a> Graph<'a> {
         }
         if let Some(at) = self.node_of(text) {
             let node = &self.nodes[at];
-            let logical = || Meaning::Resource(node.resource_type.clone(), fhir::logical_id(node, self.source, self.ids));
+            let logical =
+                || Meaning::Resource(node.resource_type.clone(), fhir::logical_id(node, self.source, self.ids));
             return Some(self.patient_of.get(&at).map_or_else(logical, |patient| Meaning::Patient(*patient)));
         }
         let text = bare(text);
         let key = match relative(text) {
             Some(("Patient", id)) => (source_system(self.source), id.to_owned()),
             Some((resource_type, id)) => {
-                return Some(Meaning::Resource(resource_type.to_owned(), (self.ids)(resource_type, &[self.source, id])));
+                return Some(Meaning::Resource(
+                    resource_type.to_owned(),
+                    (self.ids)(resource_type, &[self.source, id]),
+                ));
             }
             None => match text.strip_prefix("Patient?identifier=").and_then(|token| token.split_once('|')) {
                 Some((system, value)) => (system.to_owned(), value.to_owned()),

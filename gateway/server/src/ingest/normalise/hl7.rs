@@ -12,8 +12,12 @@ use super::{
 };
 
 pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
-    let options =
-        MapOptions { ids: &|kind, key| ids(kind, key), default_zone: &with.zone, default_charset: None, explain: false };
+    let options = MapOptions {
+        ids: &|kind, key| ids(kind, key),
+        default_zone: &with.zone,
+        default_charset: None,
+        explain: false,
+    };
     let body = unframed(body);
     let mapped = with.mapper.map(body, &options);
     if let Some(error) = mapped.errors.first() {

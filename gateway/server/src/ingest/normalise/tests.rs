@@ -61,9 +61,8 @@ fn patients_are_named_by_reference_identifier_and_containment() {
         (r#"{"identifier":{"system":"s","value":" 1 "}}"#, ("s", "1")),
         (r#"{"reference":"Patient?identifier=s|1"}"#, ("s", "1")),
     ] {
-        let text = format!(
-            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{subject}}}"#
-        );
+        let text =
+            format!(r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{subject}}}"#);
         let canonical = fhir(&text).expect("good");
         assert_eq!(canonical.cases()[0].patient, Some(0), "{subject}");
         assert!(canonical.patients()[0].0 == [(key.0.to_owned(), key.1.to_owned())], "{subject}");
@@ -80,14 +79,19 @@ fn canonical_bytes_are_those_that_were_sent() {
 
 #[test]
 fn refusals_name_code_and_place_and_never_a_value() {
-    let entry = |resource: &str| format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"resource":{resource}}}]}}"#);
+    let entry =
+        |resource: &str| format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"resource":{resource}}}]}}"#);
     let cases = [
         ("{".to_owned(), "json-truncated", "byte 1"),
         (r#"{"resourceType":"Patient","resourceType":"CANARY"}"#.to_owned(), "json-duplicate-name", "resourceType"),
         ("{}".to_owned(), "no-resource-type", "resourceType"),
         (r#"{"resourceType":"Bundle","entry":"CANARY"}"#.to_owned(), "not-a-list", "Bundle.entry"),
         (entry(r#"{"resourceType":"CANARY"}"#), "unknown-resource-type", "Bundle.entry[0].resource.resourceType"),
-        (entry(r#"{"resourceType":"Observation","code":{"text":"CANARY"}}"#), "missing-element", "Bundle.entry[0].resource.status"),
+        (
+            entry(r#"{"resourceType":"Observation","code":{"text":"CANARY"}}"#),
+            "missing-element",
+            "Bundle.entry[0].resource.status",
+        ),
         (entry(r#"{"resourceType":"Patient","id":"CANARY canary"}"#), "bad-id", "Bundle.entry[0].resource.id"),
     ];
     for (text, code, path) in cases {
@@ -106,9 +110,12 @@ fn a_bundle_without_resources_is_no_error() {
 fn hl7_and_fhir_name_the_same_patient() {
     let message = b"MSH|^~\\&|LAB|HOSP|X|Y|20240101120000||ADT^A01|1|P|2.5\rEVN|A01|20240101120000\r\
         PID|1||4711^^^HOSP^MR||Doe^Jane||19800101|F\rPV1|1|I|W^1^1\r";
-    let ids = |kind: &str, key: &[&str]| schemas::cbor::Parts::new("test").part(&kind).part(&key.join("|")).hash().to_string();
+    let ids = |kind: &str, key: &[&str]| {
+        schemas::cbor::Parts::new("test").part(&kind).part(&key.join("|")).hash().to_string()
+    };
     let hl7 = normaliser().normalise_with(Format::Hl7v2, "adt", message, &ids).expect("good");
-    let fhir = fhir(r#"{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"4711"}]}"#).expect("good");
+    let fhir =
+        fhir(r#"{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"4711"}]}"#).expect("good");
     assert!(hl7.patients()[0].0.contains(&("urn:oid:1.2.3".into(), "4711".into())));
     assert!(fhir.patients()[0].0.contains(&("urn:oid:1.2.3".into(), "4711".into())));
     let patient = hl7.cases()[0].units.iter().find(|unit| unit.resource_type == "Patient").expect("a Patient");
