@@ -19,7 +19,7 @@ use crate::hash::{QuickMap, QuickSet};
 use crate::structure::Placed;
 use crate::table::Tables;
 use crate::time::Zone;
-use crate::token::Message;
+use crate::token::{Level, Message, Span};
 use crate::{Explained, MapOptions};
 
 pub use case::build_case;
@@ -36,6 +36,9 @@ pub struct Ground<'r> {
     /// MSH-3, 4, 7, 10: identity of what has none of its own.
     pub source: &'r [String; 4],
 }
+
+/// A program, the vocabulary named outside, and the text it runs on.
+type Text<'r> = (usize, Option<usize>, Level, &'r str);
 
 /// A resource that the message table declares.
 struct Instance {
@@ -54,6 +57,8 @@ pub struct Run<'r> {
     instances: Vec<Instance>,
     /// Resources made by `new` rows, finished.
     made: Vec<(String, Object)>,
+    /// What the same text made before: program, vocabulary, piece → reference.
+    again: QuickMap<Text<'r>, (Span, String)>,
     /// `Type/id` of everything that has one.
     taken: QuickSet<String>,
     /// Per reference that was asked for more than once: how often.

@@ -17,7 +17,7 @@ use crate::charset::Charset;
 use crate::error::MapError;
 
 pub use envelope::{RawMessage, split_messages};
-pub use parts::{Parts, Piece};
+pub use parts::{Level, Parts, Piece};
 
 /// A range of bytes in the text of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

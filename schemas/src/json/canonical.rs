@@ -83,24 +83,12 @@ fn write_other(value: &Value, out: &mut Vec<u8>, inner: fn(&Value, &mut Vec<u8>)
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut clean_from = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        // eight bytes at once: most text holds nothing to escape
-        if let Some(Ok(word)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from)
-            && is_plain(u64::from_ne_bytes(word))
-        {
-            at += 8;
-            continue;
-        }
-        let byte = bytes[at];
-        at += 1;
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[clean_from..at - 1]);
-        clean_from = at;
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_prefix(rest);
+        out.extend_from_slice(&rest[..plain]);
+        let Some((&byte, behind)) = rest[plain..].split_first() else { break };
+        rest = behind;
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             0x08 => out.extend_from_slice(b"\\b"),
@@ -115,8 +103,15 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
             }
         }
     }
-    out.extend_from_slice(&bytes[clean_from..]);
     out.push(b'"');
+}
+
+/// How many bytes from the start need no escape; eight at once, for most text needs none.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let whole = words.iter().take_while(|word| is_plain(u64::from_ne_bytes(**word))).count() * 8;
+    let special = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
+    bytes[whole..].iter().position(special).map_or(bytes.len(), |at| whole + at)
 }
 
 /// Whether none of eight bytes is a control character, a quote or a backslash.

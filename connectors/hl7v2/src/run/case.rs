@@ -33,6 +33,7 @@ pub fn build_case(
         reading,
         instances: Vec::new(),
         made: Vec::new(),
+        again: QuickMap::default(),
         taken: QuickSet::default(),
         ordinals: QuickMap::default(),
         explained,

@@ -30,6 +30,15 @@ impl Reading {
         }
     }
 
+    /// Marks in one span what is marked in another of the same text.
+    pub fn copy(&mut self, from: Span, to: Span) {
+        for offset in 0..(from.end - from.start).min(to.end - to.start) {
+            if self.has(from.start + offset) {
+                self.set((to.start + offset) as usize);
+            }
+        }
+    }
+
     fn set(&mut self, at: usize) {
         if let Some(word) = self.bits.get_mut(at / 64) {
             *word |= 1 << (at % 64);
@@ -70,17 +79,16 @@ impl Reading {
 
     /// Reports what is unread in one field as (component, subcomponent), 0 meaning all of it.
     fn field(&self, message: &Message<'_>, field: Span, report: &mut dyn FnMut(usize, usize)) {
+        if self.read_all(message, field) {
+            return;
+        }
         if self.unread_all(field) {
             if message.is_populated(field) {
                 report(0, 0);
             }
             return;
         }
-        let read = |leaf: Span| self.has(leaf.start);
         for repetition in message.repetitions(field) {
-            if !message.has_parts(repetition) && read(repetition.span) {
-                continue;
-            }
             for (c, component) in message.split(repetition).enumerate() {
                 if self.unread_all(component.span) {
                     if message.is_populated(component.span) {
@@ -95,6 +103,20 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// Whether every leaf of a field that is not empty was used: one pass, and mostly the answer is yes.
+    fn read_all(&self, message: &Message<'_>, field: Span) -> bool {
+        let mut start = field.start;
+        for (at, byte) in (field.start..).zip(field.of(&message.text).bytes()) {
+            if message.separates(byte) {
+                if start < at && !self.has(start) {
+                    return false;
+                }
+                start = at + 1;
+            }
+        }
+        start >= field.end || self.has(start)
     }
 
     /// Whether no bit is set in a span, a word at a time.

@@ -161,7 +161,7 @@ impl<'r> Run<'r> {
             return put(object, &row.target, value);
         }
         if let Some(resource) = row.make {
-            let Some(reference) = self.make(resource, inner, cursor) else { return false };
+            let Some(reference) = self.make_once(resource, inner, cursor) else { return false };
             let value = Value::object([("reference", Value::String(Cow::Owned(reference)))]);
             return put(object, &row.target, value);
         }
@@ -177,6 +177,21 @@ impl<'r> Run<'r> {
             put(object, &row.target, Value::Object(member));
         }
         live
+    }
+
+    /// The same text makes the same resource: a doctor who stands in four fields is built once.
+    fn make_once(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<String> {
+        let ground = self.ground;
+        let local = ground.tables.programs.get(program).is_some_and(|p| p.local) && !ground.options.explain;
+        let Some(piece) = cursor.piece.filter(|_| local) else { return self.make(resource, program, cursor) };
+        let key = (program, cursor.caller, piece.level, piece.span.of(&ground.message.text));
+        if let Some((before, reference)) = self.again.get(&key) {
+            self.reading.copy(*before, piece.span);
+            return Some(reference.clone());
+        }
+        let reference = self.make(resource, program, cursor)?;
+        self.again.insert(key, (piece.span, reference.clone()));
+        Some(reference)
     }
 
     /// Builds a resource that is found again by its content, and gives its reference.

@@ -27,6 +27,8 @@ pub struct Program {
     pub constant: bool,
     /// What must be there for the rows to give anything.
     pub needs: Needs,
+    /// Reads nothing but the piece it is run on: the same text gives the same result.
+    pub local: bool,
 }
 
 /// What the rows of a program read: when nothing of it is there, they need not run.
@@ -51,7 +53,7 @@ pub struct Row {
     pub make: Option<&'static str>,
     pub action: Action,
     pub via: Via,
-    pub condition: Option<Condition>,
+    pub condition: Option<Box<Condition>>,
 }
 
 /// One member on the way to the target.

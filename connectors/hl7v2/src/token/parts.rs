@@ -6,7 +6,7 @@ use super::{Delimiters, Message, Span, escape};
 use crate::bounds::MAX_COMPONENTS;
 
 /// How deep a piece stands: what its parts are separated by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
     /// One repetition of a field; parts are components.
     Repetition,
@@ -174,10 +174,10 @@ impl Message<'_> {
         span.of(&self.text).bytes().any(|b| !b.is_ascii_whitespace() && !separators.contains(&Some(b)))
     }
 
-    /// Whether a repetition holds a component or subcomponent separator.
-    pub fn has_parts(&self, piece: Piece) -> bool {
+    /// Whether a byte separates repetitions, components or subcomponents.
+    pub fn separates(&self, byte: u8) -> bool {
         let d = &self.delimiters;
-        piece.span.of(&self.text).bytes().any(|b| b == d.component || Some(b) == d.subcomponent)
+        byte == d.component || Some(byte) == d.repetition || Some(byte) == d.subcomponent
     }
 
     /// All parts of a piece, empty ones too.

@@ -50,7 +50,7 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
     let make = if reader.eat("new") { Some(intern(reader.expect("a resource type")?)) } else { None };
     let mut action = if reader.eat("as") { Some(action(builder, &mut reader)?) } else { None };
     let via = if reader.eat("via") { via(builder, &mut reader)? } else { Via::None };
-    let condition = if reader.eat("if") { Some(reader.condition()?) } else { None };
+    let condition = if reader.eat("if") { Some(Box::new(reader.condition()?)) } else { None };
     let opens = reader.eat("{");
     if let Some(word) = reader.take() {
         let expected = "`<-`, `new`, `as`, `via`, `if`, `{` in this order, or the end of the line";
@@ -69,7 +69,14 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
             _ => false,
         });
         action = Some(Action::Run(builder.tables.programs.len()));
-        builder.tables.programs.push(Program { file: builder.index, rows, scalar, constant, needs: Needs::default() });
+        builder.tables.programs.push(Program {
+            file: builder.index,
+            rows,
+            scalar,
+            constant,
+            needs: Needs::default(),
+            local: false,
+        });
     } else if matches!(source, Source::Here) && action.is_none() {
         return Err(reader.error("a row without a source", "`<- SOURCE`, `as MAP` or a block"));
     }

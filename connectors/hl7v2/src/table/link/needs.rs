@@ -1,6 +1,6 @@
 //! What each program reads, so that the many rows for fields that are not there cost nothing.
 
-use super::super::program::{Action, Needs, Path, Row, Source, Tables};
+use super::super::program::{Action, Condition, Needs, Path, Row, Source, Tables};
 
 /// Fills `Program::needs` of all programs.
 pub(super) fn find(tables: &mut Tables) {
@@ -9,7 +9,9 @@ pub(super) fn find(tables: &mut Tables) {
         let mut open = Vec::new();
         of(tables, index, &mut known, &mut open);
     }
-    for (program, needs) in tables.programs.iter_mut().zip(known) {
+    let local: Vec<bool> = (0..known.len()).map(|index| is_local(tables, index, &mut Vec::new())).collect();
+    for ((program, needs), local) in tables.programs.iter_mut().zip(known).zip(local) {
+        program.local = local;
         program.needs = needs.unwrap_or(Needs { unknown: true, ..Needs::default() });
     }
 }
@@ -64,5 +66,42 @@ fn read(
             }
             Action::Primitive(_) => needs.unknown = true,
         },
+    }
+}
+
+/// Whether a program and all it runs read their piece only.
+fn is_local(tables: &Tables, index: usize, open: &mut Vec<usize>) -> bool {
+    let Some(program) = tables.programs.get(index).filter(|_| !open.contains(&index)) else { return false };
+    open.push(index);
+    let local = program.rows.iter().all(|row| {
+        let inner = match row.action {
+            Action::Run(inner) => is_local(tables, inner, open),
+            Action::Primitive(_) => true,
+        };
+        inner && source_is_local(&row.source) && row.condition.as_deref().is_none_or(condition_is_local)
+    });
+    open.pop();
+    local
+}
+
+fn source_is_local(source: &Source) -> bool {
+    match source {
+        Source::Here | Source::Part(_) | Source::Constant(_) => true,
+        Source::Joined(sources) => sources.iter().all(source_is_local),
+        Source::Field { .. } | Source::Resource(_) => false,
+    }
+}
+
+fn condition_is_local(condition: &Condition) -> bool {
+    match condition {
+        Condition::Valued(source)
+        | Condition::Equals(source, _)
+        | Condition::StartsWith(source, _)
+        | Condition::MoreThan(source, _)
+        | Condition::Longer(source, _)
+        | Condition::Number(source) => source_is_local(source),
+        Condition::Has(_) => true,
+        Condition::Not(inner) => condition_is_local(inner),
+        Condition::All(all) | Condition::Any(all) => all.iter().all(condition_is_local),
     }
 }

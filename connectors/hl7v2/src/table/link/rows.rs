@@ -16,6 +16,7 @@ pub(super) fn declare(source: &Source<'_>, tables: &mut Tables, names: &mut Name
             scalar: false,
             constant: false,
             needs: Needs::default(),
+            local: false,
         });
         let twice = if source.kind == Kind::Datatype {
             names.maps.insert(intern(&format!("{}[{name}]", source.name)), index).is_some()
@@ -120,6 +121,7 @@ pub(super) fn resource(source: &Source<'_>, tables: &mut Tables, names: &Names) 
                 scalar: false,
                 constant: false,
                 needs: Needs::default(),
+                local: false,
             });
         } else {
             let found = reader.peek().unwrap_or("a quoted text");
