@@ -107,8 +107,7 @@ impl Consents {
     pub(super) async fn keep(&self, row: &Stored, document: &Value, time: TimeMs) -> Result<Digest, ConsentError> {
         let key = self.parts.opener.key(&row.subject).await?.ok_or(ConsentError::UnknownPatient)?;
         let salt: [u8; 32] = gateway_vault::random().map_err(|_| ConsentError::Vault)?;
-        let sealed =
-            key.seal_row(&context(&row.consent), &document.canonical()).map_err(|_| ConsentError::Vault)?;
+        let sealed = key.seal_row(&context(&row.consent), &document.canonical()).map_err(|_| ConsentError::Vault)?;
         let (store, row) = (self.parts.store.clone(), row.clone());
         let committed = commitment(&salt, document);
         in_task(async move {

@@ -91,8 +91,7 @@ pub async fn metadata(State(front): State<Front>) -> Response {
             ])]),
         ),
     ]);
-    let security =
-        Value::object([("extension", Value::from(vec![uris])), ("service", Value::from(vec![service]))]);
+    let security = Value::object([("extension", Value::from(vec![uris])), ("service", Value::from(vec![service]))]);
     let rest = Value::object([
         ("mode", Value::from("server")),
         ("security", security),
@@ -103,10 +102,8 @@ pub async fn metadata(State(front): State<Front>) -> Response {
         ("description", Value::from(front.institution.to_string())),
         ("url", Value::from(front.disclose.base.to_string())),
     ]);
-    let software = Value::object([
-        ("name", Value::from("Chartseal")),
-        ("version", Value::from(env!("CARGO_PKG_VERSION"))),
-    ]);
+    let software =
+        Value::object([("name", Value::from("Chartseal")), ("version", Value::from(env!("CARGO_PKG_VERSION")))]);
     let statement = Value::object([
         ("resourceType", Value::from("CapabilityStatement")),
         ("status", Value::from("active")),

@@ -23,12 +23,7 @@ const ENDED: [&str; 3] = ["inactive", "entered-in-error", "rejected"];
 
 /// POST Type
 #[tracing::instrument(name = "handin.create", skip_all)]
-pub async fn create(
-    State(front): State<Front>,
-    Path(kind): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+pub async fn create(State(front): State<Front>, Path(kind): Path<String>, headers: HeaderMap, body: Body) -> Response {
     let outcome = async {
         let grant = front.grant(&headers).await?;
         if !is_type(&kind) {
@@ -72,7 +67,8 @@ async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, 
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut parts = kind.split(';').map(str::trim);
     let bare = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let utf8 = parts.all(|p| !p.to_ascii_lowercase().starts_with("charset=") || p.to_ascii_lowercase().contains("utf-8"));
+    let utf8 =
+        parts.all(|p| !p.to_ascii_lowercase().starts_with("charset=") || p.to_ascii_lowercase().contains("utf-8"));
     if !matches!(bare.as_str(), "application/fhir+json" | "application/json") || !utf8 {
         return Err(Refused::media_type());
     }
@@ -104,7 +100,8 @@ async fn take_bundle(front: &Front, grant: &Grant, bytes: Bytes, bundle: &Value)
             return Err(refused.at(format!("{place}.resource.resourceType")));
         };
         if kind == "Consent" {
-            let refused = Refused::unprocessable("business-rule", "a Consent is granted by POST Consent, not in a Bundle");
+            let refused =
+                Refused::unprocessable("business-rule", "a Consent is granted by POST Consent, not in a Bundle");
             return Err(refused.at(format!("{place}.resource")));
         }
         if !grant.scopes.covers_resource(kind, interaction, resource) {
@@ -256,7 +253,9 @@ fn refused(error: &ConsentError) -> Refused {
         ErrorClass::Conflict => Refused::conflict(error.to_string()),
         ErrorClass::Transient => {
             tracing::warn!(class = error.class().name(), "{error}");
-            Refused::unavailable("the ledger or a store is away; whether the consent is in force is shown by reading it")
+            Refused::unavailable(
+                "the ledger or a store is away; whether the consent is in force is shown by reading it",
+            )
         }
         ErrorClass::Corrupt | ErrorClass::Bug => {
             tracing::error!(class = error.class().name(), "{error}");

@@ -118,7 +118,12 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> 
 trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-async fn accept(socket: TcpListener, tls: Option<TlsAcceptor>, ready: mpsc::Sender<Connection>, stop: CancellationToken) {
+async fn accept(
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    ready: mpsc::Sender<Connection>,
+    stop: CancellationToken,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };

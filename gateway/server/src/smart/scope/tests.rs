@@ -8,7 +8,8 @@ use super::*;
 fn letters_must_stand_in_order_and_once() {
     let letters = ["c", "r", "u", "d", "s"];
     for bits in 1_u8..32 {
-        let in_order: String = letters.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, l)| *l).collect();
+        let in_order: String =
+            letters.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1).map(|(_, l)| *l).collect();
         let scope = Scope::parse(&format!("system/Observation.{in_order}")).expect("in order");
         assert_eq!(scope.to_string(), format!("system/Observation.{in_order}"));
         let reversed: String = in_order.chars().rev().collect();

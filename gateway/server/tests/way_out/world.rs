@@ -1,0 +1,396 @@
+//! One hospital's gateway with everything real but the ledger: patients, anchored cases, registered clients, requests.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
+use gateway_consent::UnitFacts;
+use gateway_server::config::ClientConfig;
+use gateway_server::consents::{Consents, Foundation};
+use gateway_server::disclose::log::AccessLog;
+use gateway_server::disclose::open::Opener;
+use gateway_server::disclose::record::Recorder;
+use gateway_server::disclose::{Clock, Disclose};
+use gateway_server::http::{Front, HandedIn, Intake, TakenIn, router};
+use gateway_server::objects::Objects;
+use gateway_server::smart::{Clients, Tokens};
+use gateway_server::store::cases::{self, CaseRow};
+use gateway_server::store::units::{self, Summary, UnitRow, summary_context};
+use gateway_server::store::{self, Store, subjects};
+use gateway_server::telemetry::Metrics;
+use gateway_vault::{SealRequest, SubjectKey, Unit, Vault};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use ledger_proof::build_receipt;
+use schemas::ErrorClass;
+use schemas::id::{CaseId, Digest, InstitutionId, SubjectId};
+use schemas::json::{self, Value};
+use serde_json::json;
+use tower::ServiceExt as _;
+
+use crate::chain::{BEGIN, TestLedger};
+
+pub const ORIGIN: &str = "http://127.0.0.1:8443";
+pub const INSTITUTION: InstitutionId = InstitutionId([7; 16]);
+
+/// Keeps what was handed in.
+#[derive(Default)]
+pub struct Inbox(pub std::sync::Mutex<Vec<HandedIn>>);
+
+impl Intake for Inbox {
+    fn take(&self, handed: HandedIn) -> Pin<Box<dyn Future<Output = Result<TakenIn, ErrorClass>> + Send + '_>> {
+        self.0.lock().expect("lock").push(handed);
+        Box::pin(async { Ok(TakenIn::Received) })
+    }
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub store: Store,
+    pub vault: Arc<Vault>,
+    pub ledger: Arc<TestLedger>,
+    pub objects: Objects,
+    pub metrics: Metrics,
+    pub inbox: Arc<Inbox>,
+    pub now: Arc<AtomicU64>,
+    pub router: Router,
+    pub key: EncodingKey,
+    pub consents: Consents,
+}
+
+pub struct Patient {
+    pub id: String,
+    pub subject: SubjectId,
+    pub key: SubjectKey,
+}
+
+/// An ES384 key and its public set with the id `k1`.
+pub fn client_key() -> (EncodingKey, String) {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
+    let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).expect("a key");
+    let set = key_set(&key, Algorithm::ES384, "k1");
+    (key, set)
+}
+
+pub fn key_set(key: &EncodingKey, algorithm: Algorithm, kid: &str) -> String {
+    let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(key, algorithm).expect("a jwk");
+    jwk.common.key_id = Some(kid.to_owned());
+    jwk.common.key_algorithm = None;
+    json!({ "keys": [jwk] }).to_string()
+}
+
+fn client(id: &str, jwks: &str, scopes: &[&str], reference: &str) -> ClientConfig {
+    ClientConfig {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        jwks: Some(jwks.to_owned()),
+        jwks_file: None,
+        scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
+        references: vec![reference.to_owned()],
+        roles: Vec::new(),
+        purposes: vec!["http://terminology.hl7.org/CodeSystem/v3-ActReason|TREAT".to_owned()],
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let vault = Arc::new(Vault::create(&folder.path().join("vault")).expect("a vault"));
+        let store = Store::open(&format!("sqlite:{}", folder.path().join("gateway.db").display())).await.expect("store");
+        let objects = Objects::open(&folder.path().join("objects").display().to_string()).expect("objects");
+        let register = vault.register("hospital", INSTITUTION, Vec::new());
+        let ledger = TestLedger::start(store.clone(), register).await;
+        let metrics = Metrics::new().expect("metrics");
+        let now = Arc::new(AtomicU64::new(BEGIN + 60_000));
+        let reading = now.clone();
+        let clock: Clock = Arc::new(move || reading.load(Ordering::SeqCst));
+        let (key, jwks) = client_key();
+        let base: Arc<str> = format!("{ORIGIN}/fhir").into();
+        let configs = [
+            client("clinic", &jwks, &["system/*.rs"], "Organization/clinic"),
+            client("lab", &jwks, &["system/Observation.rs?category=laboratory"], "Organization/clinic"),
+            client("stranger", &jwks, &["system/*.rs"], "Organization/stranger"),
+            client("office", &jwks, &["system/Consent.cruds", "system/*.c"], "Organization/office"),
+            client("writer", &jwks, &["system/Observation.c", "system/Patient.c"], "Organization/writer"),
+        ];
+        let clients = Clients::load(&configs, &base).expect("clients");
+        let opener = Opener::new(store.clone(), objects.clone(), vault.clone());
+        let consents = Consents::new(Foundation {
+            store: store.clone(),
+            vault: vault.clone(),
+            ledger: ledger.clone(),
+            follower: ledger.clone(),
+            opener: opener.clone(),
+            chain: ledger.genesis().chain_id(),
+            institution: INSTITUTION,
+            base: base.clone(),
+        });
+        let (log, _) = AccessLog::start(store.clone(), vault.clone(), metrics.clone());
+        let disclose = Disclose {
+            store: store.clone(),
+            vault: vault.clone(),
+            follower: ledger.clone(),
+            log,
+            consents: consents.clone(),
+            opener,
+            metrics: metrics.clone(),
+            clock,
+            base,
+        };
+        let inbox = Arc::new(Inbox::default());
+        let front = Front {
+            disclose,
+            tokens: Tokens::new(store.clone(), clients.clone()),
+            clients,
+            intake: inbox.clone(),
+            origin: ORIGIN.into(),
+            institution: "hospital".into(),
+            body_bytes_max: 1 << 20,
+        };
+        let router = router(front);
+        Self { folder, store, vault, ledger, objects, metrics, inbox, now, router, key, consents }
+    }
+
+    pub fn recorder(&self) -> Recorder {
+        Recorder {
+            store: self.store.clone(),
+            vault: self.vault.clone(),
+            ledger: self.ledger.clone(),
+            follower: self.ledger.clone(),
+            chain: self.ledger.genesis().chain_id(),
+            institution: INSTITUTION,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("gateway.db")
+    }
+
+    /// A new patient with a Patient resource in a case of its own.
+    pub async fn patient(&self, mrn: &str) -> Patient {
+        let (subject, key, wrapped) = self.vault.new_subject().expect("a subject");
+        let mut write = self.store.begin().await.expect("begin");
+        subjects::add(&mut write, &[(subject, wrapped)]).await.expect("subject");
+        let alias = self.vault.alias("urn:mrn", mrn);
+        subjects::add_aliases(&mut write, &[(alias, subject)]).await.expect("alias");
+        store::commit(write).await.expect("commit");
+        let id = self.vault.logical_id("Patient", &[mrn]);
+        let patient = Patient { id, subject, key };
+        let resource = json!({
+            "resourceType": "Patient", "id": "src-1", "identifier": [{ "system": "urn:mrn", "value": mrn }],
+            "name": [{ "family": "Canaryfamily" }],
+        });
+        self.case(&patient, &[("Patient", patient.id.clone(), resource)]).await;
+        patient
+    }
+
+    /// Seals, anchors and indexes one case.
+    pub async fn case(&self, patient: &Patient, resources: &[(&str, String, serde_json::Value)]) -> CaseId {
+        let parsed: Vec<Value> = resources.iter().map(|(_, _, r)| json::parse(r.to_string().as_bytes()).expect("json")).collect();
+        let sealed: Vec<Unit> = resources
+            .iter()
+            .zip(&parsed)
+            .map(|((kind, _, _), value)| Unit { kind: (*kind).to_owned(), bytes: value.canonical() })
+            .collect();
+        let chain = self.ledger.genesis().chain_id();
+        let request = SealRequest {
+            chain,
+            institution: INSTITUTION,
+            subject: &patient.key,
+            patient: None,
+            practitioner: None,
+            units: &sealed,
+            time: BEGIN,
+            previous: None,
+        };
+        let sealed = self.vault.seal(&request).expect("sealed");
+        self.objects.put(&sealed.statement.object, sealed.object.clone().into()).await.expect("put");
+        let statements = vec![sealed.statement.clone()];
+        let anchor = self.vault.sign_anchor(chain, INSTITUTION, 1_000, statements, Vec::new()).expect("signed");
+        let proof = self.ledger.anchor(&anchor).await;
+        let receipt = build_receipt(&anchor, 0, &proof).expect("a receipt").to_json();
+        let case = sealed.header.case;
+        let row = CaseRow {
+            case,
+            version: 1,
+            subject: patient.subject,
+            inbox_id: 1,
+            connector: "test".to_owned(),
+            received: 0,
+            sealed: 0,
+            height: proof.header.height,
+            anchored_at: proof.header.time.cast_signed(),
+            receipt,
+            wraps: sealed.wraps,
+            object: sealed.statement.object,
+            statement: sealed.statement,
+        };
+        let mut rows = Vec::new();
+        for (index, ((kind, id, _), value)) in (0..).zip(resources.iter().zip(parsed)) {
+            let mut chain = units::versions(&self.store, kind, id).await.expect("versions");
+            chain.retain(|row| row.subject == patient.subject);
+            let mut facts = UnitFacts::of(&value);
+            facts.identity.push(gateway_consent::Reference::local(kind, id));
+            let references = vec![("Patient/src-1".to_owned(), format!("Patient/{}", patient.id))];
+            let event_time = value.text("effectiveDateTime").and_then(gateway_consent::Span::of_date);
+            let summary = Summary { facts: facts.to_json(), matched: value, references };
+            let summary = patient.key.seal_row(&summary_context(&case, index), &summary.encode()).expect("sealed");
+            rows.push(UnitRow {
+                case,
+                unit: index,
+                subject: patient.subject,
+                resource_type: (*kind).to_owned(),
+                logical_id: id.clone(),
+                version: chain.len() as u64 + 1,
+                is_head: true,
+                status_rank: 0,
+                event_time: event_time.map_or(0, |span| span.first_ms),
+                arrived: 1,
+                content: Digest([index as u8; 32]),
+                summary,
+            });
+            let mut write = self.store.begin().await.expect("begin");
+            let heads: Vec<_> = chain.iter().filter(|row| row.is_head).map(|row| (row.case, row.unit)).collect();
+            units::behead(&mut write, &heads).await.expect("behead");
+            store::commit(write).await.expect("commit");
+        }
+        let mut write = self.store.begin().await.expect("begin");
+        cases::add(&mut write, &[row]).await.expect("case");
+        units::add(&mut write, &rows).await.expect("units");
+        store::commit(write).await.expect("commit");
+        case
+    }
+
+    /// A laboratory value of a patient.
+    pub async fn observation(&self, patient: &Patient, name: &str, category: &str, day: &str) -> String {
+        let id = self.vault.logical_id("Observation", &[&patient.id, name]);
+        self.case(patient, &[("Observation", id.clone(), observation(name, category, day))]).await;
+        id
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now.load(Ordering::SeqCst)
+    }
+
+    /// The claims of a valid assertion.
+    pub fn claims(&self, client: &str) -> serde_json::Value {
+        let jti: [u8; 16] = gateway_vault::random().expect("random");
+        json!({
+            "iss": client, "sub": client, "aud": format!("{ORIGIN}/oauth/token"), "exp": self.now() / 1000 + 120,
+            "jti": schemas::id::to_hex(&jti),
+        })
+    }
+
+    pub fn assertion(&self, claims: &serde_json::Value) -> String {
+        let mut header = Header::new(Algorithm::ES384);
+        header.kid = Some("k1".to_owned());
+        jsonwebtoken::encode(&header, claims, &self.key).expect("a jwt")
+    }
+
+    pub async fn post_form(&self, path: &str, form: &[(&str, &str)]) -> (StatusCode, serde_json::Value) {
+        let body: Vec<String> =
+            form.iter().map(|(n, v)| format!("{n}={}", gateway_server::http::form::encode(v))).collect();
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(body.join("&")))
+            .expect("a request");
+        let (status, _, body) = self.send(request).await;
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    pub async fn token_with(&self, jwt: &str, scope: &str) -> (StatusCode, serde_json::Value) {
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("scope", scope),
+            ("client_assertion_type", kind),
+            ("client_assertion", jwt),
+        ];
+        self.post_form("/oauth/token", &form).await
+    }
+
+    /// A token of a client.
+    pub async fn token(&self, client: &str, scope: &str) -> String {
+        let (status, body) = self.token_with(&self.assertion(&self.claims(client)), scope).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> (StatusCode, axum::http::HeaderMap, Vec<u8>) {
+        let response: Response = self.router.clone().oneshot(request).await.expect("an answer");
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 64 << 20).await.expect("a body");
+        (parts.status, parts.headers, body.to_vec())
+    }
+
+    pub async fn get(&self, token: &str, path: &str) -> (StatusCode, serde_json::Value) {
+        let request = Request::get(format!("/fhir/{path}")).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let (status, _, body) = self.send(request.body(Body::empty()).expect("a request")).await;
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    pub async fn put(
+        &self,
+        method: Method,
+        token: &str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> (StatusCode, axum::http::HeaderMap, serde_json::Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/fhir/{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/fhir+json")
+            .body(Body::from(body.to_string()))
+            .expect("a request");
+        let (status, headers, body) = self.send(request).await;
+        (status, headers, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Grants a consent as the office; returns its logical id.
+    pub async fn grant(&self, consent: &serde_json::Value) -> String {
+        let office = self.token("office", "system/Consent.cruds").await;
+        let (status, headers, body) = self.put(Method::POST, &office, "Consent", consent).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+        assert!(headers.contains_key("chartseal-ledger-height"));
+        body["id"].as_str().expect("an id").to_owned()
+    }
+}
+
+pub fn observation(name: &str, category: &str, day: &str) -> serde_json::Value {
+    json!({
+        "resourceType": "Observation", "id": name, "status": "final",
+        "category": [{ "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category }] }],
+        "code": { "coding": [{ "system": "http://loinc.org", "code": name }], "text": "Canarytext" },
+        "subject": { "reference": "Patient/src-1" },
+        "effectiveDateTime": day,
+        "valueQuantity": { "value": 1.50, "unit": "canaryunit" },
+    })
+}
+
+/// A consent that denies everything but what one organisation reads; `more` adds criteria to the permit.
+pub fn permit(patient: &str, to: &str, more: &serde_json::Value) -> serde_json::Value {
+    let mut inner = json!({
+        "type": "permit",
+        "actor": [{
+            "role": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP" }] },
+            "reference": { "reference": to },
+        }],
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        inner[name] = value.clone();
+    }
+    json!({
+        "resourceType": "Consent", "status": "active",
+        "scope": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy" }] },
+        "category": [{ "coding": [{ "system": "http://loinc.org", "code": "59284-0" }] }],
+        "patient": { "reference": format!("Patient/{patient}") },
+        "policyRule": { "coding": [{ "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTOUT" }] },
+        "provision": { "type": "deny", "provision": [inner] },
+    })
+}
