@@ -146,7 +146,8 @@ impl Object {
 
 impl FromIterator<(Text, Value)> for Object {
     fn from_iter<I: IntoIterator<Item = (Text, Value)>>(members: I) -> Self {
-        let mut object = Self::new();
+        let members = members.into_iter();
+        let mut object = Self { members: Vec::with_capacity(members.size_hint().0.min(64)) };
         for (name, value) in members {
             object.insert(name, value);
         }

@@ -13,6 +13,8 @@ mod source;
 mod target;
 mod translate;
 
+use std::rc::Rc;
+
 use schemas::json::Object;
 
 use crate::hash::{QuickMap, QuickSet};
@@ -47,7 +49,7 @@ struct Instance {
     frame: usize,
     live: bool,
     /// `Type/id`, once somebody asked for it.
-    reference: Option<String>,
+    reference: Option<Rc<str>>,
 }
 
 /// One case in the making.
@@ -56,13 +58,13 @@ pub struct Run<'r> {
     reading: &'r mut Reading,
     instances: Vec<Instance>,
     /// Resources made by `new` rows, finished.
-    made: Vec<(String, Object)>,
+    made: Vec<(Rc<str>, Object)>,
     /// What the same text made before: program, vocabulary, piece → reference.
-    again: QuickMap<Text<'r>, (Span, String)>,
+    again: QuickMap<Text<'r>, (Span, Rc<str>)>,
     /// `Type/id` of everything that has one.
-    taken: QuickSet<String>,
+    taken: QuickSet<Rc<str>>,
     /// Per reference that was asked for more than once: how often.
-    ordinals: QuickMap<String, usize>,
+    ordinals: QuickMap<Rc<str>, usize>,
     explained: &'r mut Vec<Explained>,
     /// Elements on the way to where we are; only kept when explaining.
     trail: Vec<String>,

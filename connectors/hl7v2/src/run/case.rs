@@ -1,11 +1,11 @@
 //! One case: run its segments, lay the references, fill what is required, wrap it as a Bundle.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use schemas::json::{Object, Value};
 
 use super::rows::Cursor;
+use super::target::{put, refer};
 use super::{Ground, Instance, Reading, Run};
 use crate::bounds::MAX_RESOURCES;
 use crate::error::MapError;
@@ -156,8 +156,7 @@ impl Run<'_> {
             for index in &from {
                 let object = &mut self.instances[*index].object;
                 if many || link.target.first().is_none_or(|step| object.get(step.name).is_none()) {
-                    let value = Value::object([("reference", Value::String(Cow::Owned(reference.clone())))]);
-                    super::target::put(object, &link.target, value);
+                    put(object, &link.target, refer(&reference));
                 }
             }
         }
@@ -213,9 +212,9 @@ impl Run<'_> {
             let mut object = std::mem::take(&mut self.instances[index].object);
             let id = reference.split_once('/').map_or("", |(_, id)| id).to_owned();
             object.insert("id", Value::from(id));
-            entries.push(entry(reference, object));
+            entries.push(entry(&reference, object));
         }
-        entries.extend(std::mem::take(&mut self.made).into_iter().map(|(reference, object)| entry(reference, object)));
+        entries.extend(std::mem::take(&mut self.made).into_iter().map(|(reference, object)| entry(&reference, object)));
         bundle.insert("resourceType", Value::from("Bundle"));
         bundle.entry_or("type", || Value::from("collection"));
         bundle.insert("entry", Value::Array(entries));
@@ -223,8 +222,8 @@ impl Run<'_> {
     }
 }
 
-fn entry(reference: String, object: Object) -> Value {
-    Value::object([("fullUrl", Value::from(reference)), ("resource", Value::Object(object))])
+fn entry(reference: &str, object: Object) -> Value {
+    Value::object([("fullUrl", Value::from(reference.to_owned())), ("resource", Value::Object(object))])
 }
 
 /// Names of resource types are interned: the same name is the same text.

@@ -1,75 +1,77 @@
 //! Identity: the key of a resource, and by it its `Type/id`. The caller turns keys into ids; nothing here is random.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use schemas::json::Value;
 
-use super::Run;
+use super::{Ground, Run};
 use crate::PatientIdentifier;
 
 /// Identifier types that name a patient in the institution, best first.
 const PREFERRED: [&str; 5] = ["MR", "PI", "PT", "PE", "AN"];
 
-impl Run<'_> {
+impl<'r> Run<'r> {
     /// `Type/id` of a declared resource; made on first use.
-    pub(super) fn reference_of(&mut self, index: usize) -> String {
+    pub(super) fn reference_of(&mut self, index: usize) -> Rc<str> {
         if let Some(known) = &self.instances[index].reference {
-            return known.clone();
+            return Rc::clone(known);
         }
         let resource = self.instances[index].resource;
         let key = if resource == "Patient" { self.patient_key(index) } else { self.table_key(index) };
         // what has no key of its own is told apart by message and order, and so is a key that comes twice
         let own = key.is_some();
-        let mut key = key.unwrap_or_else(|| self.ground.source.to_vec());
+        let mut key = key.unwrap_or_else(|| self.ground.source.iter().map(|part| part.as_str().into()).collect());
         let mut reference = self.named(resource, &key);
-        if own && self.taken.insert(reference.clone()) {
-            self.instances[index].reference = Some(reference.clone());
-            return reference;
+        if !own || self.taken.contains(&reference) {
+            let first = Rc::clone(&reference);
+            while reference == first || self.taken.contains(&reference) {
+                let nth = self.ordinals.entry(Rc::clone(&first)).and_modify(|n| *n += 1).or_insert(1);
+                key.push(nth.to_string().into());
+                reference = self.named(resource, &key);
+                key.pop();
+            }
         }
-        let first = reference.clone();
-        while reference == first || self.taken.contains(&reference) {
-            let nth = self.ordinals.entry(first.clone()).and_modify(|n| *n += 1).or_insert(1);
-            key.push(nth.to_string());
-            reference = self.named(resource, &key);
-            key.pop();
-        }
-        self.taken.insert(reference.clone());
-        self.instances[index].reference = Some(reference.clone());
+        self.taken.insert(Rc::clone(&reference));
+        self.instances[index].reference = Some(Rc::clone(&reference));
         reference
     }
 
-    pub(super) fn named(&self, resource: &'static str, key: &[String]) -> String {
-        let parts: Vec<&str> = key.iter().map(String::as_str).collect();
-        self.reference(resource, &parts)
-    }
-
-    pub(super) fn reference(&self, resource: &'static str, key: &[&str]) -> String {
-        let id = (self.ground.options.ids)(resource, key);
-        [resource, "/", &id].concat()
+    /// The caller's id for a key, as `Type/id`.
+    pub(super) fn named(&self, resource: &'static str, key: &[Cow<'_, str>]) -> Rc<str> {
+        let parts: Vec<&str> = key.iter().map(AsRef::as_ref).collect();
+        let id = (self.ground.options.ids)(resource, &parts);
+        [resource, "/", &id].concat().into()
     }
 
     /// The first key of the resource's table of which every field is valued.
-    fn table_key(&self, index: usize) -> Option<Vec<String>> {
+    fn table_key(&self, index: usize) -> Option<Vec<Cow<'r, str>>> {
         let instance = &self.instances[index];
         let table = self.ground.tables.resources.get(instance.resource)?;
-        let message = self.ground.message;
+        let Ground { message, placed, .. } = self.ground;
         table.keys.iter().find_map(|key| {
             key.iter()
                 .map(|(segment, field, path)| {
-                    let segment = self.ground.placed.nearest(message, instance.frame, *segment)?;
+                    let segment = placed.nearest(message, instance.frame, *segment)?;
                     let piece = message.repetitions(message.field(segment, *field)?).next()?;
                     let piece = if path.component > 0 { message.part(piece, path.component)? } else { piece };
-                    message.whole(piece).filter(|_| message.is_valued(piece.span)).map(|text| text.trim().to_owned())
+                    let text = message.whole(piece).filter(|_| message.is_valued(piece.span))?;
+                    Some(match text {
+                        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+                        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+                    })
                 })
                 .collect()
         })
     }
 
-    fn patient_key(&self, index: usize) -> Option<Vec<String>> {
+    fn patient_key(&self, index: usize) -> Option<Vec<Cow<'r, str>>> {
         let identifiers = self.identifiers(index);
         let best = PREFERRED
             .iter()
             .find_map(|kind| identifiers.iter().find(|i| i.type_code == *kind))
             .or_else(|| identifiers.first())?;
-        Some(vec![best.authority.clone(), best.value.clone(), best.type_code.clone()])
+        Some([&best.authority, &best.value, &best.type_code].map(|part| Cow::Owned(part.clone())).into())
     }
 
     /// The identifiers of a Patient as it stands.

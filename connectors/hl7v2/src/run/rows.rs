@@ -1,10 +1,10 @@
 //! One row at a time: find the source, convert or descend, put the result at the target.
 
-use std::borrow::Cow;
+use std::rc::Rc;
 
 use schemas::json::{Object, Value};
 
-use super::target::{exists, put, take_object};
+use super::target::{exists, put, refer, take_object};
 use super::{Run, convert};
 use crate::bounds::{MAX_DEPTH, MAX_REPETITIONS};
 use crate::table::{Action, Primitive, Program, Row, Source, Via};
@@ -104,7 +104,7 @@ impl<'r> Run<'r> {
             Source::Resource(name) => match self.in_reach(cursor.frame, name) {
                 Some(index) => {
                     let reference = self.reference_of(index);
-                    put(object, &row.target, Value::object([("reference", Value::String(Cow::Owned(reference)))]));
+                    put(object, &row.target, refer(&reference));
                     true
                 }
                 None => false,
@@ -162,8 +162,7 @@ impl<'r> Run<'r> {
         }
         if let Some(resource) = row.make {
             let Some(reference) = self.make_once(resource, inner, cursor) else { return false };
-            let value = Value::object([("reference", Value::String(Cow::Owned(reference)))]);
-            return put(object, &row.target, value);
+            return put(object, &row.target, refer(&reference));
         }
         if row.target.is_empty() {
             return self.rows(inner, object, cursor);
@@ -180,22 +179,22 @@ impl<'r> Run<'r> {
     }
 
     /// The same text makes the same resource: a doctor who stands in four fields is built once.
-    fn make_once(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<String> {
+    fn make_once(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Rc<str>> {
         let ground = self.ground;
         let local = ground.tables.programs.get(program).is_some_and(|p| p.local) && !ground.options.explain;
         let Some(piece) = cursor.piece.filter(|_| local) else { return self.make(resource, program, cursor) };
         let key = (program, cursor.caller, piece.level, piece.span.of(&ground.message.text));
         if let Some((before, reference)) = self.again.get(&key) {
             self.reading.copy(*before, piece.span);
-            return Some(reference.clone());
+            return Some(Rc::clone(reference));
         }
         let reference = self.make(resource, program, cursor)?;
-        self.again.insert(key, (piece.span, reference.clone()));
+        self.again.insert(key, (piece.span, Rc::clone(&reference)));
         Some(reference)
     }
 
     /// Builds a resource that is found again by its content, and gives its reference.
-    fn make(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<String> {
+    fn make(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Rc<str>> {
         let mut object = Object::new();
         object.insert("resourceType", Value::from(resource));
         object.insert("id", Value::Null);
@@ -205,11 +204,11 @@ impl<'r> Run<'r> {
         let content = Value::Object(object);
         let key = String::from_utf8(content.to_bytes()).ok()?;
         let Value::Object(mut object) = content else { return None };
-        let reference = self.reference(resource, &[&key]);
-        if self.taken.insert(reference.clone()) {
+        let reference = self.named(resource, &[key.into()]);
+        if self.taken.insert(Rc::clone(&reference)) {
             let id = reference.split_once('/').map_or("", |(_, id)| id);
             object.insert("id", Value::from(id.to_owned()));
-            self.made.push((reference.clone(), object));
+            self.made.push((Rc::clone(&reference), object));
         }
         Some(reference)
     }

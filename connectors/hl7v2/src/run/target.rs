@@ -79,3 +79,8 @@ fn push(object: &mut Object, name: &'static str, value: Value) -> bool {
         _ => false,
     }
 }
+
+/// A reference to a resource of the bundle.
+pub(super) fn refer(to: &str) -> Value {
+    Value::object([("reference", Value::from(to.to_owned()))])
+}
