@@ -12,8 +12,12 @@ pub const MAX_FIELDS: usize = 1_000;
 pub const MAX_REPETITIONS: usize = 2_000;
 /// Components of one repetition that a table can name.
 pub const MAX_COMPONENTS: usize = 40;
+/// Patients of one message.
+pub const MAX_CASES: usize = 256;
 /// Resources of one case.
 pub const MAX_RESOURCES: usize = schemas::limits::CASE_UNITS_MAX - 1;
+/// Resources of all cases of one message: what is said once for all patients is copied into each case.
+pub const MAX_MESSAGE_RESOURCES: usize = 5 * schemas::limits::CASE_UNITS_MAX;
 /// Paths in one list of unmapped fields.
 pub const MAX_UNMAPPED: usize = 2_000;
 /// Junk lines that are listed.

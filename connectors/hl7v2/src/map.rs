@@ -1,11 +1,10 @@
 //! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
 
-use std::ops::Range;
-
+use crate::bounds::MAX_MESSAGE_RESOURCES;
 use crate::charset::Charset;
 use crate::error::{MapError, TableError};
 use crate::run::{Ground, Reading, Seen, build_case};
-use crate::structure::Placed;
+use crate::structure::{CaseSplit, Placed};
 use crate::table::{EMBEDDED, MessageTable, Tables, link};
 use crate::time::{Stamp, Zone};
 use crate::token::{Message, RawMessage, split_messages};
@@ -99,12 +98,16 @@ impl Mapper {
         let ground =
             Ground { tables: &self.tables, message: &message, placed: &placed, options, zone: &zone, source: &source };
         let mut reading = Reading::of(&message);
-        let groups = case_frames(table, &placed, &message);
-        let all: Vec<Range<usize>> = groups.iter().flatten().cloned().collect();
-        let groups = if groups.is_empty() { vec![Vec::new()] } else { groups };
-        let mut cases = Vec::with_capacity(groups.len());
-        for own in &groups {
-            let built = build_case(ground, table, own, &all, &mut reading, &mut mapped.explained)?;
+        let split = CaseSplit::new(table, &placed, &message)?;
+        let mut cases = Vec::with_capacity(split.count);
+        let mut resources = 0;
+        for case in 0..split.count {
+            let built = build_case(ground, table, &split, case, &mut reading, &mut mapped.explained)?;
+            resources += built.bundle.list("entry").len();
+            if resources > MAX_MESSAGE_RESOURCES {
+                let text = format!("the message needs more than {MAX_MESSAGE_RESOURCES} resources");
+                return Err(MapError::new("too-many-resources", "MSH", input.offset, text));
+            }
             cases.push(MappedCase {
                 message_type: message_type.clone(),
                 bundle: built.bundle,
@@ -185,26 +188,6 @@ fn zone(message: &Message<'_>, options: &MapOptions<'_>) -> Result<Zone, MapErro
         let text = "the site's default zone is unknown, expected an offset such as +01:00 or an IANA name";
         MapError::new("bad-zone", "MSH-7", 0, text)
     })
-}
-
-/// Frames of the cases: those with the same value of the case's field together.
-fn case_frames(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>) -> Vec<Vec<Range<usize>>> {
-    let mut cases: Vec<(Option<&str>, Vec<Range<usize>>)> = Vec::new();
-    for (at, frame) in placed.frames.iter().enumerate() {
-        let Some((segment, field)) = frame.group.and_then(|g| table.groups[g].case_by) else { continue };
-        let key = placed.frames[at..frame.end]
-            .iter()
-            .flat_map(|f| &f.segments)
-            .find(|s| message.segments[**s].name == segment)
-            .and_then(|s| message.field(*s, field))
-            .filter(|span| message.is_valued(*span))
-            .map(|span| span.of(&message.text));
-        match cases.iter_mut().find(|(known, _)| key.is_some() && *known == key) {
-            Some((_, frames)) => frames.push(at..frame.end),
-            None => cases.push((key, std::iter::once(at..frame.end).collect())),
-        }
-    }
-    cases.into_iter().map(|(_, frames)| frames).collect()
 }
 
 fn event_time(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>, zone: &Zone) -> Option<String> {

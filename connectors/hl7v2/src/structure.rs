@@ -1,6 +1,8 @@
 //! Places segments in the groups of a message table. Lenient: order inside a group does not matter, what is optional may
 //! be missing. A segment that has no place, or comes twice where it may come once, is left unplaced and so unmapped.
 
+use crate::bounds::MAX_CASES;
+use crate::error::MapError;
 use crate::table::{Item, MessageTable, SegmentItem};
 use crate::token::Message;
 
@@ -155,4 +157,49 @@ fn contains(table: &MessageTable, group: usize, name: [u8; 3]) -> bool {
         Item::Segment(segment) => segment.name == name,
         Item::Group(child) => contains(table, *child, name),
     })
+}
+
+/// Which case of the message each frame belongs to; `None`: to all of them.
+pub struct CaseSplit {
+    pub count: usize,
+    of_frame: Vec<Option<u32>>,
+}
+
+impl CaseSplit {
+    /// Groups with the same value of the table's case field are one case. A message without such groups is one case.
+    pub fn new(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>) -> Result<Self, MapError> {
+        let mut keys: Vec<Option<&str>> = Vec::new();
+        let mut of_frame = vec![None; placed.frames.len()];
+        for (at, frame) in placed.frames.iter().enumerate() {
+            let Some((name, field)) = frame.group.and_then(|g| table.groups[g].case_by) else { continue };
+            let holder = placed.frames[at..frame.end]
+                .iter()
+                .flat_map(|f| &f.segments)
+                .find(|s| message.segments[**s].name == name);
+            let span = holder.and_then(|s| message.field(*s, field)).filter(|span| message.is_valued(*span));
+            let key = span.map(|span| span.of(&message.text));
+            let known = keys.iter().position(|k| key.is_some() && *k == key);
+            let case = known.unwrap_or_else(|| {
+                keys.push(key);
+                keys.len() - 1
+            });
+            if keys.len() > MAX_CASES {
+                let place = frame.segments.first().map_or(0, |s| message.segments[*s].span.start as usize);
+                let text = format!("the message is about more than {MAX_CASES} patients");
+                return Err(MapError::new(
+                    "too-many-patients",
+                    String::from_utf8_lossy(&name),
+                    message.input_offset(place),
+                    text,
+                ));
+            }
+            of_frame[at..frame.end].fill(u32::try_from(case).ok());
+        }
+        Ok(Self { count: keys.len().max(1), of_frame })
+    }
+
+    /// Whether a frame speaks about this case.
+    pub fn holds(&self, case: usize, frame: usize) -> bool {
+        self.of_frame.get(frame).copied().flatten().is_none_or(|of| of as usize == case)
+    }
 }

@@ -139,7 +139,19 @@ fn one_case_per_patient_and_message() {
     for case in &mapped.cases {
         check_bundle(&case.bundle).expect("a whole bundle");
         assert_eq!(resources(&case.bundle, "MessageHeader").len(), 1);
+        assert_eq!(resources(&case.bundle, "Patient").len(), 1);
     }
+}
+
+#[test]
+fn a_message_about_too_many_patients_is_refused() {
+    let mut raw = b"MSH|^~\\&|A|B|||20260101||ORU^R01|1".to_vec();
+    for n in 0..300 {
+        raw.extend_from_slice(format!("\rPID|1||{n}\rOBR|1||F{n}|C").as_bytes());
+    }
+    let mapped = map(&raw);
+    assert!(mapped.cases.is_empty());
+    assert_eq!((mapped.errors[0].code, mapped.errors[0].path.as_str()), ("too-many-patients", "PID"));
 }
 
 #[test]

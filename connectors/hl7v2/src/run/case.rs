@@ -1,7 +1,5 @@
 //! One case: run its segments, lay the references, fill what is required, wrap it as a Bundle.
 
-use std::ops::Range;
-
 use schemas::json::{Object, Value};
 
 use super::rows::Cursor;
@@ -10,6 +8,7 @@ use super::{Ground, Instance, Reading, Run};
 use crate::bounds::MAX_RESOURCES;
 use crate::error::MapError;
 use crate::hash::{QuickMap, QuickSet};
+use crate::structure::CaseSplit;
 use crate::table::{Filling, Group, Link, MessageTable};
 use crate::{Explained, PatientIdentifier};
 
@@ -19,12 +18,12 @@ pub struct Built {
     pub patients: Vec<PatientIdentifier>,
 }
 
-/// Builds the case of the given frames; `others` are frames of other cases of the message.
+/// Builds one case of a message.
 pub fn build_case(
     ground: Ground<'_>,
     table: &MessageTable,
-    own: &[Range<usize>],
-    others: &[Range<usize>],
+    split: &CaseSplit,
+    case: usize,
     reading: &mut Reading,
     explained: &mut Vec<Explained>,
 ) -> Result<Built, MapError> {
@@ -41,7 +40,7 @@ pub fn build_case(
         depth: 0,
         defaults: false,
     };
-    let foreign = |frame: usize| others.iter().any(|r| r.contains(&frame)) && !own.iter().any(|r| r.contains(&frame));
+    let foreign = |frame: usize| !split.holds(case, frame);
     for (index, placed) in ground.placed.segments.iter().enumerate() {
         let Some((frame, item)) = placed else { continue };
         if foreign(*frame) {
@@ -194,8 +193,8 @@ impl Run<'_> {
     /// Ids in, empty resources out, everything into one Bundle.
     fn wrap(mut self) -> Built {
         let mut bundle = Object::new();
-        let mut entries = Vec::with_capacity(self.instances.len() + self.made.len());
-        let mut patients = Vec::new();
+        let mut entries: Vec<Value> = Vec::with_capacity(self.instances.len() + self.made.len());
+        let mut patients: Vec<PatientIdentifier> = Vec::new();
         for index in 0..self.instances.len() {
             if !self.instances[index].live {
                 continue;
@@ -205,14 +204,19 @@ impl Run<'_> {
                 bundle.remove("id");
                 continue;
             }
-            if self.instances[index].resource == "Patient" {
-                patients.extend(self.identifiers(index));
-            }
             let reference = self.reference_of(index);
+            let patient = self.instances[index].resource == "Patient";
+            if patient {
+                let known = self.identifiers(index).into_iter().filter(|i| !patients.contains(i)).collect::<Vec<_>>();
+                patients.extend(known);
+            }
             let mut object = std::mem::take(&mut self.instances[index].object);
             let id = reference.split_once('/').map_or("", |(_, id)| id).to_owned();
             object.insert("id", Value::from(id));
-            entries.push(entry(&reference, object));
+            match entries.iter_mut().find(|e| patient && e.text("fullUrl") == Some(&*reference)) {
+                Some(twin) => add_missing(twin, object),
+                None => entries.push(entry(&reference, object)),
+            }
         }
         entries.extend(std::mem::take(&mut self.made).into_iter().map(|(reference, object)| entry(&reference, object)));
         bundle.insert("resourceType", Value::from("Bundle"));
@@ -224,6 +228,18 @@ impl Run<'_> {
 
 fn entry(reference: &str, object: Object) -> Value {
     Value::object([("fullUrl", Value::from(reference.to_owned())), ("resource", Value::Object(object))])
+}
+
+/// The same patient a second time in one case: what the first time did not say is added.
+fn add_missing(entry: &mut Value, mut twin: Object) {
+    let resource = entry.as_object_mut().and_then(|e| e.get_mut("resource")).and_then(Value::as_object_mut);
+    let Some(resource) = resource else { return };
+    let names: Vec<String> = twin.iter().map(|(name, _)| name.to_owned()).collect();
+    for name in names.into_iter().filter(|name| resource.get(name).is_none()).collect::<Vec<_>>() {
+        if let Some(value) = twin.remove(&name) {
+            resource.insert(name, value);
+        }
+    }
 }
 
 /// Names of resource types are interned: the same name is the same text.

@@ -23,7 +23,8 @@ impl<'r> Run<'r> {
         let own = key.is_some();
         let mut key = key.unwrap_or_else(|| self.ground.source.iter().map(|part| part.as_str().into()).collect());
         let mut reference = self.named(resource, &key);
-        if !own || self.taken.contains(&reference) {
+        let twin = own && resource == "Patient"; // two PIDs of one case: one patient
+        if !own || (!twin && self.taken.contains(&reference)) {
             let first = Rc::clone(&reference);
             while reference == first || self.taken.contains(&reference) {
                 let nth = self.ordinals.entry(Rc::clone(&first)).and_modify(|n| *n += 1).or_insert(1);
