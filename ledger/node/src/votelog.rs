@@ -17,8 +17,8 @@ use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::pbft::Record;
 
-/// Size of a segment file.
-pub(crate) const SEGMENT_BYTES: u64 = 16 << 20;
+/// Size of a segment file; small in unit tests, which write hundreds of them.
+pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 16 << 20 };
 /// Records waiting for one sync; a turn ends before it grows past this.
 pub(crate) const PENDING_BYTES_SOFT: usize = 2 << 20;
 

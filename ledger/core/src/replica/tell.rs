@@ -28,6 +28,8 @@ pub(crate) struct Telling {
 #[derive(Default)]
 struct Heard {
     certified: Height,
+    /// Up to where it holds proposals.
+    furthest: Height,
     helped_at: Option<TimeMs>,
     asked_at: Option<TimeMs>,
 }
@@ -35,7 +37,8 @@ struct Heard {
 impl Replica {
     pub(super) fn tell(&mut self, effects: &mut Vec<Effect>) {
         let progress = (self.executed, self.certified);
-        let is_behind = self.telling.heard.values().any(|heard| heard.certified > self.certified);
+        // also one that heard of nothing but the status of others has something in flight
+        let is_behind = self.telling.heard.values().any(|heard| heard.furthest > self.certified);
         if self.telling.watched != progress || (self.slots.is_empty() && !is_behind) {
             self.telling.watched = progress;
             self.telling.watched_at = self.now;
@@ -63,6 +66,7 @@ impl Replica {
         let now = self.now;
         let heard = self.telling.heard.entry(from).or_default();
         heard.certified = status.certified;
+        heard.furthest = status.certified.max(status.proposed);
         let may_help = heard.helped_at.is_none_or(|at| now >= at.saturating_add(limits::STATUS_STUCK_MS / 2));
         let is_helped = status.stuck && status.view == self.view && may_help;
         if is_helped {

@@ -112,6 +112,20 @@ fn crashes_and_restarts_neither_fork_nor_stop() {
 }
 
 #[test]
+fn what_was_lost_at_first_is_healed_without_new_traffic() {
+    for seed in seeds(100) {
+        let _seed = Seed(seed, "lost at first");
+        let n = [4, 5, 6, 7][seed as usize % 4];
+        let mut network = Network::new(n, seed, Faults { loss: 30 + seed % 70, duplication: 0, delay_ms: 3 });
+        network.submit(0, 1);
+        network.run(5 * (seed % 13), 0, &[]);
+        network.faults.loss = 0;
+        network.run(3_000, 0, &[]);
+        assert!((0..n).all(|index| network.certified(index) == 1), "final everywhere");
+    }
+}
+
+#[test]
 fn a_store_ahead_of_its_log_still_gives_the_needed_attestation() {
     for seed in seeds(25) {
         let _seed = Seed(seed, "store ahead");

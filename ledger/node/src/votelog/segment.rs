@@ -21,8 +21,8 @@ pub(super) fn open(path: &Path) -> std::io::Result<File> {
 pub(super) fn create(folder: &Path, number: u64) -> std::io::Result<()> {
     let unfinished = folder.join(format!("{number:08}.new"));
     let mut file = File::create(&unfinished)?;
-    let zeros = vec![0; 1 << 20];
-    for _ in 0..SEGMENT_BYTES >> 20 {
+    let zeros = vec![0; 128 << 10];
+    for _ in 0..SEGMENT_BYTES / zeros.len() as u64 {
         file.write_all(&zeros)?;
     }
     file.sync_all()?;

@@ -106,7 +106,7 @@ fn segments_turn_over_and_old_ones_are_dropped() {
     let mut height = 0;
     while log.segments() < 4 {
         height += 1;
-        for _ in 0..1000 {
+        for _ in 0..10 {
             log.append(&record(height));
         }
         log.sync().unwrap();
