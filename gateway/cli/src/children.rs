@@ -55,11 +55,6 @@ impl Process {
         let found = format!("{} ended with {status}; the end of {}:\n{tail}", self.name, self.log.display());
         Err(Failure::new(Exit::Failed, found))
     }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Process {

@@ -159,11 +159,6 @@ impl Cluster {
         resident_kb(std::process::id()) / 1024
     }
 
-    /// Process ids of the validators, in the order of the genesis.
-    pub fn validator_ids(&self) -> Vec<u32> {
-        self.nodes.iter().map(Process::id).collect()
-    }
-
     fn wait_for_validators(&mut self) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(READY_SECONDS_MAX);
         for (validator, process) in self.validators.iter().zip(&mut self.nodes) {

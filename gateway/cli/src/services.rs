@@ -54,11 +54,6 @@ impl Broker {
         }
         Ok(broker)
     }
-
-    /// Process ids of the broker's tree, for measuring memory.
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Broker {

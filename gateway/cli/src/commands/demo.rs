@@ -122,9 +122,10 @@ fn prepare(home: &Path) -> Result<(), Failure> {
 async fn show(cluster: &mut Cluster, output: Output) -> Result<Tally, Failure> {
     cluster.start_gateways(output).await?;
     let start = Instant::now();
+    let first = crate::watch::now_ms();
     let published = publish(cluster, output).await?;
     let mut tally = Tally { validators: VALIDATORS, ..Tally::default() };
-    follow::follow(cluster, &published, &mut tally, output).await?;
+    follow::follow(cluster, &published, first, &mut tally, output).await?;
     consent::show(cluster, &mut tally, output).await?;
     cluster.check()?;
     tally.seconds = (start.elapsed().as_secs_f64() * 100.0).round() / 100.0;

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use gateway_server::config::TelemetryConfig;
+use gateway_server::telemetry::traces;
 use ledger_node::NodeConfig;
+use tokio_util::sync::CancellationToken;
 
 use super::run::runtime;
 use crate::children::until_told;
@@ -24,7 +27,16 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, _: Output) -> Outcome {
     let config = NodeConfig::load(&args.config).map_err(Failure::usage)?;
-    let stop = until_told(args.until_input_ends);
-    runtime()?.block_on(async { ledger_node::run(config, stop).await }).map_err(|e| Failure::classed(e.class(), e))?;
+    let input_ends = args.until_input_ends;
+    let _traces = traces::start(&TelemetryConfig::default()).map_err(Failure::usage)?;
+    runtime()?.block_on(async {
+        let shutdown = CancellationToken::new();
+        let told = shutdown.clone();
+        tokio::spawn(async move {
+            until_told(input_ends).await;
+            told.cancel();
+        });
+        ledger_node::run(config, shutdown).await.map_err(|e| Failure::classed(e.class(), e))
+    })?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use gateway_server::config::Config;
 use gateway_server::gateway::Gateway;
+use schemas::ErrorClass;
 
 use crate::children::until_told;
 use crate::failure::{Exit, Failure, Outcome};
@@ -45,7 +46,10 @@ pub fn run(args: &Args, _: Output) -> Outcome {
     let _traces = gateway_server::telemetry::traces::start(&config.telemetry).map_err(Failure::usage)?;
     let runtime = runtime()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config).await.map_err(|e| Failure::classed(e.class(), e))?;
+        let gateway = Gateway::start(config).await.map_err(|e| match e.class() {
+            ErrorClass::Caller => Failure::usage(e),
+            class => Failure::classed(class, e),
+        })?;
         until_told(args.until_input_ends).await;
         gateway.stop().await;
         Ok(Exit::Done)

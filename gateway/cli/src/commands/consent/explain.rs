@@ -59,8 +59,7 @@ pub async fn run(config: &Config, args: &Args, output: Output) -> Outcome {
     let mut shown = Vec::new();
     output.line(format_args!("decided at height {height}, default deny"));
     for row in &rows {
-        let summary = decide::summary_of(row, &key).map_err(failed)?;
-        let facts = decide::facts_of(row, &summary.facts, &summary.references);
+        let facts = decide::known_of(row, &key).map_err(failed)?.facts;
         let decision = session.decide(decide::unit_of(row), &facts);
         let is_permit = matches!(decision, Decision::Permit(_));
         permitted += usize::from(is_permit);
@@ -97,7 +96,7 @@ async fn documents(
         let salt = Consents::salt(&custody.store, &live.consent).await?;
         let document = match (row, salt) {
             (Some(row), Some(salt)) => {
-                let document = decide::summary_of(row, key)?.facts;
+                let document = decide::known_of(row, key)?.matched;
                 if commitment(&salt, &document) == live.commitment {
                     Document::from(Policy::parse_under(&document, base))
                 } else {

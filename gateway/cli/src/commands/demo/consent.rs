@@ -33,7 +33,7 @@ pub async fn show(cluster: &Cluster, tally: &mut Tally, output: Output) -> Resul
     let created = office.send(reqwest::Method::POST, "Consent", &consent).await?;
     let granted = expect_status(&created, 201, "Consent office grants a consent to Family practice")?;
     let consent_id = granted["id"].as_str().unwrap_or("").to_owned();
-    say(output, &good("granted "), "Consent for Family practice, treatment only", "on the ledger");
+    say(output, &good("granted  "), "Consent for Family practice, treatment only", "on the ledger");
 
     let found = clinic.get(&search).await?;
     let bundle = expect_status(&found, 200, "Family practice reads under the consent")?;

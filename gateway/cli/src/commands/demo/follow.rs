@@ -20,10 +20,12 @@ use crate::watch::{Watch, records, sum};
 const SECONDS_MAX: u64 = 120;
 const STAGES: [&str; 4] = ["received", "sealed", "anchored", "verified"];
 
-/// Waits for as many cases as messages were published; keeps every receipt in `receipts/`.
+/// Waits for as many cases as messages were published; keeps every receipt in `receipts/`. Times
+/// are shown from `first`, ms.
 pub async fn follow(
     cluster: &mut Cluster,
     published: &[u64],
+    first: i64,
     tally: &mut Tally,
     output: Output,
 ) -> Result<(), Failure> {
@@ -36,12 +38,11 @@ pub async fn follow(
     let bars = Bars::new(published.iter().sum(), output);
     if bars.is_none() {
         output.line(format_args!(
-            "\n{:<7}{:<36}{:>9}{:>9}{:>10}  {:<9}what it holds",
+            "\n{:<7}{:<36}{:>9}{:>9}{:>10}  {:<9}what is new in it",
             "from", "case", "received", "sealed", "anchored", "receipt"
         ));
     }
     let start = Instant::now();
-    let first = crate::watch::now_ms();
     loop {
         cluster.check()?;
         let mut stages = [0; 4];
@@ -104,9 +105,9 @@ fn keep_receipt(folder: &Path, case: &CaseRow, genesis: &schemas::genesis::Genes
 
 async fn print_case(watch: &Watch, from: &str, case: &CaseRow, first: i64, output: Output) -> Result<(), Failure> {
     let since = |ms: i64| format!("{:.2} s", (ms - first).max(0) as f64 / 1000.0);
-    let units = units::of_case(watch.store(), &case.case).await.map_err(|e| Failure::classed(e.class(), e))?;
+    let units = units::heads(watch.store(), &case.subject, None).await.map_err(|e| Failure::classed(e.class(), e))?;
     let mut kinds: Vec<(String, usize)> = Vec::new();
-    for unit in units {
+    for unit in units.into_iter().filter(|unit| unit.case == case.case) {
         match kinds.iter_mut().find(|(kind, _)| *kind == unit.resource_type) {
             Some((_, n)) => *n += 1,
             None => kinds.push((unit.resource_type, 1)),
