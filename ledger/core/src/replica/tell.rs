@@ -1,4 +1,4 @@
-//! Statuses (§5.2 of the thesis: retransmission by asking, not by guessing): every validator says once a second how far it
+//! Statuses (Castro's thesis: messages are resent to those who say what they lack): every validator says once a second how far it
 //! is, sooner when it is stuck; others resend their own messages, or the one who is behind fetches final blocks.
 
 use std::collections::BTreeMap;
