@@ -42,10 +42,18 @@ const RETRY_FIRST_MS: u64 = 50;
 /// Ends the process at a durable point: only in the test build, only when the test says so.
 macro_rules! crash_point {
     ($name:literal) => {
-        fail::fail_point!($name, |_| std::process::abort())
+        fail::fail_point!($name, |_| crate::ingest::end_at_once())
     };
 }
 pub(crate) use crash_point;
+
+/// SIGKILL: nothing is flushed, closed or said.
+#[cfg(feature = "failpoints")]
+pub(crate) fn end_at_once() -> ! {
+    let id = std::process::id().to_string();
+    drop(std::process::Command::new("kill").args(["-9", &id]).status());
+    std::process::abort()
+}
 
 /// What the steps stand on. Cheap to clone.
 #[derive(Clone)]

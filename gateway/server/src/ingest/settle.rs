@@ -36,8 +36,8 @@ pub async fn settle(on: Foundation, control: Control, intended: Intended) -> Opt
             word = word(&on, &submission) => word,
         };
         let error = match word {
-            Ok(Word::Accepted(proof)) => break proof,
-            Ok(Word::Absent) => match sign_again(&on, &submission).await {
+            Ok(Some(proof)) => break proof,
+            Ok(None) => match sign_again(&on, &submission).await {
                 Ok(again) => {
                     submission = again;
                     continue;
@@ -58,13 +58,8 @@ pub async fn settle(on: Foundation, control: Control, intended: Intended) -> Opt
     Some(Anchored { submission, plans, transaction, proof })
 }
 
-enum Word {
-    Accepted(EntryProof),
-    /// Proven: not executed, and it cannot be any more.
-    Absent,
-}
-
-async fn word(on: &Foundation, submission: &Submission) -> Result<Word, StepError> {
+/// The proof of acceptance; none: it is proven that it was not executed and cannot be any more.
+async fn word(on: &Foundation, submission: &Submission) -> Result<Option<EntryProof>, StepError> {
     let submitted = match on.ledger.submit(submission.bytes.clone()).await {
         // refused bytes may still be those of a transaction that was executed: expired, or known
         Ok(()) | Err(LedgerError::Refused { .. }) => Ok(()),
@@ -74,12 +69,12 @@ async fn word(on: &Foundation, submission: &Submission) -> Result<Word, StepErro
     let wait = if submitted.is_ok() { Duration::from_millis(PROOF_WAIT_MS) } else { Duration::ZERO };
     let proof = on.ledger.proof(&submission.id, wait).await?;
     match proof.map(|proof| (proof.entry.outcome, proof)) {
-        Some((Outcome::Accepted, proof)) => Ok(Word::Accepted(proof)),
+        Some((Outcome::Accepted, proof)) => Ok(Some(proof)),
         // executed again after it was accepted, or past its time: the state says which
         Some((Outcome::Refused(Refusal::Expired | Refusal::Duplicate), _)) | None => {
             let (accepted, height) = on.follower.transaction_height(&submission.id).await?;
             match accepted {
-                None if height > submission.valid_until => Ok(Word::Absent),
+                None if height > submission.valid_until => Ok(None),
                 _ => {
                     submitted?;
                     Err(StepError::Unknown)

@@ -1,0 +1,183 @@
+//! What arrives is anchored and indexed once; what cannot be taken is kept with a reason; nothing is readable at rest.
+
+use std::path::Path;
+
+use gateway_server::ingest::Outcome;
+use gateway_server::store::units::{Summary, summary_context};
+use gateway_server::store::{cases, inbox, subjects, units};
+use ledger_proof::verify_receipt;
+use schemas::id::SubjectId;
+
+use crate::world::{Running, World, worlds};
+
+pub const HL7: &str = "application/hl7-v2+er7";
+pub const FHIR: &str = "application/fhir+json";
+
+/// Text that must be found nowhere at rest.
+const CANARIES: [&str; 3] = ["Canaryfamily", "CANARY-4711", "Canarystreet"];
+
+pub fn admission(control: &str, patient: &str) -> String {
+    format!(
+        "MSH|^~\\&|ADT|HOSP|X|Y|20240101120000||ADT^A01^ADT_A01|{control}|P|2.5\rEVN|A01|20240101120000\r\
+         PID|1||{patient}^^^HOSP^MR||Canaryfamily^Jane||19800101|F|||Canarystreet 1\rPV1|1|I|W^1^1||||||||||||||||V{control}\r"
+    )
+}
+
+fn observation(id: &str, version: &str, status: &str, time: &str, patient: &str) -> String {
+    format!(
+        r#"{{"resourceType":"Observation","id":"{id}","meta":{{"versionId":"{version}","lastUpdated":"{time}"}},"status":"{status}","code":{{"text":"{status}"}},"subject":{{"identifier":{{"system":"urn:oid:1.2.3","value":"{patient}"}}}}}}"#
+    )
+}
+
+async fn subject_of(world: &World, running: &Running, patient: &str) -> SubjectId {
+    let alias = world.vault.alias("urn:oid:1.2.3", patient);
+    let found = subjects::by_aliases(&running.store, &[alias]).await.expect("read");
+    *found.get(&alias).expect("the patient is known")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hl7_and_fhir_become_cases_of_one_subject() {
+    for world in worlds().await {
+        let running = world.start().await;
+        assert_eq!(running.send(HL7, &admission("1", "CANARY-4711")).await, Outcome::Received);
+        let final_one = observation("o", "1", "final", "2024-01-02T10:00:00Z", "CANARY-4711");
+        assert_eq!(running.send(FHIR, &final_one).await, Outcome::Received);
+        let late = observation("o", "2", "preliminary", "2024-01-02T11:00:00Z", "CANARY-4711");
+        assert_eq!(running.send(FHIR, &late).await, Outcome::Received);
+        running.idle().await;
+        let subject = subject_of(&world, &running, "CANARY-4711").await;
+        let of_subject = cases::of_subject(&running.store, &subject, 10).await.expect("read");
+        assert_eq!(of_subject.len(), 3);
+        for case in &of_subject {
+            let verified = verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("the receipt verifies");
+            assert_eq!(verified.case, case.case);
+            let object = running.objects.get(&case.object).await.expect("the object is there");
+            assert!(!CANARIES.iter().any(|canary| contains(&object, canary)));
+        }
+        let observations = units::heads(&running.store, &subject, Some("Observation")).await.expect("read");
+        assert_eq!(observations.len(), 1);
+        assert_eq!(observations[0].version, 1, "a late preliminary does not replace a final");
+        let row = subjects::get(&running.store, &subject).await.expect("read").expect("there");
+        let key = world.vault.open_subject(&subject, &row.wrapped_key).expect("opens");
+        let head = &observations[0];
+        let summary = key.open_row(&summary_context(&head.case, head.unit), &head.summary).expect("opens");
+        let summary = Summary::decode(&summary).expect("a summary");
+        assert_eq!(summary.matched.text("status"), Some("final"));
+        assert_no_raw_left(&running).await;
+        running.stop().await;
+        assert_nothing_readable(world.folder.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_are_dropped_and_conflicts_kept_aside() {
+    for world in worlds().await {
+        let running = world.start().await;
+        let message = admission("1", "a");
+        assert_eq!(running.send(HL7, &message).await, Outcome::Received);
+        assert_eq!(running.send(HL7, &message).await, Outcome::Duplicate);
+        assert_eq!(running.send(HL7, &admission("1", "b")).await, Outcome::Conflict);
+        running.idle().await;
+        assert_eq!(running.send(HL7, &message).await, Outcome::Duplicate);
+        assert_eq!(running.send(HL7, &admission("1", "b")).await, Outcome::Conflict);
+        assert_eq!(cases::count(&running.store).await.expect("read"), 1);
+        let aside = inbox::quarantined(&running.store, 10).await.expect("read");
+        assert_eq!(aside.iter().map(|line| line.code.as_str()).collect::<Vec<_>>(), ["same-key-other-content"]);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_taken_is_kept_with_code_and_place() {
+    for world in worlds().await {
+        let running = world.start().await;
+        let large = format!(r#"{{"resourceType":"Basic","id":"{}"}}"#, "x".repeat(2 << 20));
+        assert_eq!(running.send(FHIR, &large).await, Outcome::TooLarge);
+        let refused = [
+            (FHIR, r#"{"resourceType":"Patient""#.to_owned()),
+            (FHIR, r#"{"resourceType":"Observation","code":{"text":"Canaryfamily"}}"#.to_owned()),
+            (FHIR, format!("{}1{}", "[".repeat(200), "]".repeat(200))),
+            (HL7, "PID|1||Canaryfamily".to_owned()),
+            (HL7, "MSH|^~\\&|A|B|C|D|20240101||ZZZ^Z99|9|P|2.5\r".to_owned()),
+            ("image/png", "Canaryfamily".to_owned()),
+            ("", String::new()),
+        ];
+        for (content_type, body) in &refused {
+            assert_eq!(running.send(content_type, body).await, Outcome::Received, "{content_type}");
+        }
+        assert_eq!(running.send(FHIR, r#"{"resourceType":"Bundle","type":"batch"}"#).await, Outcome::Received);
+        assert_eq!(running.send(HL7, &admission("2", "a")).await, Outcome::Received);
+        running.idle().await;
+        let aside = inbox::quarantined(&running.store, 20).await.expect("read");
+        assert_eq!(aside.len(), refused.len() + 1);
+        assert!(aside.iter().all(|line| !line.code.is_empty() && !line.path.is_empty()));
+        assert!(aside.iter().any(|line| line.code == "missing-element" && line.path == "Observation.status"));
+        let seen = format!("{aside:?}");
+        assert!(!CANARIES.iter().any(|canary| seen.contains(canary)));
+        assert_eq!(cases::count(&running.store).await.expect("read"), 1, "the good one behind them is not held up");
+        running.stop().await;
+        assert_nothing_readable(world.folder.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_about_several_patients_is_a_case_for_each() {
+    for world in worlds().await {
+        let running = world.start().await;
+        let patient = |id: &str| {
+            format!(r#"{{"resource":{{"resourceType":"Patient","id":"{id}","name":[{{"family":"Canaryfamily"}}]}}}}"#)
+        };
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","type":"collection","entry":[{},{}]}}"#,
+            patient("a"),
+            patient("b")
+        );
+        assert_eq!(running.send(FHIR, &bundle).await, Outcome::Received);
+        running.indexed(2).await;
+        running.idle().await;
+        let all = cases::after(&running.store, 0, 10).await.expect("read");
+        assert_eq!(all.len(), 2);
+        assert_ne!(all[0].subject, all[1].subject);
+        running.stop().await;
+        assert_nothing_readable(world.folder.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_known_patients_in_one_are_not_mixed() {
+    for world in worlds().await {
+        let running = world.start().await;
+        running.send(HL7, &admission("1", "a")).await;
+        running.send(HL7, &admission("2", "b")).await;
+        let both = r#"{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"a"},{"system":"urn:oid:1.2.3","value":"b"}]}"#;
+        running.send(FHIR, both).await;
+        running.idle().await;
+        let aside = inbox::quarantined(&running.store, 10).await.expect("read");
+        assert_eq!(aside.iter().map(|line| line.code.as_str()).collect::<Vec<_>>(), ["identity-conflict"]);
+        running.stop().await;
+    }
+}
+
+async fn assert_no_raw_left(running: &Running) {
+    let sql = "SELECT COUNT(*) FROM inbox WHERE raw IS NOT NULL OR raw_key IS NOT NULL";
+    let row = sqlx::query(sql).fetch_one(running.store.reader()).await.expect("read");
+    assert_eq!(sqlx::Row::try_get::<i64, _>(&row, 0).expect("a count"), 0);
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn assert_nothing_readable(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            assert_nothing_readable(&path);
+            continue;
+        }
+        let bytes = std::fs::read(&path).expect("a file");
+        for canary in CANARIES {
+            assert!(!contains(&bytes, canary), "{canary} in {}", path.display());
+        }
+    }
+}

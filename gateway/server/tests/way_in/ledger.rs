@@ -1,0 +1,190 @@
+//! The ledger's double: each submitted transaction becomes a block, executed by the real contract and attested by four real
+//! keys. It can be away, lose what it takes, and let time pass.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ledger_client::{Answer, Ledger, LedgerError, ValidatorSet, ValidatorStatus};
+use ledger_contract::{Changes, execute_block, genesis_changes};
+use ledger_proof::{EntryProof, P256};
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature as Ecdsa, SigningKey};
+use schemas::block::{
+    Batch, Block, CommitCertificate, Head, Header, SignedHead, TransactionBytes, ValidatorSignature,
+    attestation_to_sign, transactions_root,
+};
+use schemas::genesis::{Genesis, GenesisInstitution, Validator};
+use schemas::id::{Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
+use schemas::merkle;
+use tokio::sync::watch;
+
+pub struct Double {
+    pub genesis: Genesis,
+    validators: ValidatorSet,
+    keys: Vec<SigningKey>,
+    inner: Mutex<Inner>,
+    height: watch::Sender<Height>,
+    pub away: AtomicBool,
+    /// Takes submissions and forgets them.
+    pub loses: AtomicBool,
+}
+
+#[derive(Default)]
+struct Inner {
+    blocks: Vec<Block>,
+    state: Changes,
+    leaves: Vec<Digest>,
+    proofs: Vec<EntryProof>,
+}
+
+pub fn now_ms() -> TimeMs {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    u64::try_from(since.as_millis()).expect("before the year 500 million")
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    let point = key.verifying_key().to_sec1_point(true);
+    PublicKey(RawPublicKey::from_slice(point.as_bytes()).expect("33 bytes"))
+}
+
+fn sign(key: &SigningKey, message: &[u8]) -> Signature {
+    let signature: Ecdsa = key.sign(message);
+    Signature(RawSignature::from_slice(&signature.normalize_s().to_bytes()).expect("64 bytes"))
+}
+
+impl Double {
+    pub fn new(institution: GenesisInstitution) -> Arc<Self> {
+        let keys: Vec<SigningKey> = (1..=4_u8).map(|n| SigningKey::from_slice(&[n; 32]).expect("a scalar")).collect();
+        let validators =
+            keys.iter().enumerate().map(|(n, key)| Validator { name: format!("v{n}"), key: public(key) }).collect();
+        let genesis = Genesis { created: 1, validators, institutions: vec![institution] };
+        let inner = Inner { state: genesis_changes(&genesis), ..Inner::default() };
+        Arc::new(Self {
+            validators: ValidatorSet::of(&genesis),
+            genesis,
+            keys,
+            inner: Mutex::new(inner),
+            height: watch::Sender::new(0),
+            away: AtomicBool::new(false),
+            loses: AtomicBool::new(false),
+        })
+    }
+
+    /// Adds blocks without transactions, as other institutions' traffic would.
+    pub fn pass(&self, blocks: u64) {
+        (0..blocks).for_each(|_| self.execute(Vec::new()));
+    }
+
+    /// Transactions that were executed, accepted or refused.
+    pub fn executed(&self) -> usize {
+        self.inner.lock().expect("not poisoned").leaves.len()
+    }
+
+    fn signatures(&self, message: &[u8]) -> Vec<ValidatorSignature> {
+        (0..).zip(&self.keys).map(|(validator, key)| ValidatorSignature { validator, signature: sign(key, message) }).collect()
+    }
+
+    fn execute(&self, transactions: Vec<TransactionBytes>) {
+        let mut inner = self.inner.lock().expect("not poisoned");
+        let chain = self.genesis.chain_id();
+        let previous = inner.blocks.last().map_or(Digest(chain.0), |block| block.header.hash());
+        let height = inner.blocks.len() as u64 + 1;
+        let time = now_ms();
+        let batch = Batch { chain, epoch: 0, height, transactions_root: transactions_root(&transactions), time };
+        let executed = execute_block(&inner.state, &chain, height, time, &transactions, &P256).expect("executes");
+        inner.state.extend(executed.changes);
+        inner.leaves.extend(executed.entries.iter().map(schemas::transaction::LogEntry::leaf));
+        let header = Header {
+            chain,
+            epoch: 0,
+            height,
+            batch: batch.digest(),
+            previous,
+            log_size: inner.leaves.len() as u64,
+            log_root: merkle::root(&inner.leaves),
+            time,
+        };
+        let attestations = self.signatures(&attestation_to_sign(&header));
+        let first = inner.leaves.len() - executed.entries.len();
+        for (at, entry) in executed.entries.into_iter().enumerate() {
+            let path = merkle::path(&inner.leaves, first + at).expect("in the log");
+            let log_index = (first + at) as u64;
+            let proof = EntryProof { entry, log_index, path, header: header.clone(), attestations: attestations.clone() };
+            inner.proofs.push(proof);
+        }
+        let certificate = CommitCertificate { view: 0, commits: Vec::new() };
+        inner.blocks.push(Block { batch, transactions, certificate, header, attestations });
+        self.height.send_replace(height);
+    }
+
+    fn gone(&self) -> Result<(), LedgerError> {
+        if self.away.load(Ordering::SeqCst) { Err(LedgerError::Unreachable { asked: 4 }) } else { Ok(()) }
+    }
+
+    async fn until(&self, wait: Duration, ready: impl Fn(&Inner) -> bool) {
+        let mut height = self.height.subscribe();
+        let seen = async {
+            while !ready(&self.inner.lock().expect("not poisoned")) {
+                height.changed().await.expect("the double lives");
+            }
+        };
+        drop(tokio::time::timeout(wait, seen).await);
+    }
+}
+
+impl Ledger for Double {
+    fn submit(&self, transaction: Vec<u8>) -> Answer<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            self.gone()?;
+            if !self.loses.load(Ordering::SeqCst) {
+                self.execute(vec![TransactionBytes(transaction.into())]);
+            }
+            Ok(())
+        })
+    }
+
+    fn proof(&self, id: &Digest, wait: Duration) -> Answer<'_, Result<Option<EntryProof>, LedgerError>> {
+        let id = *id;
+        Box::pin(async move {
+            self.gone()?;
+            let find = |inner: &Inner| inner.proofs.iter().find(|proof| proof.entry.transaction == id).cloned();
+            let wait = if self.loses.load(Ordering::SeqCst) { Duration::ZERO } else { wait };
+            self.until(wait, |inner| find(inner).is_some()).await;
+            Ok(find(&self.inner.lock().expect("not poisoned")))
+        })
+    }
+
+    fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>> {
+        Box::pin(async move {
+            self.gone()?;
+            let from = usize::try_from(from).expect("a small height") - 1;
+            self.until(wait, |inner| inner.blocks.len() > from).await;
+            let inner = self.inner.lock().expect("not poisoned");
+            Ok(inner.blocks.iter().skip(from).take(max).cloned().collect())
+        })
+    }
+
+    fn heads(&self) -> Answer<'_, Vec<SignedHead>> {
+        Box::pin(async move {
+            if self.gone().is_err() {
+                return Vec::new();
+            }
+            let (height, header) = {
+                let inner = self.inner.lock().expect("not poisoned");
+                let chain = Digest(self.genesis.chain_id().0);
+                (inner.blocks.len() as u64, inner.blocks.last().map_or(chain, |block| block.header.hash()))
+            };
+            let head = Head { chain: self.genesis.chain_id(), epoch: 0, height, header, time: now_ms() };
+            self.signatures(&head.to_sign()).into_iter().map(|by| SignedHead { head: head.clone(), by }).collect()
+        })
+    }
+
+    fn status(&self) -> Answer<'_, Vec<ValidatorStatus>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn validators(&self) -> &ValidatorSet {
+        &self.validators
+    }
+}

@@ -1,0 +1,147 @@
+//! One institution's way in in a temporary folder, on SQLite or on a fresh PostgreSQL database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway_server::follow::Follower;
+use gateway_server::ingest::normalise::Normaliser;
+use gateway_server::ingest::{Foundation, Ingest, Message, Outcome};
+use gateway_server::objects::Objects;
+use gateway_server::store::{Store, cases, inbox};
+use gateway_server::telemetry::Metrics;
+use gateway_vault::Vault;
+use ledger_client::Ledger;
+use schemas::id::{InstitutionId, to_hex};
+use sqlx::{AssertSqlSafe, Connection as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{Double, now_ms};
+
+/// Longest wait for anything, in seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+pub const INSTITUTION: InstitutionId = InstitutionId([7; 16]);
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub url: String,
+    pub vault: Arc<Vault>,
+    pub ledger: Arc<Double>,
+    pub stop: CancellationToken,
+}
+
+/// A running way in.
+pub struct Running {
+    pub ingest: Ingest,
+    pub store: Store,
+    pub objects: Objects,
+    pub follower: Follower,
+    stop: CancellationToken,
+}
+
+/// One world per engine that there is.
+pub async fn worlds() -> Vec<World> {
+    let mut worlds = vec![World::new(None)];
+    let promised = std::env::var("CHARTSEAL_SERVICES").is_ok();
+    match std::env::var("CHARTSEAL_TEST_POSTGRES") {
+        Ok(server) => worlds.push(World::new(Some(fresh_database(&server).await))),
+        Err(_) => assert!(!promised, "CHARTSEAL_SERVICES is set; found no CHARTSEAL_TEST_POSTGRES"),
+    }
+    worlds
+}
+
+async fn fresh_database(server: &str) -> String {
+    sqlx::any::install_default_drivers();
+    let name = format!("way_in_{}", to_hex(&gateway_vault::random::<8>().expect("randomness")));
+    let mut connection = sqlx::AnyConnection::connect(server).await.expect("PostgreSQL answers");
+    let create = format!("CREATE DATABASE {name}");
+    sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("a database is made");
+    let (rest, query) = server.split_once('?').map_or((server, String::new()), |(a, b)| (a, format!("?{b}")));
+    let host = rest.find("://").map_or(0, |at| at + 3);
+    let end = rest[host..].find('/').map_or(rest.len(), |at| host + at);
+    format!("{}/{name}{query}", &rest[..end])
+}
+
+impl World {
+    fn new(url: Option<String>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let vault = Vault::create(&folder.path().join("keys")).expect("keys");
+        let ledger = Double::new(vault.register("Test Clinic", INSTITUTION, Vec::new()));
+        let url = url.unwrap_or_else(|| format!("sqlite:{}", folder.path().join("gateway.db").display()));
+        Self { folder, url, vault: Arc::new(vault), ledger, stop: CancellationToken::new() }
+    }
+
+    pub async fn start(&self) -> Running {
+        let store = Store::open(&self.url).await.expect("the database opens");
+        let objects = Objects::open(&self.folder.path().join("objects").display().to_string()).expect("objects");
+        let ledger: Arc<dyn Ledger> = self.ledger.clone();
+        let metrics = Metrics::new().expect("instruments");
+        let stop = self.stop.child_token();
+        let genesis = Arc::new(self.ledger.genesis.clone());
+        let follower =
+            Follower::start(store.clone(), ledger.clone(), genesis.clone(), metrics.clone(), stop.clone()).await;
+        let follower = follower.expect("the state reads");
+        let normaliser = Normaliser {
+            mapper: connectors_hl7v2::Mapper::embedded(),
+            zone: "+00:00".into(),
+            authorities: [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())].into(),
+        };
+        let foundation = Foundation {
+            store: store.clone(),
+            objects: objects.clone(),
+            vault: self.vault.clone(),
+            ledger,
+            follower: follower.clone(),
+            chain: genesis.chain_id(),
+            institution: INSTITUTION,
+            normaliser: Arc::new(normaliser),
+            metrics,
+            message_bytes_max: 1 << 20,
+        };
+        Running { ingest: Ingest::start(foundation, Vec::new()), store, objects, follower, stop }
+    }
+}
+
+impl Running {
+    pub async fn send(&self, content_type: &str, body: &str) -> Outcome {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let message = Message {
+            connector: "ehr".into(),
+            content_type: content_type.into(),
+            body,
+            trace: None,
+            received: now_ms(),
+        };
+        self.ingest.take(message).await.expect("taken")
+    }
+
+    /// Waits until so many cases are indexed.
+    pub async fn indexed(&self, wanted: u64) {
+        self.until("cases", || async { cases::count(&self.store).await.expect("counted") >= wanted }).await;
+    }
+
+    /// Waits until no message waits or is on its way.
+    pub async fn idle(&self) {
+        let busy = [inbox::State::Received as i64, inbox::State::Sealed as i64, inbox::State::Several as i64];
+        self.until("the inbox", || async {
+            let counts = inbox::counts(&self.store).await.expect("counted");
+            busy.iter().all(|state| !counts.contains_key(state))
+        })
+        .await;
+    }
+
+    pub async fn until<F: Future<Output = bool>>(&self, what: &str, done: impl Fn() -> F) {
+        let waiting = async {
+            while !done().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{what}: not there in time");
+    }
+
+    pub async fn stop(self) {
+        self.ingest.stop(PATIENCE).await;
+        self.stop.cancel();
+        self.store.close().await;
+    }
+}
