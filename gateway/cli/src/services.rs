@@ -32,10 +32,12 @@ impl Broker {
         std::fs::write(&script, SCRIPT).with_context(|| format!("{}", script.display()))?;
         std::fs::write(&definitions, DEFINITIONS).with_context(|| format!("{}", definitions.display()))?;
         let mut child = Command::new("bash")
-            .arg(&script)
+            .arg("./services")
             .arg("rabbitmq")
-            .arg(folder.join("node"))
-            .env("CHARTSEAL_RABBITMQ_DEFINITIONS", &definitions)
+            .arg("node")
+            // Ours may be a folder that no longer exists.
+            .current_dir(folder)
+            .env("CHARTSEAL_RABBITMQ_DEFINITIONS", "definitions.json")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
