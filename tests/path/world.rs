@@ -198,8 +198,10 @@ fn spawn(binary: &Path, command: &[&str], config: &Path, log: &Path, kill_at: Op
     let open = || -> File { OpenOptions::new().create(true).append(true).open(log).expect("a log file") };
     let mut process = Command::new(binary);
     process.args(command).arg("--config").arg(config).stdin(Stdio::null()).stdout(open()).stderr(open());
-    if let Some(kill_at) = kill_at {
-        process.env("CHARTSEAL_KILL_AT", kill_at);
+    if let Some((point, nth)) = kill_at.and_then(|kill_at| kill_at.rsplit_once(':')) {
+        let passes_before = nth.parse::<u32>().expect("a number") - 1;
+        // `fail`'s own words: so many passes do nothing, the next one ends the process.
+        process.env("FAILPOINTS", format!("{point}={passes_before}*off->return"));
     }
     process.spawn().expect("chartseal starts")
 }
