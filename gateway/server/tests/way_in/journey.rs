@@ -49,7 +49,8 @@ async fn hl7_and_fhir_become_cases_of_one_subject() {
         let of_subject = cases::of_subject(&running.store, &subject, 10).await.expect("read");
         assert_eq!(of_subject.len(), 3);
         for case in &of_subject {
-            let verified = verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("the receipt verifies");
+            let verified =
+                verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("the receipt verifies");
             assert_eq!(verified.case, case.case);
             let object = running.objects.get(&case.object).await.expect("the object is there");
             assert!(!CANARIES.iter().any(|canary| contains(&object, canary)));
@@ -127,11 +128,8 @@ async fn a_message_about_several_patients_is_a_case_for_each() {
         let patient = |id: &str| {
             format!(r#"{{"resource":{{"resourceType":"Patient","id":"{id}","name":[{{"family":"Canaryfamily"}}]}}}}"#)
         };
-        let bundle = format!(
-            r#"{{"resourceType":"Bundle","type":"collection","entry":[{},{}]}}"#,
-            patient("a"),
-            patient("b")
-        );
+        let bundle =
+            format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{},{}]}}"#, patient("a"), patient("b"));
         assert_eq!(running.send(FHIR, &bundle).await, Outcome::Received);
         running.indexed(2).await;
         running.idle().await;

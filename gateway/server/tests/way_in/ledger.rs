@@ -82,7 +82,10 @@ impl Double {
     }
 
     fn signatures(&self, message: &[u8]) -> Vec<ValidatorSignature> {
-        (0..).zip(&self.keys).map(|(validator, key)| ValidatorSignature { validator, signature: sign(key, message) }).collect()
+        (0..)
+            .zip(&self.keys)
+            .map(|(validator, key)| ValidatorSignature { validator, signature: sign(key, message) })
+            .collect()
     }
 
     fn execute(&self, transactions: Vec<TransactionBytes>) {
@@ -110,7 +113,8 @@ impl Double {
         for (at, entry) in executed.entries.into_iter().enumerate() {
             let path = merkle::path(&inner.leaves, first + at).expect("in the log");
             let log_index = (first + at) as u64;
-            let proof = EntryProof { entry, log_index, path, header: header.clone(), attestations: attestations.clone() };
+            let proof =
+                EntryProof { entry, log_index, path, header: header.clone(), attestations: attestations.clone() };
             inner.proofs.push(proof);
         }
         let certificate = CommitCertificate { view: 0, commits: Vec::new() };

@@ -37,7 +37,9 @@ async fn what_the_ledger_lost_is_signed_again_after_its_time_only() {
         let running = world.start().await;
         world.ledger.loses.store(true, Ordering::SeqCst);
         running.send(HL7, &admission("1", "a")).await;
-        running.until("an intent", || async { !intents::pending(&running.store).await.expect("read").is_empty() }).await;
+        running
+            .until("an intent", || async { !intents::pending(&running.store).await.expect("read").is_empty() })
+            .await;
         let first = intents::pending(&running.store).await.expect("read").remove(0);
         world.ledger.pass(first.valid_until + 1);
         assert!(running.follower.reach(first.valid_until + 1, Duration::from_secs(30)).await);
