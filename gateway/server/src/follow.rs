@@ -81,7 +81,28 @@ pub struct Follower {
     store: Store,
     genesis: Arc<Genesis>,
     view: watch::Receiver<ChainView>,
-    heads: watch::Receiver<Arc<[SignedHead]>>,
+    freshest: watch::Receiver<Freshest>,
+}
+
+/// What the newest heads prove: signatures are checked once when they come, not for every request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Freshest {
+    /// The height that the state must have reached; none before the first heads.
+    height: Option<Height>,
+    /// Until when a quorum of the heads is young enough.
+    until: TimeMs,
+}
+
+impl Freshest {
+    /// `None` when the heads of no quorum are young enough at `now`.
+    fn of(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Self> {
+        let height = ledger_client::freshness(genesis, heads, now)?;
+        let mut times: Vec<_> = heads.iter().map(|signed| signed.head.time).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let quorum = schemas::block::quorum(genesis.validators.len());
+        let oldest = times.get(quorum.checked_sub(1)?)?;
+        Some(Self { height: Some(height), until: oldest + limits::HEAD_AGE_MS_MAX })
+    }
 }
 
 impl Follower {
@@ -98,12 +119,12 @@ impl Follower {
     ) -> Result<Self, FollowError> {
         let position = Position::read(&store, &genesis).await?;
         let (to_view, view) = watch::channel(position.view());
-        let (to_heads, heads) = watch::channel(Arc::from([]));
+        let (to_freshest, freshest) = watch::channel(Freshest::default());
         let chasing =
             Chase { store: store.clone(), ledger: Arc::clone(&ledger), genesis: Arc::clone(&genesis), metrics };
-        let follower = Self { store, genesis, view, heads };
+        let follower = Self { store, genesis, view, freshest };
         tokio::spawn(chasing.run(position, to_view, stop.clone()));
-        tokio::spawn(watch_heads(ledger, follower.clone(), to_heads, stop));
+        tokio::spawn(watch_heads(ledger, follower.clone(), to_freshest, stop));
         Ok(follower)
     }
 
@@ -133,16 +154,16 @@ impl Follower {
     /// the highest of them. Waits up to `wait` for that.
     pub async fn fresh(&self, wait: Duration) -> Option<Height> {
         let proved = async {
-            let (mut view, mut heads) = (self.view.clone(), self.heads.clone());
+            let (mut view, mut freshest) = (self.view.clone(), self.freshest.clone());
             loop {
-                let wanted = ledger_client::freshness(&self.genesis, &heads.borrow_and_update(), now_ms());
+                let proved = *freshest.borrow_and_update();
                 let height = view.borrow_and_update().height;
-                if wanted.is_some_and(|wanted| height >= wanted) {
+                if now_ms() < proved.until && proved.height.is_some_and(|wanted| height >= wanted) {
                     return Some(height);
                 }
                 let changed = tokio::select! {
                     changed = view.changed() => changed,
-                    changed = heads.changed() => changed,
+                    changed = freshest.changed() => changed,
                 };
                 changed.ok()?;
             }
@@ -245,7 +266,8 @@ impl Chase {
         let executed = tokio::task::spawn_blocking(move || execute::run(store, runtime, known, position, &blocks));
         let (next, changes) = executed.await.map_err(|_| FollowError::Ended)??;
         let Some(header) = &next.header else { return Ok(next) };
-        let mut write = self.store.begin().await?;
+        // state and cursor in one commit: what a power loss undoes is executed again
+        let mut write = self.store.begin_replayable().await?;
         chain::apply(&mut write, changes.0.iter()).await?;
         chain::advance(&mut write, header, &cbor::encode(&next.log)).await?;
         store::commit(write).await?;
@@ -257,7 +279,7 @@ impl Chase {
 async fn watch_heads(
     ledger: Arc<dyn Ledger>,
     follower: Follower,
-    to: watch::Sender<Arc<[SignedHead]>>,
+    to: watch::Sender<Freshest>,
     stop: CancellationToken,
 ) {
     let mut tick = tokio::time::interval(Duration::from_millis(limits::HEAD_INTERVAL_MS));
@@ -271,9 +293,10 @@ async fn watch_heads(
             () = stop.cancelled() => return,
             heads = ledger.heads() => heads,
         };
-        if let Some(wanted) = ledger_client::freshness(&follower.genesis, &heads, now_ms()) {
-            follower.reach(wanted, Duration::from_millis(limits::HEAD_INTERVAL_MS)).await;
-            to.send_replace(heads.into());
+        if let Some(freshest) = Freshest::of(&follower.genesis, &heads, now_ms()) {
+            let wait = Duration::from_millis(limits::HEAD_INTERVAL_MS);
+            follower.reach(freshest.height.unwrap_or(0), wait).await;
+            to.send_replace(freshest);
         }
     }
 }

@@ -186,7 +186,7 @@ impl Gateway {
             sources,
         ));
         let (disclose, access_log) = way_out(&ground, &config, &origin);
-        let clients = Clients::load(&config.clients, &origin)?;
+        let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
         let front = Front {
             disclose,
             tokens: Tokens::new(ground.store.clone(), clients.clone()),

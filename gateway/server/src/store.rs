@@ -14,14 +14,34 @@ pub mod rows;
 pub mod subjects;
 pub mod units;
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::ErrorClass;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A write that is going on; dropped without `commit` it leaves nothing behind.
-pub type Write = Transaction<'static, Any>;
+pub struct Write {
+    transaction: Transaction<'static, Any>,
+    /// SQLite has one writer: the next one begins when this is gone, without polling the file's lock.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Deref for Write {
+    type Target = AnyConnection;
+    fn deref(&self) -> &AnyConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+}
 
 /// Connections for reading.
 const READERS_MAX: u32 = 8;
@@ -111,6 +131,9 @@ pub struct Store {
     engine: Engine,
     readers: AnyPool,
     writers: AnyPool,
+    /// Writes what the ledger can give again: not synced by itself, synced with the next write that is.
+    replayable: AnyPool,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -130,10 +153,11 @@ impl Store {
             Engine::Sqlite => (format!("{url}?mode=rwc"), 1),
             Engine::Postgres => (url.to_owned(), POSTGRES_WRITERS_MAX),
         };
-        let writers = pool(engine, &url, writers_max).await?;
+        let writers = pool(engine, &url, writers_max, Sync::Full).await?;
         migrations::run(engine, &writers).await?;
-        let readers = pool(engine, &url, READERS_MAX).await?;
-        Ok(Self { engine, readers, writers })
+        let readers = pool(engine, &url, READERS_MAX, Sync::Full).await?;
+        let replayable = pool(engine, &url, 1, Sync::Later).await?;
+        Ok(Self { engine, readers, writers, replayable, turn: Arc::default() })
     }
 
     /// Which engine it is.
@@ -151,11 +175,25 @@ impl Store {
     /// # Errors
     /// `StoreError::Away` when no connection can be had.
     pub async fn begin(&self) -> Result<Write, StoreError> {
-        let begin = match self.engine {
-            Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN",
+        self.begin_on(&self.writers).await
+    }
+
+    /// As `begin`, for what the ledger can give again: atomic, in order with every other write, but a power loss may undo
+    /// it until the next synced commit.
+    ///
+    /// # Errors
+    /// `StoreError::Away` when no connection can be had.
+    pub async fn begin_replayable(&self) -> Result<Write, StoreError> {
+        self.begin_on(&self.replayable).await
+    }
+
+    async fn begin_on(&self, pool: &AnyPool) -> Result<Write, StoreError> {
+        let (turn, begin) = match self.engine {
+            Engine::Sqlite => (Some(Arc::clone(&self.turn).lock_owned().await), "BEGIN IMMEDIATE"),
+            Engine::Postgres => (None, "BEGIN"),
         };
-        self.writers.begin_with(begin).await.map_err(failed("begin"))
+        let transaction = pool.begin_with(begin).await.map_err(failed("begin"))?;
+        Ok(Write { transaction, _turn: turn })
     }
 
     /// Whether the database answers.
@@ -170,6 +208,7 @@ impl Store {
     /// Closes all connections, after which a SQLite file stands alone.
     pub async fn close(&self) {
         self.readers.close().await;
+        self.replayable.close().await;
         self.writers.close().await;
     }
 }
@@ -179,28 +218,42 @@ impl Store {
 /// # Errors
 /// `StoreError::Away`: the outcome is unknown and the caller must look.
 pub async fn commit(write: Write) -> Result<(), StoreError> {
-    write.commit().await.map_err(failed("commit"))
+    write.transaction.commit().await.map_err(failed("commit"))
 }
 
-async fn pool(engine: Engine, url: &str, max: u32) -> Result<AnyPool, StoreError> {
+/// When a commit reaches the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    /// Before it returns.
+    Full,
+    /// With the next synced one.
+    Later,
+}
+
+async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool, StoreError> {
     AnyPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
         .test_before_acquire(engine == Engine::Postgres)
         .after_connect(move |connection, _| {
             Box::pin(async move {
+                let synced = match (engine, sync) {
+                    (Engine::Sqlite, Sync::Full) => "PRAGMA synchronous = FULL",
+                    (Engine::Sqlite, Sync::Later) => "PRAGMA synchronous = NORMAL",
+                    (Engine::Postgres, Sync::Full) => "SET synchronous_commit = on",
+                    (Engine::Postgres, Sync::Later) => "SET synchronous_commit = off",
+                };
                 let settings: &[&'static str] = match engine {
                     Engine::Sqlite => &[
                         "PRAGMA journal_mode = WAL",
-                        "PRAGMA synchronous = FULL",
                         "PRAGMA busy_timeout = 5000",
                         "PRAGMA wal_autocheckpoint = 4000",
                         "PRAGMA cache_size = -16000",
                         "PRAGMA secure_delete = ON",
                     ],
-                    Engine::Postgres => &["SET synchronous_commit = on"],
+                    Engine::Postgres => &[],
                 };
-                for setting in settings {
+                for setting in settings.iter().chain([&synced]) {
                     sqlx::raw_sql(*setting).execute(&mut *connection).await?;
                 }
                 Ok(())

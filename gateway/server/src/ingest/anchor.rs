@@ -12,6 +12,7 @@ use schemas::transaction::Transaction;
 use schemas::{ErrorClass, cbor, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::normalise::Refusal;
 use super::plan::Plan;
@@ -87,7 +88,8 @@ pub async fn run(on: Foundation, control: Control, mut stored: mpsc::Receiver<St
 }
 
 fn launch(on: &Foundation, control: &Control, intended: Intended, place: OwnedSemaphorePermit) -> Flight {
-    Flight { anchored: tokio::spawn(settle(on.clone(), control.clone(), intended)), _place: place }
+    let span = tracing::info_span!("anchor", cases = intended.plans.len());
+    Flight { anchored: tokio::spawn(settle(on.clone(), control.clone(), intended).instrument(span)), _place: place }
 }
 
 /// Sends what an earlier run intended on its way again, the same bytes in the same order.

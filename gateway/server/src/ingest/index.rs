@@ -6,59 +6,75 @@ use std::collections::HashMap;
 use ledger_proof::build_receipt;
 use schemas::id::{CaseId, SubjectId};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::anchor::Flight;
+use super::plan::Plan;
 use super::settle::Anchored;
 use super::{Control, Foundation, StepError, crash_point, now_ms};
 use crate::store::cases::CaseRow;
+use crate::store::intents::Intent;
 use crate::store::units::{self, UnitRow};
 use crate::store::{self, cases, inbox, intents};
 use crate::telemetry::{Moment, Step};
 
 pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<Flight>) {
-    while let Some(flight) = flights.recv().await {
-        // none: the gateway stops, and everything behind this one waits for the next start too
-        let Ok(Some(anchored)) = flight.anchored.await else { return };
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(flight) => flight,
+            None => match flights.recv().await {
+                Some(flight) => flight,
+                None => return,
+            },
+        };
+        let mut group = vec![first];
+        // what has landed behind it shares its commit, in order
+        while let Ok(flight) = flights.try_recv() {
+            if !flight.anchored.is_finished() {
+                next = Some(flight);
+                break;
+            }
+            group.push(flight);
+        }
+        let mut landed = Vec::with_capacity(group.len());
+        let mut places = Vec::with_capacity(group.len());
+        for flight in group {
+            // none: the gateway stops, and everything behind this one waits for the next start too
+            let Ok(Some(anchored)) = flight.anchored.await else { return };
+            landed.push(anchored);
+            places.push(flight._place);
+        }
         let timer = on.metrics.timer(Step::Index);
         let mut patience = control.patience("index");
         loop {
-            match index(&on, &anchored).await {
+            let span = tracing::info_span!("index", submissions = landed.len());
+            match index(&on, &landed).instrument(span).await {
                 Ok(()) => break,
                 Err(error) if patience.wait(&error).await => {}
                 Err(_) => return,
             }
         }
         patience.over();
-        drop(timer);
+        drop((timer, places));
         crash_point!("ingest::after_index_commit");
-        on.metrics.count(Moment::Indexed, anchored.plans.len() as u64);
-        let received = anchored.plans.iter().map(|plan| plan.received).min().unwrap_or_default();
+        let plans = || landed.iter().flat_map(|anchored| &anchored.plans);
+        on.metrics.count(Moment::Indexed, plans().count() as u64);
+        let received = plans().map(|plan| plan.received).min().unwrap_or_default();
         let age = now_ms().saturating_sub(received.unsigned_abs());
         on.metrics.lag("ingest", std::time::Duration::from_millis(age));
     }
 }
 
-async fn index(on: &Foundation, anchored: &Anchored) -> Result<(), StepError> {
+/// Writes a group of submissions in one commit.
+async fn index(on: &Foundation, landed: &[Anchored]) -> Result<(), StepError> {
     let (mut rows, mut new) = (Vec::new(), Vec::new());
-    for (at, (plan, intent)) in anchored.plans.iter().zip(&anchored.submission.intents).enumerate() {
-        let receipt = build_receipt(&anchored.transaction, at, &anchored.proof);
-        let receipt = receipt.map_err(|_| StepError::Corrupt("the proof of an anchor"))?;
-        rows.push(CaseRow {
-            case: plan.statement.case,
-            version: plan.statement.version,
-            subject: intent.subject,
-            inbox_id: intent.inbox_id,
-            connector: plan.connector.clone(),
-            received: plan.received,
-            sealed: plan.statement.time.cast_signed(),
-            height: anchored.proof.header.height,
-            anchored_at: anchored.proof.header.time.cast_signed(),
-            receipt: receipt.to_json(),
-            wraps: plan.wraps.clone(),
-            object: plan.statement.object,
-            statement: plan.statement.clone(),
-        });
-        new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
+    for anchored in landed {
+        let places = anchored.plans.iter().zip(&anchored.submission.intents).enumerate();
+        for (at, (plan, intent)) in places {
+            rows.push(case_row(anchored, at, plan, intent)?);
+            new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
+        }
     }
     let mut write = on.store.begin().await?;
     let mut names: Vec<&str> = new.iter().map(|row| row.logical_id.as_str()).collect();
@@ -69,13 +85,35 @@ async fn index(on: &Foundation, anchored: &Anchored) -> Result<(), StepError> {
     cases::add(&mut write, &rows).await?;
     units::behead(&mut write, &beheaded).await?;
     units::add(&mut write, &added).await?;
-    intents::remove(&mut write, &anchored.submission.id).await?;
+    for anchored in landed {
+        intents::remove(&mut write, &anchored.submission.id).await?;
+    }
     let mut messages: Vec<i64> = rows.iter().map(|row| row.inbox_id).collect();
     messages.dedup();
     inbox::finish(&mut write, &messages).await?;
     crash_point!("ingest::before_index_commit");
     store::commit(write).await?;
     Ok(())
+}
+
+fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Result<CaseRow, StepError> {
+    let receipt = build_receipt(&anchored.transaction, at, &anchored.proof);
+    let receipt = receipt.map_err(|_| StepError::Corrupt("the proof of an anchor"))?;
+    Ok(CaseRow {
+        case: plan.statement.case,
+        version: plan.statement.version,
+        subject: intent.subject,
+        inbox_id: intent.inbox_id,
+        connector: plan.connector.clone(),
+        received: plan.received,
+        sealed: plan.statement.time.cast_signed(),
+        height: anchored.proof.header.height,
+        anchored_at: anchored.proof.header.time.cast_signed(),
+        receipt: receipt.to_json(),
+        wraps: plan.wraps.clone(),
+        object: plan.statement.object,
+        statement: plan.statement.clone(),
+    })
 }
 
 type Chain = (SubjectId, String, String);

@@ -12,6 +12,7 @@ use schemas::id::{Digest, SubjectId};
 use schemas::json::Value;
 use schemas::limits;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal, summarise};
 use super::plan::{Plan, PlannedUnit};
@@ -75,7 +76,8 @@ pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<
         let mut patience = control.patience("seal");
         let messages: Arc<[Received]> = std::mem::take(&mut group).into();
         let batch = loop {
-            match seal(&on, &mut resolver, Arc::clone(&messages), number).await {
+            let span = tracing::info_span!("seal", messages = messages.len());
+            match seal(&on, &mut resolver, Arc::clone(&messages), number).instrument(span).await {
                 Ok(batch) => break batch,
                 Err(error) if patience.wait(&error).await => {}
                 Err(_) => return,
@@ -96,7 +98,8 @@ pub async fn store(on: Foundation, control: Control, mut sealed: mpsc::Receiver<
         objects.extend(batch.cases.iter().map(|case| (case.statement.object, case.object.clone())));
         let mut patience = control.patience("store");
         loop {
-            match on.objects.put_all(objects.clone()).await {
+            let span = tracing::info_span!("store", objects = objects.len());
+            match on.objects.put_all(objects.clone()).instrument(span).await {
                 Ok(()) => break,
                 Err(error) => {
                     if !patience.wait(&error.into()).await {
