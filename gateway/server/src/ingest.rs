@@ -21,7 +21,7 @@ use gateway_vault::{Vault, VaultError};
 use ledger_client::{Ledger, LedgerError};
 use schemas::id::{ChainId, InstitutionId, TimeMs};
 use schemas::{ErrorClass, limits};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +36,8 @@ use crate::telemetry::Metrics;
 
 /// Batches waiting between two steps.
 const BATCHES_WAITING_MAX: usize = 2;
+/// Bodies on their way from a source to their seal, in KiB.
+const IN_HAND_KIB_MAX: u32 = 256 << 10;
 /// First delay of a step that failed, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX`.
 const RETRY_FIRST_MS: u64 = 50;
 
@@ -137,6 +139,27 @@ pub(crate) struct Control {
     committed: Arc<AtomicU64>,
 }
 
+/// Room for message bodies that are on their way: whoever brings one waits for room. Bounded in bytes, as queues are in items.
+#[derive(Clone)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+/// Held as long as the body is.
+pub(crate) type Held = Arc<OwnedSemaphorePermit>;
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(IN_HAND_KIB_MAX as usize)))
+    }
+}
+
+impl Room {
+    /// Waits for room of so many bytes. None only when the process ends.
+    pub(crate) async fn take(&self, bytes: usize) -> Option<Held> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, IN_HAND_KIB_MAX);
+        Arc::clone(&self.0).acquire_many_owned(kib).await.ok().map(Arc::new)
+    }
+}
+
 /// A step's patience: whatever fails is tried again, for ever, with bounded delay; stopped it leaves the rest to the next
 /// start.
 pub(crate) struct Patience<'a> {
@@ -151,6 +174,21 @@ impl Control {
         tracing::error!(step, "the way in stops: a task ended early; restart the gateway");
         self.trouble.send_replace(Some((step, ErrorClass::Bug)));
         self.stop.cancel();
+    }
+
+    /// A step that ends although nobody stops the gateway is a failure that an operator must see.
+    fn guard(
+        &self,
+        step: &'static str,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let control = self.clone();
+        async move {
+            let ended = tokio::spawn(run).await;
+            if ended.is_err() || !control.stop.is_cancelled() {
+                control.fail(step);
+            }
+        }
     }
 
     pub(crate) fn patience(&self, step: &'static str) -> Patience<'_> {
@@ -188,6 +226,7 @@ impl Patience<'_> {
 /// The running way in.
 pub struct Ingest {
     offers: mpsc::Sender<Offer>,
+    room: Room,
     trouble: watch::Receiver<Trouble>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -205,17 +244,19 @@ impl Ingest {
         let (to_store, sealed) = mpsc::channel(BATCHES_WAITING_MAX);
         let (to_anchor, stored) = mpsc::channel(BATCHES_WAITING_MAX);
         let (to_index, anchoring) = mpsc::channel(anchor::IN_FLIGHT_MAX);
-        let receiver = Receiver::new(foundation.clone(), control.clone(), to_seal);
-        tasks.spawn(receiver.run(offered));
-        tasks.spawn(seal::run(foundation.clone(), control.clone(), received, to_store));
-        tasks.spawn(seal::store(foundation.clone(), control.clone(), sealed, to_anchor));
-        tasks.spawn(anchor::run(foundation.clone(), control.clone(), stored, to_index));
-        tasks.spawn(index::run(foundation, control, anchoring));
+        let room = Room::default();
+        let receiver = Receiver::new(foundation.clone(), control.clone(), to_seal, room.clone());
+        let (on, of) = (&foundation, &control);
+        tasks.spawn(of.guard("receive", receiver.run(offered)));
+        tasks.spawn(of.guard("seal", seal::run(on.clone(), of.clone(), received, to_store)));
+        tasks.spawn(of.guard("store", seal::store(on.clone(), of.clone(), sealed, to_anchor)));
+        tasks.spawn(of.guard("anchor", anchor::run(on.clone(), of.clone(), stored, to_index)));
+        tasks.spawn(of.guard("index", index::run(on.clone(), of.clone(), anchoring)));
         for source in sources {
-            tasks.spawn(take(source, offers.clone(), stop.clone()));
+            tasks.spawn(take(source, offers.clone(), room.clone(), stop.clone()));
         }
         tasks.close();
-        Self { offers, trouble, stop, tasks }
+        Self { offers, room, trouble, stop, tasks }
     }
 
     /// Takes one message that came another way than through a source; returns once it is durable.
@@ -224,7 +265,8 @@ impl Ingest {
     /// `StepError::Ended` when the gateway is stopping: nothing was kept.
     pub async fn take(&self, message: Message) -> Result<Outcome, StepError> {
         let (reply, outcome) = oneshot::channel();
-        let offer = Offer { message, settle: Settle::Reply(reply) };
+        let room = self.room.take(message.body.len()).await;
+        let offer = Offer { message, settle: Settle::Reply(reply), room };
         self.offers.send(offer).await.map_err(|_| StepError::Ended)?;
         outcome.await.map_err(|_| StepError::Ended)
     }
@@ -244,7 +286,7 @@ impl Ingest {
 }
 
 /// Moves deliveries of one source into the inbox's queue. A full queue holds the source back.
-async fn take(mut source: Box<dyn Source>, offers: mpsc::Sender<Offer>, stop: CancellationToken) {
+async fn take(mut source: Box<dyn Source>, offers: mpsc::Sender<Offer>, room: Room, stop: CancellationToken) {
     loop {
         let next = tokio::select! {
             () = stop.cancelled() => break,
@@ -265,9 +307,13 @@ async fn take(mut source: Box<dyn Source>, offers: mpsc::Sender<Offer>, stop: Ca
             trace: delivery.trace.parent.clone(),
             received: delivery.received,
         };
-        let offer = Offer { message, settle: Settle::Delivery(delivery) };
+        // dropped here, the delivery goes back to its peer
+        let room = tokio::select! {
+            () = stop.cancelled() => break,
+            room = room.take(message.body.len()) => room,
+        };
+        let offer = Offer { message, settle: Settle::Delivery(delivery), room };
         tokio::select! {
-            // dropped here, the delivery goes back to its peer
             () = stop.cancelled() => break,
             sent = offers.send(offer) => if sent.is_err() { break },
         }

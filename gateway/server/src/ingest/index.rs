@@ -40,9 +40,12 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
         let mut landed = Vec::with_capacity(group.len());
         let mut places = Vec::with_capacity(group.len());
         for flight in group {
-            // none: the gateway stops, and everything behind this one waits for the next start too
-            let Ok(Some(anchored)) = flight.anchored.await else { return };
-            landed.push(anchored);
+            match flight.anchored.await {
+                Ok(Some(anchored)) => landed.push(anchored),
+                // the gateway stops, and everything behind this one waits for the next start too
+                Ok(None) => return,
+                Err(_) => return control.fail("anchor"),
+            }
             places.push(flight._place);
         }
         let timer = on.metrics.timer(Step::Index);

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::normalise::Format;
-use super::{Control, Foundation, StepError, crash_point, spread};
+use super::{Control, Foundation, Held, Room, StepError, crash_point, spread};
 use crate::store::inbox::{self, Quarantined, RawPlace};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Moment, Step};
@@ -66,6 +66,7 @@ pub(super) enum Settle {
 pub(super) struct Offer {
     pub message: Message,
     pub settle: Settle,
+    pub room: Option<Held>,
 }
 
 /// A durable message. Built here only.
@@ -73,6 +74,7 @@ pub(super) struct Offer {
 pub struct Received {
     inbox_id: i64,
     message: Message,
+    _room: Option<Held>,
 }
 
 impl Received {
@@ -91,19 +93,21 @@ struct Prepared {
     message: Message,
     row: inbox::Message,
     object: Option<Bytes>,
+    room: Option<Held>,
 }
 
 pub(super) struct Receiver {
     on: Foundation,
     control: Control,
     to: mpsc::Sender<Received>,
+    room: Room,
     /// Highest inbox id that was handed on: a row above it is one whose commit was not reported.
     handed_on: i64,
 }
 
 impl Receiver {
-    pub fn new(on: Foundation, control: Control, to: mpsc::Sender<Received>) -> Self {
-        Self { on, control, to, handed_on: 0 }
+    pub fn new(on: Foundation, control: Control, to: mpsc::Sender<Received>, room: Room) -> Self {
+        Self { on, control, to, room, handed_on: 0 }
     }
 
     pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>) {
@@ -139,12 +143,20 @@ impl Receiver {
                     for (id, row) in rows {
                         let received = loop {
                             match self.reopen(id, &row).await {
-                                Ok(received) => break received,
+                                Ok(received) => break Some(received),
+                                // one unreadable row must not hold up all others
+                                Err(error) if !error.class().is_retried() => match self.set_aside(id).await {
+                                    Ok(()) => break None,
+                                    Err(error) if patience.wait(&error).await => {}
+                                    Err(_) => return false,
+                                },
                                 Err(error) if patience.wait(&error).await => {}
                                 Err(_) => return false,
                             }
                         };
-                        if self.to.send(received).await.is_err() {
+                        if let Some(received) = received
+                            && self.to.send(received).await.is_err()
+                        {
                             return false;
                         }
                         after = id;
@@ -173,12 +185,22 @@ impl Receiver {
         }
     }
 
+    async fn set_aside(&self, id: i64) -> Result<(), StepError> {
+        tracing::error!(inbox = id, "found raw bytes that are not what was stored; the message is in quarantine");
+        let mut write = self.on.store.begin().await?;
+        inbox::set_aside(&mut write, id, ("raw-unreadable", "message", "corrupt")).await?;
+        store::commit(write).await?;
+        self.on.metrics.quarantined("raw-unreadable");
+        Ok(())
+    }
+
     async fn reopen(&self, inbox_id: i64, row: &inbox::Message) -> Result<Received, StepError> {
         let sealed = match &row.raw {
             RawPlace::Inline(bytes) => Bytes::from(bytes.clone()),
             RawPlace::Object(key) => self.on.objects.get(key).await?,
         };
-        let body = self.on.vault.open_raw(&row.raw_key, &row.source_key.0, &sealed)?.into();
+        let body: Bytes = self.on.vault.open_raw(&row.raw_key, &row.source_key.0, &sealed)?.into();
+        let room = self.room.take(body.len()).await;
         let message = Message {
             connector: row.connector.as_str().into(),
             content_type: row.content_type.as_str().into(),
@@ -186,13 +208,17 @@ impl Receiver {
             trace: row.trace.as_deref().map(Into::into),
             received: row.received.unsigned_abs(),
         };
-        Ok(Received { inbox_id, message })
+        Ok(Received { inbox_id, message, _room: room })
     }
 
     /// One group: sealed, in the inbox, acknowledged, handed on. False when the gateway stops.
     async fn receive(&mut self, group: Vec<Offer>) -> bool {
         let timer = self.on.metrics.timer(Step::Receive);
-        let (messages, settles): (Vec<_>, Vec<_>) = group.into_iter().map(|o| (o.message, o.settle)).unzip();
+        let (mut messages, mut settles) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
+        for offer in group {
+            messages.push((offer.message, offer.room));
+            settles.push(offer.settle);
+        }
         let mut patience = self.control.patience("receive");
         let prepared = loop {
             match self.prepare(messages.clone()).await {
@@ -224,9 +250,9 @@ impl Receiver {
     }
 
     /// Seals raw bytes, computes keys, puts the large ones into the object store.
-    async fn prepare(&self, messages: Vec<Message>) -> Result<Vec<Prepared>, StepError> {
+    async fn prepare(&self, messages: Vec<(Message, Option<Held>)>) -> Result<Vec<Prepared>, StepError> {
         let vault = self.on.vault.clone();
-        let prepared = spread(messages, move |message| prepare(&vault, message)).await?;
+        let prepared = spread(messages, move |(message, room)| prepare(&vault, message, room)).await?;
         let prepared = prepared.into_iter().collect::<Result<Vec<_>, _>>()?;
         let objects = prepared.iter().filter_map(|p| match (&p.row.raw, &p.object) {
             (RawPlace::Object(key), Some(bytes)) => Some((*key, bytes.clone())),
@@ -319,7 +345,7 @@ impl Receiver {
 
 impl Prepared {
     fn received(&self, inbox_id: i64) -> Received {
-        Received { inbox_id, message: self.message.clone() }
+        Received { inbox_id, message: self.message.clone(), _room: self.room.clone() }
     }
 }
 
@@ -365,7 +391,7 @@ async fn acknowledge(settles: Vec<Settle>, outcomes: &[Outcome]) {
     }
 }
 
-fn prepare(vault: &gateway_vault::Vault, message: Message) -> Result<Prepared, StepError> {
+fn prepare(vault: &gateway_vault::Vault, message: Message, room: Option<Held>) -> Result<Prepared, StepError> {
     let content = to_hex(sha256(&message.body).as_bytes());
     let content_hash = vault.blind("raw-content", &content);
     let source_key = match key_of(&message) {
@@ -389,7 +415,7 @@ fn prepare(vault: &gateway_vault::Vault, message: Message) -> Result<Prepared, S
         raw_key,
         trace: message.trace.as_deref().map(str::to_owned),
     };
-    Ok(Prepared { message, row, object })
+    Ok(Prepared { message, row, object, room })
 }
 
 /// The source's own key of a message: MSH-3, 4, 7, 10; or source, type, id and version of one FHIR resource. None: the

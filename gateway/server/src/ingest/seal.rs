@@ -129,8 +129,14 @@ async fn seal(
     let (normaliser, vault, all) = (Arc::clone(&on.normaliser), Arc::clone(&on.vault), Arc::clone(&messages));
     let canonical = spread((0..messages.len()).collect(), move |at: usize| {
         let message = all[at].message();
-        let format = Format::of(&message.content_type, &message.body)?;
-        normaliser.normalise(format, &message.connector, &message.body, &vault)
+        let normalise = || {
+            let format = Format::of(&message.content_type, &message.body)?;
+            normaliser.normalise(format, &message.connector, &message.body, &vault)
+        };
+        // a message that finds a mistake of ours is set aside like a bad one; those behind it go on
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(normalise));
+        let ours = || Refusal { code: "normaliser-failed", path: "message".into(), class: schemas::ErrorClass::Bug };
+        caught.unwrap_or_else(|_| Err(ours()))
     });
     let canonical = canonical.await?;
     (0..messages.len()).for_each(|_| on.metrics.step(Step::Normalise, share(from, messages.len())));

@@ -54,7 +54,10 @@ pub async fn settle(on: Foundation, control: Control, intended: Intended) -> Opt
     patience.over();
     on.metrics.step(Step::Anchor, from.elapsed());
     on.metrics.count(Moment::Anchored, plans.len() as u64);
-    let transaction = cbor::decode(&submission.bytes).ok()?;
+    let Ok(transaction) = cbor::decode(&submission.bytes) else {
+        control.fail("anchor");
+        return None;
+    };
     Some(Anchored { submission, plans, transaction, proof })
 }
 
