@@ -55,7 +55,12 @@ fn node(resource: Value, full_url: Option<String>, path: String) -> Result<Node,
     };
     let bytes = resource.canonical();
     schemas_fhir::check(&resource_type, &bytes).map_err(|problem| {
-        let place = if problem.path.is_empty() { path.clone() } else { format!("{path}.{}", problem.path) };
+        let place = match problem.path.as_str() {
+            "" => path.clone(),
+            // a type that nobody knows is a value, and a root's path begins with its type
+            "resourceType" if path == resource_type => "resourceType".to_owned(),
+            inside => format!("{path}.{inside}"),
+        };
         Refusal::caller(problem.code, place)
     })?;
     let id = match resource.get("id") {
