@@ -217,6 +217,9 @@ impl Disclose {
             let shown = decision.permitted.first().map(|(p, _)| p.row.subject);
             decision.permitted.retain(|(p, _)| Some(p.row.subject) == shown);
         }
+        if let Some((shown, _)) = decision.permitted.first() {
+            decision.subject = Some(shown.row.subject);
+        }
         let logged = self.log(grant, deed, resource_type, &decision).await?;
         Ok((decision.permitted, logged))
     }

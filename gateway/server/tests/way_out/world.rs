@@ -255,7 +255,11 @@ impl World {
                 summary,
             });
             let mut write = self.store.begin().await.expect("begin");
-            let heads: Vec<_> = chain.iter().filter(|row| row.is_head).map(|row| (row.case, row.unit)).collect();
+            let heads: Vec<_> = chain
+                .iter()
+                .filter(|row| row.is_head)
+                .map(|row| (row.logical_id.clone(), row.case, row.unit))
+                .collect();
             units::behead(&mut write, &heads).await.expect("behead");
             store::commit(write).await.expect("commit");
         }
