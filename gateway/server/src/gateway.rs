@@ -154,11 +154,7 @@ impl Gateway {
         std::mem::forget(fail::FailScenario::setup());
         let stop = CancellationToken::new();
         let ground = ground(&config, &stop).await?;
-        let normaliser = Arc::new(Normaliser {
-            mapper: mapper(&config)?,
-            zone: config.gateway.zone.clone(),
-            authorities: config.gateway.authorities.clone(),
-        });
+        let foundation = way_in(&ground, &config)?;
         let tls = config.gateway.tls_certificate.as_deref().zip(config.gateway.tls_key.as_deref());
         let door = Door::open(&config.gateway.listen, tls).await?;
         let operators_door = Door::open(&config.gateway.operators, None).await?;
@@ -167,26 +163,10 @@ impl Gateway {
         let listening = address.map_or_else(|| config.gateway.listen.clone(), |a| a.to_string());
         let origin = config.gateway.base_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
 
-        let (sources, healths) = sources(&config);
-        let chain = ground.genesis.chain_id();
-        let institution = config.gateway.institution_id;
-        let ingest = Arc::new(Ingest::start(
-            ingest::Foundation {
-                store: ground.store.clone(),
-                objects: ground.objects.clone(),
-                vault: Arc::clone(&ground.vault),
-                ledger: Arc::clone(&ground.ledger),
-                follower: ground.follower.clone(),
-                chain,
-                institution,
-                normaliser,
-                metrics: ground.metrics.clone(),
-                message_bytes_max: config.gateway.message_bytes_max,
-            },
-            sources,
-        ));
-        let (disclose, access_log) = way_out(&ground, &config, &origin);
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
+        let (sources, healths) = sources(&config);
+        let ingest = Arc::new(Ingest::start(foundation, sources));
+        let (disclose, access_log) = way_out(&ground, &config, &origin);
         let front = Front {
             disclose,
             tokens: Tokens::new(ground.store.clone(), clients.clone()),
@@ -207,16 +187,7 @@ impl Gateway {
             serve(operators_door, operators::router(operators), stop.clone()),
         ];
         let recorder_stop = CancellationToken::new();
-        let recorder = Recorder {
-            store: ground.store.clone(),
-            vault: Arc::clone(&ground.vault),
-            ledger: Arc::clone(&ground.ledger),
-            follower: Arc::new(ground.follower.clone()),
-            chain,
-            institution,
-            metrics: ground.metrics.clone(),
-        };
-        let recorder = tokio::spawn(recorder.run(recorder_stop.clone()));
+        let recorder = tokio::spawn(recorder(&ground, &config).run(recorder_stop.clone()));
         tracing::info!(listen = %listening, operators = %config.gateway.operators, "gateway runs");
         let Ground { store, follower, metrics, .. } = ground;
         Ok(Self {
@@ -354,6 +325,38 @@ fn sources(config: &Config) -> (Vec<Box<dyn Source>>, Healths) {
         sources.push(Box::new(source));
     }
     (sources, healths)
+}
+
+fn way_in(ground: &Ground, config: &Config) -> Result<ingest::Foundation, GatewayError> {
+    let normaliser = Normaliser {
+        mapper: mapper(config)?,
+        zone: config.gateway.zone.clone(),
+        authorities: config.gateway.authorities.clone(),
+    };
+    Ok(ingest::Foundation {
+        store: ground.store.clone(),
+        objects: ground.objects.clone(),
+        vault: Arc::clone(&ground.vault),
+        ledger: Arc::clone(&ground.ledger),
+        follower: ground.follower.clone(),
+        chain: ground.genesis.chain_id(),
+        institution: config.gateway.institution_id,
+        normaliser: Arc::new(normaliser),
+        metrics: ground.metrics.clone(),
+        message_bytes_max: config.gateway.message_bytes_max,
+    })
+}
+
+fn recorder(ground: &Ground, config: &Config) -> Recorder {
+    Recorder {
+        store: ground.store.clone(),
+        vault: Arc::clone(&ground.vault),
+        ledger: Arc::clone(&ground.ledger),
+        follower: Arc::new(ground.follower.clone()),
+        chain: ground.genesis.chain_id(),
+        institution: config.gateway.institution_id,
+        metrics: ground.metrics.clone(),
+    }
 }
 
 fn way_out(ground: &Ground, config: &Config, origin: &str) -> (Disclose, JoinHandle<()>) {
