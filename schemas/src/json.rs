@@ -5,15 +5,15 @@
 //! and never put a value into an error.
 
 mod canonical;
+mod number;
 mod parse;
+mod text;
 
-use std::borrow::Cow;
 use std::fmt;
 
+pub use number::Number;
 pub use parse::{JsonError, JsonErrorKind, parse};
-
-/// Text of a name or value. Borrowed when it comes from a mapping table, owned when it comes from a message.
-pub type Text = Cow<'static, str>;
+pub use text::Text;
 
 /// One JSON value.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,76 +32,61 @@ pub enum Value {
     Object(Object),
 }
 
-/// A JSON number token, verbatim (RFC 8259 grammar is checked on construction).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Number(Box<str>);
-
 /// An object: members in the order in which they came, each name once.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Object {
     members: Vec<(Text, Value)>,
 }
 
-impl Number {
-    /// Takes a token such as `1.00` or `-5e3`; `None` when it is not a JSON number.
-    pub fn from_token(token: &str) -> Option<Self> {
-        parse::is_number(token.as_bytes()).then(|| Self(token.into()))
-    }
-
-    /// The digits as they were written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The value as an unsigned integer when it is written as one.
-    pub fn as_u64(&self) -> Option<u64> {
-        self.0.parse().ok()
-    }
-}
-
-impl From<u64> for Number {
-    fn from(value: u64) -> Self {
-        Self(value.to_string().into())
-    }
-}
-
 impl Object {
     /// An empty object.
+    #[inline]
     pub const fn new() -> Self {
         Self { members: Vec::new() }
     }
 
     /// The members in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.members.iter().map(|(k, v)| (k.as_ref(), v))
+        self.members.iter().map(|(k, v)| (k.as_str(), v))
     }
 
     /// The members in order, values mutable.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
-        self.members.iter_mut().map(|(k, v)| (&**k, v))
+        self.members.iter_mut().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// An empty object with room for `members`.
+    #[inline]
+    pub fn with_capacity(members: usize) -> Self {
+        Self { members: Vec::with_capacity(members) }
     }
 
     /// Number of members.
+    #[inline]
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
     /// Whether there is no member.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// The value of `name`.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.members.iter().find(|(k, _)| k == name).map(|(_, v)| v)
+        self.members.iter().find(|(k, _)| *k == *name).map(|(_, v)| v)
     }
 
     /// The value of `name`, mutable.
+    #[inline]
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
-        self.members.iter_mut().find(|(k, _)| k == name).map(|(_, v)| v)
+        self.members.iter_mut().find(|(k, _)| *k == *name).map(|(_, v)| v)
     }
 
     /// Sets `name`, in place when it exists, at the end otherwise. Returns the old value.
+    #[inline]
     pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
         let name = name.into();
         if let Some(slot) = self.get_mut(&name) {
@@ -121,11 +106,12 @@ impl Object {
 
     /// Takes `name` out.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        let at = self.members.iter().position(|(k, _)| k == name)?;
+        let at = self.members.iter().position(|(k, _)| *k == *name)?;
         Some(self.members.remove(at).1)
     }
 
     /// The value of `name`, created by `default` when absent.
+    #[inline]
     pub fn entry_or(&mut self, name: impl Into<Text>, default: impl FnOnce() -> Value) -> &mut Value {
         let name = name.into();
         let at = match self.members.iter().position(|(k, _)| *k == name) {
@@ -162,8 +148,9 @@ impl Value {
     }
 
     /// An object from members.
+    #[inline]
     pub fn object(members: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        Self::Object(members.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect())
+        Self::Object(members.into_iter().map(|(k, v)| (k.into(), v)).collect())
     }
 
     /// Member `name` when this is an object that has it.
@@ -195,11 +182,13 @@ impl Value {
     }
 
     /// The object when this is one.
+    #[inline]
     pub fn as_object(&self) -> Option<&Object> {
         if let Self::Object(object) = self { Some(object) } else { None }
     }
 
     /// The object when this is one, mutable.
+    #[inline]
     pub fn as_object_mut(&mut self) -> Option<&mut Object> {
         if let Self::Object(object) = self { Some(object) } else { None }
     }
@@ -221,7 +210,8 @@ impl Value {
 
     /// Canonical bytes: RFC 8785 member order and string rules, numbers as written.
     pub fn canonical(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
+        // one resource, or a Bundle of them; it grows when they are large
+        let mut out = Vec::with_capacity(512 + 768 * self.list("entry").len());
         canonical::write(self, &mut out);
         out
     }
@@ -245,16 +235,23 @@ impl From<u64> for Value {
     }
 }
 impl From<&'static str> for Value {
+    #[inline]
     fn from(value: &'static str) -> Self {
-        Self::String(Cow::Borrowed(value))
+        Self::String(value.into())
     }
 }
 impl From<String> for Value {
     fn from(value: String) -> Self {
-        Self::String(Cow::Owned(value))
+        Self::String(value.into())
+    }
+}
+impl From<Text> for Value {
+    fn from(value: Text) -> Self {
+        Self::String(value)
     }
 }
 impl From<Object> for Value {
+    #[inline]
     fn from(value: Object) -> Self {
         Self::Object(value)
     }
@@ -281,10 +278,5 @@ impl fmt::Debug for Value {
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "object({})", self.members.len())
-    }
-}
-impl fmt::Debug for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "number({})", self.0.len())
     }
 }

@@ -94,9 +94,8 @@ impl Mapper {
         let zone = zone(&message, options)?;
         let placed = Placed::new(table, &message);
         let key = key_of(&message);
-        let source = [&key.sending_application, &key.sending_facility, &key.time, &key.control_id].map(Clone::clone);
-        let ground =
-            Ground { tables: &self.tables, message: &message, placed: &placed, options, zone: &zone, source: &source };
+        let source: [&str; 4] = [&key.sending_application, &key.sending_facility, &key.time, &key.control_id];
+        let ground = Ground { tables: &self.tables, message: &message, placed: &placed, options, zone: &zone, source };
         let mut reading = Reading::of(&message);
         let split = CaseSplit::new(table, &placed, &message)?;
         let mut cases = Vec::with_capacity(split.count);

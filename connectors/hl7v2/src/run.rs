@@ -13,7 +13,7 @@ mod source;
 mod target;
 mod translate;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use schemas::json::Object;
 
@@ -36,7 +36,7 @@ pub struct Ground<'r> {
     pub options: &'r MapOptions<'r>,
     pub zone: &'r Zone,
     /// MSH-3, 4, 7, 10: identity of what has none of its own.
-    pub source: &'r [String; 4],
+    pub source: [&'r str; 4],
 }
 
 /// A program, the vocabulary named outside, and the text it runs on.
@@ -49,7 +49,14 @@ struct Instance {
     frame: usize,
     live: bool,
     /// `Type/id`, once somebody asked for it.
-    reference: Option<Rc<str>>,
+    reference: Option<Arc<str>>,
+}
+
+/// A resource that a `new` row made.
+struct Made {
+    resource: &'static str,
+    reference: Arc<str>,
+    object: Object,
 }
 
 /// One case in the making.
@@ -58,16 +65,18 @@ pub struct Run<'r> {
     reading: &'r mut Reading,
     instances: Vec<Instance>,
     /// Resources made by `new` rows, finished.
-    made: Vec<(Rc<str>, Object)>,
+    made: Vec<Made>,
     /// What the same text made before: program, vocabulary, piece → reference.
-    again: QuickMap<Text<'r>, (Span, Rc<str>)>,
+    again: QuickMap<Text<'r>, (Span, Arc<str>)>,
     /// `Type/id` of everything that has one.
-    taken: QuickSet<Rc<str>>,
+    taken: QuickSet<Arc<str>>,
     /// Per reference that was asked for more than once: how often.
-    ordinals: QuickMap<Rc<str>, usize>,
+    ordinals: QuickMap<Arc<str>, usize>,
     explained: &'r mut Vec<Explained>,
     /// Elements on the way to where we are; only kept when explaining.
     trail: Vec<String>,
+    /// Room for a name in the making.
+    scratch: String,
     depth: usize,
     /// Constants make an element live: rows of `require`.
     defaults: bool,

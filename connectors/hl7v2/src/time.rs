@@ -37,30 +37,27 @@ impl<'t> Stamp<'t> {
     /// Reads a stamp; `None` when it is none (letters, a 13th month, an odd number of digits).
     pub fn read(text: &'t str) -> Option<Self> {
         let text = text.trim();
-        let at = text.find(['+', '-']).unwrap_or(text.len());
-        let (local, zone) = text.split_at(at);
-        let (digits, fraction) = local.split_once('.').unwrap_or((local, ""));
-        let all_digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-        if !matches!(digits.len(), 4 | 6 | 8 | 10 | 12 | 14) || !all_digits(digits) || !all_digits(fraction) {
+        let whole = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, behind) = text.split_at_checked(whole)?;
+        let (fraction, zone) = match behind.strip_prefix('.') {
+            Some(rest) => rest.split_at_checked(rest.bytes().take_while(u8::is_ascii_digit).count())?,
+            None => ("", behind),
+        };
+        if !matches!(digits.len(), 4 | 6 | 8 | 10 | 12 | 14) {
             return None;
         }
         if fraction.len() > 9 || (!fraction.is_empty() && digits.len() != 14) {
             return None;
         }
         let offset = if zone.is_empty() { None } else { Some(offset(zone)?) };
-        let part = |from: usize, default: i16| digits.get(from..from + 2).map_or(Some(default), |d| d.parse().ok());
-        let year: i16 = digits.get(..4)?.parse().ok().filter(|y| *y > 0)?;
-        let small = |value: i16| i8::try_from(value).ok();
-        let civil = civil::DateTime::new(
-            year,
-            small(part(4, 1)?)?,
-            small(part(6, 1)?)?,
-            small(part(8, 0)?)?,
-            small(part(10, 0)?)?,
-            small(part(12, 0)?)?,
-            0,
-        )
-        .ok()?;
+        // digits all: two of them fit
+        let two = |d: &[u8]| d.iter().fold(0, |n, b| n * 10 + (b - b'0') as i8);
+        let part = |from: usize, default| digits.as_bytes().get(from..from + 2).map_or(default, two);
+        let year = i16::from(part(0, 0)) * 100 + i16::from(part(2, 0));
+        let civil = civil::DateTime::new(year, part(4, 1), part(6, 1), part(8, 0), part(10, 0), part(12, 0), 0).ok()?;
+        if year == 0 {
+            return None;
+        }
         Some(Self { digits, fraction, offset, civil })
     }
 

@@ -60,6 +60,8 @@ pub struct Segment {
     pub span: Span,
     first: u32,
     count: u32,
+    /// Bit `n`: field `n` is not empty; for the first 63.
+    present: u64,
 }
 
 impl Segment {
@@ -77,6 +79,10 @@ pub struct Message<'a> {
     /// Numbers of the lines (from 1, in this message) that are neither a segment nor the continuation of one.
     pub junk_lines: Vec<u32>,
     fields: Vec<Span>,
+    /// Per byte: whether it separates repetitions, components or subcomponents.
+    separators: [bool; 256],
+    /// Bit per byte of the text: a leaf that is not empty begins there.
+    leaves: Vec<u64>,
     raw: &'a [u8],
     raw_offset: usize,
 }
@@ -93,6 +99,8 @@ impl<'a> Message<'a> {
             segments: Vec::with_capacity(32),
             junk_lines: Vec::new(),
             fields: Vec::with_capacity(512),
+            separators: delimiters.separators(),
+            leaves: Vec::new(),
             raw: input.bytes,
             raw_offset: input.offset,
         };
@@ -105,6 +113,15 @@ impl<'a> Message<'a> {
         let segment = self.segments.get(index)?;
         let at = u32::from(n).checked_sub(1).filter(|at| *at < segment.count)?;
         self.fields.get((segment.first + at) as usize).copied()
+    }
+
+    /// Whether field `n` of segment `index` holds anything.
+    #[inline]
+    pub fn has_field(&self, index: usize, n: u16) -> bool {
+        match self.segments.get(index) {
+            Some(segment) if n < 64 => segment.present >> n & 1 == 1,
+            _ => self.field(index, n).is_some_and(|span| !span.is_empty()),
+        }
     }
 
     /// Number of fields of a segment.
@@ -129,12 +146,13 @@ impl<'a> Message<'a> {
     fn cut(&mut self) -> Result<(), MapError> {
         let text = std::mem::take(&mut self.text);
         let bytes = text.as_bytes();
+        self.leaves = vec![0; bytes.len() / 64 + 1];
         let separator = self.delimiters.field;
         let mut at = 0;
         let mut line_number = 0u32;
         let mut open: Option<(usize, usize)> = None;
         while at < bytes.len() {
-            let end = bytes[at..].iter().position(|b| matches!(b, b'\r' | b'\n')).map_or(bytes.len(), |p| at + p);
+            let end = envelope::line_end(bytes, at);
             let line = &bytes[at..end];
             line_number += 1;
             match kind_of(line, separator) {
@@ -165,15 +183,11 @@ impl<'a> Message<'a> {
         }
         let name = [bytes[start], bytes[start + 1], bytes[start + 2]];
         let first = self.fields.len();
-        let separator = self.delimiters.field;
-        let mut from = start + 4;
         if &name == b"MSH" {
             self.fields.push(Span::new(start + 3, start + 4));
         }
-        while from <= end && end > start + 3 {
-            let to = bytes[from..end].iter().position(|b| *b == separator).map_or(end, |p| from + p);
-            self.fields.push(Span::new(from, to));
-            from = to + 1;
+        if end > start + 3 {
+            self.cut_fields(bytes, start + 4, end);
         }
         let count = self.fields.len() - first;
         if count > MAX_FIELDS {
@@ -182,8 +196,34 @@ impl<'a> Message<'a> {
             return Err(MapError::new("too-many-fields", path, self.raw_offset + start, message));
         }
         let span = Span::new(start, end);
-        self.segments.push(Segment { name, span, first: first as u32, count: count as u32 });
+        let fields = self.fields[first..].iter().take(63).zip(1..);
+        let present = fields.fold(0, |bits, (field, n)| bits | u64::from(!field.is_empty()) << n);
+        self.segments.push(Segment { name, span, first: first as u32, count: count as u32, present });
         Ok(())
+    }
+
+    /// Fields and leaves of one segment, in one pass over its bytes.
+    fn cut_fields(&mut self, bytes: &[u8], start: usize, end: usize) {
+        let separator = self.delimiters.field;
+        let (mut field, mut leaf) = (start, start);
+        for (at, byte) in (start..).zip(&bytes[start..end]) {
+            let ends_field = *byte == separator;
+            if ends_field || self.separators[usize::from(*byte)] {
+                self.leaves[leaf / 64] |= u64::from(leaf < at) << (leaf % 64);
+                leaf = at + 1;
+                if ends_field {
+                    self.fields.push(Span::new(field, at));
+                    field = leaf;
+                }
+            }
+        }
+        self.leaves[leaf / 64] |= u64::from(leaf < end) << (leaf % 64);
+        self.fields.push(Span::new(field, end));
+    }
+
+    /// Where leaves that are not empty begin, as bits of 64 bytes of the text.
+    pub fn leaves(&self, word: usize) -> u64 {
+        self.leaves.get(word).copied().unwrap_or(0)
     }
 }
 
@@ -212,6 +252,15 @@ fn kind_of(line: &[u8], separator: u8) -> Line {
 }
 
 impl Delimiters {
+    /// Per byte: whether it separates repetitions, components or subcomponents.
+    fn separators(&self) -> [bool; 256] {
+        let mut table = [false; 256];
+        for byte in [Some(self.component), self.repetition, self.subcomponent].into_iter().flatten() {
+            table[usize::from(byte)] = true;
+        }
+        table
+    }
+
     /// Reads MSH-1 and MSH-2 from the start of a message.
     pub fn read(bytes: &[u8], offset: usize) -> Result<Self, MapError> {
         let refuse = |path: &str, at: usize, text: &str| Err(MapError::new("bad-delimiters", path, offset + at, text));

@@ -10,13 +10,8 @@ const FEW: usize = 16;
 
 pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Object(object) if object.members.len() <= FEW => {
-            let mut at = [0; FEW];
-            let at = &mut at[..object.members.len()];
-            at.iter_mut().enumerate().for_each(|(n, slot)| *slot = n);
-            at.sort_unstable_by(|a, b| order(&object.members[*a].0, &object.members[*b].0));
-            write_members(at.iter().map(|n| &object.members[*n]), out, write);
-        }
+        Value::Object(object) if object.members.len() <= 1 => write_members(object.members.iter(), out, write),
+        Value::Object(object) if object.members.len() <= FEW => write_few(&object.members, out),
         Value::Object(object) => {
             let mut members: Vec<&(Text, Value)> = object.members.iter().collect();
             members.sort_unstable_by(|a, b| order(&a.0, &b.0));
@@ -24,6 +19,42 @@ pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
         }
         other => write_other(other, out, write),
     }
+}
+
+/// Sorts by insertion, on the first eight bytes of the names as one number: they nearly always decide, and tables mostly
+/// name members in order.
+fn write_few(members: &[(Text, Value)], out: &mut Vec<u8>) {
+    let mut places = [(0u64, 0u8); FEW];
+    for (n, (name, _)) in members.iter().enumerate() {
+        let key = beginning(name.as_bytes());
+        let mut slot = n;
+        while let Some((other, at)) = slot.checked_sub(1).and_then(|before| places.get(before)).copied() {
+            let ascii = (key | other) & (ONES << 7) == 0;
+            let before =
+                if ascii && key != other { key < other } else { order(name, &members[usize::from(at)].0).is_lt() };
+            if !before {
+                break;
+            }
+            places[slot] = (other, at);
+            slot -= 1;
+        }
+        // fewer than 256
+        places[slot] = (key, n as u8);
+    }
+    write_members(places[..members.len()].iter().map(|(_, n)| &members[usize::from(*n)]), out, write);
+}
+
+/// The first eight bytes as a number that orders as they do, zeros behind a shorter name.
+#[inline]
+fn beginning(name: &[u8]) -> u64 {
+    if let Some(word) = name.first_chunk() {
+        return u64::from_be_bytes(*word);
+    }
+    let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) else {
+        return name.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56);
+    };
+    let behind = u64::from(u32::from_be_bytes(*last)) << (8 * (8 - name.len())) & u64::from(u32::MAX);
+    u64::from(u32::from_be_bytes(*first)) << 32 | behind
 }
 
 pub(super) fn write_in_order(value: &Value, out: &mut Vec<u8>) {
@@ -35,7 +66,7 @@ pub(super) fn write_in_order(value: &Value, out: &mut Vec<u8>) {
 }
 
 /// UTF-16 code unit order. It is the order of the UTF-8 bytes but where one text continues beyond U+DFFF.
-fn order(a: &str, b: &str) -> std::cmp::Ordering {
+fn order(a: &Text, b: &Text) -> std::cmp::Ordering {
     match a.bytes().zip(b.bytes()).find(|(x, y)| x != y) {
         None => a.len().cmp(&b.len()),
         Some((x, y)) if x < 0xee && y < 0xee => x.cmp(&y),
@@ -81,11 +112,21 @@ fn write_other(value: &Value, out: &mut Vec<u8>, inner: fn(&Value, &mut Vec<u8>)
     }
 }
 
-fn write_string(text: &str, out: &mut Vec<u8>) {
+fn write_string(text: &Text, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let mut rest = text.as_bytes();
+    if all_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(bytes, out);
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(mut rest: &[u8], out: &mut Vec<u8>) {
     loop {
-        let plain = plain_prefix(rest);
+        let plain = rest.iter().position(|b| is_special(*b)).unwrap_or(rest.len());
         out.extend_from_slice(&rest[..plain]);
         let Some((&byte, behind)) = rest[plain..].split_first() else { break };
         rest = behind;
@@ -103,20 +144,34 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
             }
         }
     }
-    out.push(b'"');
 }
 
-/// How many bytes from the start need no escape; eight at once, for most text needs none.
-fn plain_prefix(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let whole = words.iter().take_while(|word| is_plain(u64::from_ne_bytes(**word))).count() * 8;
-    let special = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
-    bytes[whole..].iter().position(special).map_or(bytes.len(), |at| whole + at)
+/// A control character, a quote or a backslash.
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Whether none of eight bytes is a control character, a quote or a backslash.
+/// Whether nothing needs an escape, as in most text; sixteen or eight bytes at once, the last overlapping those before.
+#[inline]
+fn all_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let (blocks, _) = bytes.as_chunks::<16>();
+        // no early end inside a block: so it becomes one vector operation
+        let plain = |block: &[u8; 16]| !block.iter().fold(false, |any, b| any | is_special(*b));
+        blocks.iter().all(plain) && plain(last)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        is_plain(u64::from_ne_bytes(*first)) && is_plain(u64::from_ne_bytes(*last))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        is_plain(u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)))
+    } else {
+        !bytes.iter().any(|b| is_special(*b))
+    }
+}
+
+const ONES: u64 = u64::MAX / 255;
+
+/// Whether none of eight bytes is special.
 fn is_plain(word: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
     let below = |w: u64, n: u64| w.wrapping_sub(ONES * n) & !w;
     let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7) == 0

@@ -3,7 +3,6 @@
 //! Bounded by `limits::JSON_DEPTH_MAX`; refuses duplicate names, lone surrogates and trailing bytes. Errors carry the
 //! place and the kind, never a value; a name is shown only when it looks like a FHIR element's.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::{Number, Object, Text, Value};
@@ -239,13 +238,13 @@ impl Parser<'_> {
         }
         let rest = &self.text[clean_from..self.at];
         self.at += 1;
-        Ok(Cow::Owned(match owned {
+        Ok(match owned {
             Some(mut text) => {
                 text.push_str(rest);
-                text
+                text.into()
             }
-            None => rest.to_owned(),
-        }))
+            None => Text::of(rest),
+        })
     }
 
     fn escape(&mut self) -> Result<char, JsonError> {

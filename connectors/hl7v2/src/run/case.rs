@@ -1,10 +1,12 @@
 //! One case: run its segments, lay the references, fill what is required, wrap it as a Bundle.
 
-use schemas::json::{Object, Value};
+use std::sync::Arc;
+
+use schemas::json::{Object, Text, Value};
 
 use super::rows::Cursor;
 use super::target::{put, refer};
-use super::{Ground, Instance, Reading, Run};
+use super::{Ground, Instance, Made, Reading, Run};
 use crate::bounds::MAX_RESOURCES;
 use crate::error::MapError;
 use crate::hash::{QuickMap, QuickSet};
@@ -30,13 +32,14 @@ pub fn build_case(
     let mut run = Run {
         ground,
         reading,
-        instances: Vec::new(),
-        made: Vec::new(),
-        again: QuickMap::default(),
-        taken: QuickSet::default(),
+        instances: Vec::with_capacity(32),
+        made: Vec::with_capacity(16),
+        again: QuickMap::with_capacity_and_hasher(16, Default::default()),
+        taken: QuickSet::with_capacity_and_hasher(64, Default::default()),
         ordinals: QuickMap::default(),
         explained,
         trail: Vec::new(),
+        scratch: String::new(),
         depth: 0,
         defaults: false,
     };
@@ -78,10 +81,8 @@ impl Run<'_> {
         let index = match known {
             Some(index) => index,
             None if filling.makes => {
-                let mut object = Object::new();
-                object.insert("resourceType", Value::from(filling.resource));
-                object.insert("id", Value::Null);
                 let resource = filling.resource;
+                let object = resource_of(resource);
                 self.instances.push(Instance { resource, object, frame, live: false, reference: None });
                 self.instances.len() - 1
             }
@@ -155,7 +156,7 @@ impl Run<'_> {
             for index in &from {
                 let object = &mut self.instances[*index].object;
                 if many || link.target.first().is_none_or(|step| object.get(step.name).is_none()) {
-                    put(object, &link.target, refer(&reference));
+                    put(object, &link.target, refer(Arc::clone(&reference)));
                 }
             }
         }
@@ -173,11 +174,8 @@ impl Run<'_> {
             }
         }
         let mut made = std::mem::take(&mut self.made);
-        for (reference, object) in &mut made {
-            let resource = self.ground.tables.resources.get_key_value(reference.split('/').next().unwrap_or_default());
-            if let Some((resource, _)) = resource {
-                self.require(resource, 0, object);
-            }
+        for Made { resource, object, .. } in &mut made {
+            self.require(resource, 0, object);
         }
         self.made.append(&mut made);
         self.defaults = false;
@@ -211,14 +209,14 @@ impl Run<'_> {
                 patients.extend(known);
             }
             let mut object = std::mem::take(&mut self.instances[index].object);
-            let id = reference.split_once('/').map_or("", |(_, id)| id).to_owned();
-            object.insert("id", Value::from(id));
-            match entries.iter_mut().find(|e| patient && e.text("fullUrl") == Some(&*reference)) {
+            object.insert("id", id_of(self.instances[index].resource, &reference));
+            let mut named = entries.iter_mut().filter(|e| e.text("fullUrl") == Some(&*reference));
+            match if patient { named.next() } else { None } {
                 Some(twin) => add_missing(twin, object),
-                None => entries.push(entry(&reference, object)),
+                None => entries.push(entry(reference, object)),
             }
         }
-        entries.extend(std::mem::take(&mut self.made).into_iter().map(|(reference, object)| entry(&reference, object)));
+        entries.extend(std::mem::take(&mut self.made).into_iter().map(|made| entry(made.reference, made.object)));
         bundle.insert("resourceType", Value::from("Bundle"));
         bundle.entry_or("type", || Value::from("collection"));
         bundle.insert("entry", Value::Array(entries));
@@ -226,8 +224,21 @@ impl Run<'_> {
     }
 }
 
-fn entry(reference: &str, object: Object) -> Value {
-    Value::object([("fullUrl", Value::from(reference.to_owned())), ("resource", Value::Object(object))])
+fn entry(reference: Arc<str>, object: Object) -> Value {
+    Value::object([("fullUrl", Value::String(reference.into())), ("resource", Value::Object(object))])
+}
+
+/// A resource as it begins, its id still open.
+pub(super) fn resource_of(resource: &'static str) -> Object {
+    let mut object = Object::with_capacity(12);
+    object.insert("resourceType", Value::from(resource));
+    object.insert("id", Value::Null);
+    object
+}
+
+/// The id in a reference to a resource.
+pub(super) fn id_of(resource: &str, reference: &str) -> Value {
+    Value::String(Text::of(reference.get(resource.len() + 1..).unwrap_or_default()))
 }
 
 /// The same patient a second time in one case: what the first time did not say is added.

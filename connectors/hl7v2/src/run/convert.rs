@@ -1,18 +1,17 @@
 //! HL7 text → FHIR primitives. What does not fit gives nothing, so that its field is listed as unmapped.
 
-use std::borrow::Cow;
-
-use schemas::json::{Number, Value};
+use schemas::json::{Number, Text, Value};
 
 use crate::table::Primitive;
 use crate::time::{Stamp, Zone, time_of_day};
 
 /// One primitive from text; `None` when the text is none of its kind.
 pub fn primitive(kind: Primitive, text: &str, zone: &Zone) -> Option<Value> {
-    let string = |text: String| Some(Value::String(Cow::Owned(text)));
+    let string = |text: String| Some(Value::from(text));
+    let copy = |text: &str| Some(Value::String(Text::of(text)));
     match kind {
-        Primitive::String | Primitive::Text => string(text.to_owned()),
-        Primitive::Code if !text.contains("  ") && !text.contains(['\t', '\n', '\r']) => string(text.to_owned()),
+        Primitive::String | Primitive::Text => copy(text),
+        Primitive::Code if !text.contains("  ") && !text.contains(['\t', '\n', '\r']) => copy(text),
         Primitive::Code => string(text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
         Primitive::Uri => string(uri(text)?),
         Primitive::Oid => string(format!("urn:oid:{}", Some(text).filter(|t| is_oid(t))?)),
@@ -79,12 +78,9 @@ fn uri(text: &str) -> Option<String> {
 }
 
 fn is_oid(text: &str) -> bool {
-    let arcs = || text.split('.');
-    let arc = |a: &str| !a.is_empty() && a.bytes().all(|b| b.is_ascii_digit()) && (a == "0" || !a.starts_with('0'));
-    text.starts_with(['0', '1', '2'])
-        && arcs().count() >= 2
-        && arcs().next().is_some_and(|a| a.len() == 1)
-        && arcs().all(arc)
+    let [b'0'..=b'2', b'.', rest @ ..] = text.as_bytes() else { return false };
+    let arc = |a: &[u8]| !a.is_empty() && a.iter().all(u8::is_ascii_digit) && (a == b"0" || a[0] != b'0');
+    rest.split(|b| *b == b'.').all(arc)
 }
 
 fn is_uuid(text: &str) -> bool {

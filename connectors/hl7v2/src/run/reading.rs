@@ -61,9 +61,12 @@ impl Reading {
                 }
                 self.field(message, field, &mut |component, subcomponent| {
                     if into.len() < MAX_UNMAPPED && seen.insert((segment.name, n, component, subcomponent)) {
-                        let mut path = format!("{}-{n}", segment.name());
-                        for part in [component, subcomponent].into_iter().filter(|p| *p > 0) {
-                            path.push_str(&format!(".{part}"));
+                        let mut path = String::with_capacity(16);
+                        path.push_str(segment.name());
+                        let parts = [('-', usize::from(n)), ('.', component), ('.', subcomponent)];
+                        for (mark, part) in parts.into_iter().filter(|(_, part)| *part > 0) {
+                            path.push(mark);
+                            push_number(&mut path, part);
                         }
                         into.push(path);
                     }
@@ -105,31 +108,38 @@ impl Reading {
         }
     }
 
-    /// Whether every leaf of a field that is not empty was used: one pass, and mostly the answer is yes.
+    /// Whether every leaf of a field that is not empty was used: mostly the answer is yes.
     fn read_all(&self, message: &Message<'_>, field: Span) -> bool {
-        let mut start = field.start;
-        for (at, byte) in (field.start..).zip(field.of(&message.text).bytes()) {
-            if message.separates(byte) {
-                if start < at && !self.has(start) {
-                    return false;
-                }
-                start = at + 1;
-            }
-        }
-        start >= field.end || self.has(start)
+        words(field).all(|(at, bits)| message.leaves(at) & !self.word(at) & bits == 0)
     }
 
-    /// Whether no bit is set in a span, a word at a time.
+    /// Whether no bit is set in a span.
     fn unread_all(&self, span: Span) -> bool {
-        let (mut at, end) = (span.start as usize, span.end as usize);
-        while at < end {
-            let bits = (64 - at % 64).min(end - at);
-            let word = self.bits.get(at / 64).copied().unwrap_or(0) >> (at % 64);
-            if word & (u64::MAX >> (64 - bits)) != 0 {
-                return false;
-            }
-            at += bits;
-        }
-        true
+        words(span).all(|(at, bits)| self.word(at) & bits == 0)
     }
+
+    fn word(&self, at: usize) -> u64 {
+        self.bits.get(at).copied().unwrap_or(0)
+    }
+}
+
+/// The words of bits that a span touches, and which of their bits are its own.
+fn words(span: Span) -> impl Iterator<Item = (usize, u64)> {
+    let (mut at, end) = (span.start as usize, span.end as usize);
+    std::iter::from_fn(move || {
+        if at >= end {
+            return None;
+        }
+        let count = (64 - at % 64).min(end - at);
+        let found = (at / 64, u64::MAX >> (64 - count) << (at % 64));
+        at += count;
+        Some(found)
+    })
+}
+
+fn push_number(into: &mut String, number: usize) {
+    if number > 9 {
+        push_number(into, number / 10);
+    }
+    into.push(char::from(b'0' + (number % 10) as u8));
 }

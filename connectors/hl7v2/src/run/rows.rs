@@ -1,11 +1,12 @@
 //! One row at a time: find the source, convert or descend, put the result at the target.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use schemas::json::{Object, Value};
 
+use super::case::{id_of, resource_of};
 use super::target::{exists, put, refer, take_object};
-use super::{Run, convert};
+use super::{Made, Run, convert};
 use crate::bounds::{MAX_DEPTH, MAX_REPETITIONS};
 use crate::table::{Action, Primitive, Program, Row, Source, Via};
 use crate::token::{Parts, Piece};
@@ -27,9 +28,9 @@ impl<'r> Run<'r> {
         let Some(program) = tables.programs.get(program).filter(|_| self.depth < MAX_DEPTH) else { return false };
         self.depth += 1;
         let mut live = self.defaults;
-        for row in &program.rows {
+        for (row, gate) in program.rows.iter().zip(&program.gates) {
             // most fields are not there: do not even begin
-            live |= self.there(row, cursor) && self.row(program, row, object, cursor);
+            live |= self.there(gate, cursor) && self.row(program, row, object, cursor);
         }
         self.depth -= 1;
         live
@@ -41,8 +42,8 @@ impl<'r> Run<'r> {
         let tables = self.ground.tables;
         let program = tables.programs.get(program).filter(|_| self.depth < MAX_DEPTH)?;
         self.depth += 1;
-        let found = program.rows.iter().find_map(|row| {
-            let live = self.there(row, cursor) && self.row(program, row, &mut holder, cursor);
+        let found = program.rows.iter().zip(&program.gates).find_map(|(row, gate)| {
+            let live = self.there(gate, cursor) && self.row(program, row, &mut holder, cursor);
             if live || !holder.is_empty() { holder.remove("$") } else { None }
         });
         self.depth -= 1;
@@ -104,7 +105,7 @@ impl<'r> Run<'r> {
             Source::Resource(name) => match self.in_reach(cursor.frame, name) {
                 Some(index) => {
                     let reference = self.reference_of(index);
-                    put(object, &row.target, refer(&reference));
+                    put(object, &row.target, refer(reference));
                     true
                 }
                 None => false,
@@ -162,7 +163,7 @@ impl<'r> Run<'r> {
         }
         if let Some(resource) = row.make {
             let Some(reference) = self.make_once(resource, inner, cursor) else { return false };
-            return put(object, &row.target, refer(&reference));
+            return put(object, &row.target, refer(reference));
         }
         if row.target.is_empty() {
             return self.rows(inner, object, cursor);
@@ -179,25 +180,23 @@ impl<'r> Run<'r> {
     }
 
     /// The same text makes the same resource: a doctor who stands in four fields is built once.
-    fn make_once(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Rc<str>> {
+    fn make_once(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Arc<str>> {
         let ground = self.ground;
         let local = ground.tables.programs.get(program).is_some_and(|p| p.local) && !ground.options.explain;
         let Some(piece) = cursor.piece.filter(|_| local) else { return self.make(resource, program, cursor) };
         let key = (program, cursor.caller, piece.level, piece.span.of(&ground.message.text));
         if let Some((before, reference)) = self.again.get(&key) {
             self.reading.copy(*before, piece.span);
-            return Some(Rc::clone(reference));
+            return Some(Arc::clone(reference));
         }
         let reference = self.make(resource, program, cursor)?;
-        self.again.insert(key, (piece.span, Rc::clone(&reference)));
+        self.again.insert(key, (piece.span, Arc::clone(&reference)));
         Some(reference)
     }
 
     /// Builds a resource that is found again by its content, and gives its reference.
-    fn make(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Rc<str>> {
-        let mut object = Object::new();
-        object.insert("resourceType", Value::from(resource));
-        object.insert("id", Value::Null);
+    fn make(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Arc<str>> {
+        let mut object = resource_of(resource);
         if !self.rows(program, &mut object, cursor) {
             return None;
         }
@@ -205,10 +204,9 @@ impl<'r> Run<'r> {
         let key = String::from_utf8(content.to_bytes()).ok()?;
         let Value::Object(mut object) = content else { return None };
         let reference = self.named(resource, &[key.into()]);
-        if self.taken.insert(Rc::clone(&reference)) {
-            let id = reference.split_once('/').map_or("", |(_, id)| id);
-            object.insert("id", Value::from(id.to_owned()));
-            self.made.push((Rc::clone(&reference), object));
+        if self.taken.insert(Arc::clone(&reference)) {
+            object.insert("id", id_of(resource, &reference));
+            self.made.push(Made { resource, reference: Arc::clone(&reference), object });
         }
         Some(reference)
     }

@@ -2,33 +2,30 @@
 
 use super::Run;
 use super::rows::Cursor;
-use crate::table::{Action, Path, Row, Source};
+use crate::table::{Gate, Needs, Path, Source};
 use crate::token::Piece;
 
 impl Run<'_> {
     /// Whether what the row reads is there at all: cheap, and mostly the answer is no.
     #[inline]
-    pub(super) fn there(&self, row: &Row, cursor: Cursor<'_>) -> bool {
-        match (&row.source, row.action) {
-            (Source::Part(Path { component, .. }), _) if *component > 0 => {
-                cursor.parts.is_none_or(|parts| parts.present >> component & 1 == 1)
+    pub(super) fn there(&self, gate: &Gate, cursor: Cursor<'_>) -> bool {
+        match gate {
+            Gate::Open => true,
+            Gate::Parts(bits) => cursor.parts.is_none_or(|parts| parts.present & bits != 0),
+            Gate::Field(segment, field) => self.populated(cursor, *segment, *field),
+            Gate::Block(_) if self.defaults => true,
+            Gate::Block(needs) => {
+                let Needs { parts: bits, fields, .. } = &**needs;
+                cursor.parts.map_or(*bits != 0 && cursor.piece.is_some(), |parts| parts.present & bits != 0)
+                    || fields.iter().any(|(segment, field)| self.populated(cursor, *segment, *field))
             }
-            (Source::Field { segment, field, .. }, _) => self.populated(cursor, *segment, *field),
-            (Source::Here, Action::Run(inner)) if !self.defaults => {
-                let Some(program) = self.ground.tables.programs.get(inner) else { return false };
-                let needs = &program.needs;
-                needs.unknown
-                    || program.constant
-                    || cursor.parts.map_or(needs.parts != 0 && cursor.piece.is_some(), |p| p.present & needs.parts != 0)
-                    || needs.fields.iter().any(|(segment, field)| self.populated(cursor, *segment, *field))
-            }
-            _ => true,
         }
     }
 
+    #[inline]
     fn populated(&self, cursor: Cursor<'_>, segment: [u8; 3], field: u16) -> bool {
         let message = self.ground.message;
-        self.segment(cursor, segment).and_then(|at| message.field(at, field)).is_some_and(|span| !span.is_empty())
+        self.segment(cursor, segment).is_some_and(|at| message.has_field(at, field))
     }
 
     pub(super) fn joined(&self, sources: &[Source], cursor: Cursor<'_>) -> Option<(String, Vec<Piece>)> {
@@ -55,7 +52,8 @@ impl Run<'_> {
             Source::Here => cursor.piece,
             Source::Field { segment, field, path } => {
                 let message = self.ground.message;
-                let span = message.field(self.segment(cursor, *segment)?, *field)?;
+                let at = self.segment(cursor, *segment).filter(|at| message.has_field(*at, *field))?;
+                let span = message.field(at, *field)?;
                 message.repetitions(span).find_map(|piece| self.below(piece, *path))
             }
             Source::Constant(_) | Source::Joined(_) | Source::Resource(_) => None,

@@ -1,5 +1,7 @@
 //! Targets: finding, taking and putting values in the object that is being built.
 
+use std::sync::Arc;
+
 use schemas::json::{Object, Value};
 
 use crate::table::Step;
@@ -81,6 +83,6 @@ fn push(object: &mut Object, name: &'static str, value: Value) -> bool {
 }
 
 /// A reference to a resource of the bundle.
-pub(super) fn refer(to: &str) -> Value {
-    Value::object([("reference", Value::from(to.to_owned()))])
+pub(super) fn refer(to: Arc<str>) -> Value {
+    Value::object([("reference", Value::String(to.into()))])
 }

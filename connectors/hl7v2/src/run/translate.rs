@@ -79,7 +79,7 @@ fn put_translated(
         if let Some(system) = system {
             into.insert("system", Value::from(system));
         }
-        into.insert("code", Value::String(code.clone()));
+        into.insert("code", Value::String(code.clone().into()));
         if let Some(display) = target.and_then(|t| t.display) {
             into.insert("display", Value::from(display));
         }
@@ -100,7 +100,7 @@ fn put_translated(
             let value = match (kind, code.as_ref()) {
                 (Primitive::Boolean, "true") => Value::Bool(true),
                 (Primitive::Boolean, "false") => Value::Bool(false),
-                _ => Value::String(code),
+                _ => Value::String(code.into()),
             };
             put(object, &row.target, value)
         }

@@ -21,6 +21,8 @@ pub struct Tables {
 pub struct Program {
     pub file: u16,
     pub rows: Vec<Row>,
+    /// Per row, what must be there for it to begin; found when all is linked. Apart from the rows, for most are passed by.
+    pub gates: Vec<Gate>,
     /// The rows yield one value (`$`), not members of an object.
     pub scalar: bool,
     /// Constants only: it comes along with what surrounds it, but is no reason to keep that.
@@ -54,6 +56,20 @@ pub struct Row {
     pub action: Action,
     pub via: Via,
     pub condition: Option<Box<Condition>>,
+}
+
+/// What a row needs, told without looking at its source.
+#[derive(Default)]
+pub enum Gate {
+    /// Run it and see.
+    #[default]
+    Open,
+    /// One of these components, as bits.
+    Parts(u64),
+    /// A field.
+    Field([u8; 3], u16),
+    /// What a block needs, unless constants count.
+    Block(Box<Needs>),
 }
 
 /// One member on the way to the target.

@@ -29,7 +29,7 @@ pub fn split_messages(raw: &[u8]) -> Result<Vec<RawMessage<'_>>, MapError> {
     let mut starts: Vec<(usize, bool)> = Vec::new();
     let mut at = if raw.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while at < raw.len() {
-        let end = raw[at..].iter().position(|b| matches!(b, b'\r' | b'\n')).map_or(raw.len(), |p| at + p);
+        let end = line_end(raw, at);
         let lead = raw[at..end].iter().take_while(|b| **b == 0x0b || (starts.is_empty() && **b == b' ')).count();
         let line = &raw[at + lead..end];
         let begins = |name: &[u8]| line.starts_with(name) && line.get(3).is_some_and(|b| !b.is_ascii_alphanumeric());
@@ -61,6 +61,18 @@ pub fn split_messages(raw: &[u8]) -> Result<Vec<RawMessage<'_>>, MapError> {
         return refuse("no-msh", "MSH", 0, "found no message, expected a line that begins with MSH");
     }
     Ok(messages)
+}
+
+/// Where the line that holds byte `at` ends, sixteen bytes at once.
+pub(super) fn line_end(bytes: &[u8], at: usize) -> usize {
+    let ends = |b: &u8| matches!(b, b'\r' | b'\n');
+    let rest = bytes.get(at..).unwrap_or_default();
+    let (blocks, _) = rest.as_chunks::<16>();
+    // no early end inside a block: so it becomes one vector operation
+    let inside = |block: &&[u8; 16]| !block.iter().fold(false, |any, b| any | ends(b));
+    let whole = at + 16 * blocks.iter().take_while(inside).count();
+    let last = bytes.get(whole..).unwrap_or_default();
+    whole + last.iter().position(ends).unwrap_or(last.len())
 }
 
 fn blank(line: &[u8]) -> bool {

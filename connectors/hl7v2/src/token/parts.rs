@@ -151,17 +151,13 @@ impl Message<'_> {
 
     /// Whether anything but delimiters, blanks and HL7's null stands in a span.
     pub fn is_valued(&self, span: Span) -> bool {
-        let d = &self.delimiters;
         let bytes = span.of(&self.text).as_bytes();
-        let empty =
-            |b: u8| b.is_ascii_whitespace() || b == d.component || Some(b) == d.repetition || Some(b) == d.subcomponent;
+        let empty = |b: u8| b.is_ascii_whitespace() || self.separates(b);
         match bytes.iter().position(|b| !empty(*b)) {
             None => false,
             Some(at) if bytes[at] != b'"' => true,
             // a quote: HL7's null, or a value that begins with one
-            Some(_) => bytes
-                .split(|b| *b == d.component || Some(*b) == d.repetition || Some(*b) == d.subcomponent)
-                .any(|leaf| !matches!(leaf.trim_ascii(), b"" | b"\"\"")),
+            Some(_) => bytes.split(|b| self.separates(*b)).any(|leaf| !matches!(leaf.trim_ascii(), b"" | b"\"\"")),
         }
     }
 }
@@ -169,15 +165,12 @@ impl Message<'_> {
 impl Message<'_> {
     /// Whether anything but delimiters and blanks stands in a span; HL7's null counts, it says something.
     pub fn is_populated(&self, span: Span) -> bool {
-        let d = &self.delimiters;
-        let separators = [Some(d.component), d.repetition, d.subcomponent];
-        span.of(&self.text).bytes().any(|b| !b.is_ascii_whitespace() && !separators.contains(&Some(b)))
+        span.of(&self.text).bytes().any(|b| !b.is_ascii_whitespace() && !self.separates(b))
     }
 
     /// Whether a byte separates repetitions, components or subcomponents.
     pub fn separates(&self, byte: u8) -> bool {
-        let d = &self.delimiters;
-        byte == d.component || Some(byte) == d.repetition || Some(byte) == d.subcomponent
+        self.separators[usize::from(byte)]
     }
 
     /// All parts of a piece, empty ones too.

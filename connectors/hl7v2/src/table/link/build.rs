@@ -72,6 +72,7 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
         builder.tables.programs.push(Program {
             file: builder.index,
             rows,
+            gates: Vec::new(),
             scalar,
             constant,
             needs: Needs::default(),

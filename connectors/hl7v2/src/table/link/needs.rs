@@ -1,6 +1,6 @@
 //! What each program reads, so that the many rows for fields that are not there cost nothing.
 
-use super::super::program::{Action, Condition, Needs, Path, Row, Source, Tables};
+use super::super::program::{Action, Condition, Gate, Needs, Path, Row, Source, Tables};
 
 /// Fills `Program::needs` of all programs.
 pub(super) fn find(tables: &mut Tables) {
@@ -13,6 +13,23 @@ pub(super) fn find(tables: &mut Tables) {
     for ((program, needs), local) in tables.programs.iter_mut().zip(known).zip(local) {
         program.local = local;
         program.needs = needs.unwrap_or(Needs { unknown: true, ..Needs::default() });
+    }
+    let gates = tables.programs.iter().map(|program| program.rows.iter().map(|row| gate(tables, row)).collect());
+    let gates: Vec<Vec<Gate>> = gates.collect();
+    tables.programs.iter_mut().zip(gates).for_each(|(program, gates)| program.gates = gates);
+}
+
+fn gate(tables: &Tables, row: &Row) -> Gate {
+    match (&row.source, row.action) {
+        (Source::Part(path), _) if path.component > 0 => Gate::Parts(1 << path.component),
+        (Source::Field { segment, field, .. }, _) => Gate::Field(*segment, *field),
+        (Source::Here, Action::Run(inner)) => match tables.programs.get(inner) {
+            Some(program) if !program.needs.unknown && !program.constant => {
+                Gate::Block(Box::new(program.needs.clone()))
+            }
+            _ => Gate::Open,
+        },
+        _ => Gate::Open,
     }
 }
 

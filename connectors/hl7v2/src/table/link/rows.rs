@@ -13,6 +13,7 @@ pub(super) fn declare(source: &Source<'_>, tables: &mut Tables, names: &mut Name
         tables.programs.push(Program {
             file: source.index,
             rows: Vec::new(),
+            gates: Vec::new(),
             scalar: false,
             constant: false,
             needs: Needs::default(),
@@ -118,6 +119,7 @@ pub(super) fn resource(source: &Source<'_>, tables: &mut Tables, names: &Names) 
             tables.programs.push(Program {
                 file: source.index,
                 rows,
+                gates: Vec::new(),
                 scalar: false,
                 constant: false,
                 needs: Needs::default(),
