@@ -44,7 +44,7 @@ pub(super) fn put(object: &mut Object, target: &[Step], value: Value) -> bool {
     let mut here = object;
     for step in way {
         let member =
-            here.entry_or(step.name, || if step.append { Value::Array(Vec::new()) } else { Object::new().into() });
+            here.entry_or(step.name, || if step.append { Value::Array(Vec::with_capacity(1)) } else { Object::new().into() });
         let next = match member {
             Value::Array(items) => {
                 let mut fresh = Object::new();
@@ -73,7 +73,7 @@ pub(super) fn put(object: &mut Object, target: &[Step], value: Value) -> bool {
 }
 
 fn push(object: &mut Object, name: &'static str, value: Value) -> bool {
-    match object.entry_or(name, || Value::Array(Vec::new())) {
+    match object.entry_or(name, || Value::Array(Vec::with_capacity(1))) {
         Value::Array(items) => {
             items.push(value);
             true
