@@ -128,11 +128,8 @@ fn entry_of(kind: &'static str, base: &str, entry: Disclosed) -> Value {
     let history = format!("{}/_history/{}", entry.reference, entry.version_id);
     let receipt = if kind == "history" { format!("{base}/{history}/$verify") } else { format!("{url}/$verify") };
     let link = Value::object([("relation", Value::from("receipt")), ("url", Value::from(receipt))]);
-    let mut members = vec![
-        ("link", Value::from(vec![link])),
-        ("fullUrl", Value::from(url)),
-        ("resource", entry.resource),
-    ];
+    let mut members =
+        vec![("link", Value::from(vec![link])), ("fullUrl", Value::from(url)), ("resource", entry.resource)];
     if kind == "history" {
         let request = [("method", Value::from("PUT")), ("url", Value::from(entry.reference))];
         let response = [

@@ -111,7 +111,11 @@ impl Opener {
     pub async fn open(&self, permitted: &Permitted, key: &SubjectKey, prove: bool) -> Result<Opened, DiscloseError> {
         let Place::Unit { unit, object, wraps, .. } = &permitted.row.place else {
             // a Consent's document was opened to decide about it
-            return Ok(Opened { bytes: permitted.known.matched.canonical(), resource: permitted.known.matched.clone(), proof: None });
+            return Ok(Opened {
+                bytes: permitted.known.matched.canonical(),
+                resource: permitted.known.matched.clone(),
+                proof: None,
+            });
         };
         let Leave::Consent(permit) = &permitted.leave else { return Err(DiscloseError::Permit) };
         if permit.unit() != unit_of(&permitted.row) {

@@ -108,8 +108,7 @@ pub async fn heads(store: &Store, of: &SubjectId, resource_type: &str) -> Result
 /// `StoreError`.
 pub async fn subject_of(store: &Store, patient: &str) -> Result<Option<SubjectId>, StoreError> {
     let sql = "SELECT subject FROM unit WHERE logical_id = $1 AND resource_type = 'Patient' LIMIT 1";
-    let row =
-        sqlx::query(sql).bind(patient.to_owned()).fetch_optional(store.reader()).await.map_err(failed("unit"))?;
+    let row = sqlx::query(sql).bind(patient.to_owned()).fetch_optional(store.reader()).await.map_err(failed("unit"))?;
     row.map(|row| id(&row, 0)).transpose()
 }
 

@@ -33,7 +33,9 @@ pub enum SearchError {
     #[error("found more search parameters or alternatives than are accepted")]
     TooMany,
     /// No patient is named.
-    #[error("expected `patient` (for Patient: `_id` or `identifier`): searches across patients are not offered, because consents are decided per patient before anything is matched")]
+    #[error(
+        "expected `patient` (for Patient: `_id` or `identifier`): searches across patients are not offered, because consents are decided per patient before anything is matched"
+    )]
     Unscoped,
     /// The page link belongs to another query or client, or was changed.
     #[error("found a page link that is not one of this server's for this type")]
@@ -178,7 +180,7 @@ impl Search {
     ) -> Result<(), SearchError> {
         match name {
             "patient" | "subject" => {
-                let named = patient(name, value, own_base).ok_or(SearchError::Value(name))?;
+                let named = patient(value, own_base).ok_or(SearchError::Value(name))?;
                 if whom.as_ref().is_some_and(|whom| *whom != named) {
                     return Err(SearchError::Twice(name));
                 }
@@ -292,17 +294,14 @@ fn is_identifier(token: &Token, identifier: Option<&Value>) -> bool {
     }
 }
 
-/// `Patient/id`, `id`, an absolute URL under our own base, or `system|value` for `patient`.
-fn patient(name: &str, value: &str, own_base: &str) -> Option<Whom> {
+/// `Patient/id`, `id`, or an absolute URL under our own base.
+fn patient(value: &str, own_base: &str) -> Option<Whom> {
     if is_id(value) {
         return Some(Whom::Patient(value.to_owned()));
     }
     match Reference::parse_under(value, own_base)? {
         Reference::Resource { base: None, kind, id } if &*kind == "Patient" => Some(Whom::Patient(id.into())),
-        _ => {
-            debug_assert!(matches!(name, "patient" | "subject"));
-            None
-        }
+        _ => None,
     }
 }
 

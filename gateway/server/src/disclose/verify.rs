@@ -54,7 +54,6 @@ pub async fn parameters(
     let parameter = |(name, kind, text): (&'static str, &'static str, String)| {
         Value::object([("name", Value::from(name)), (kind, Value::from(text))])
     };
-    let parameters: Vec<Value> =
-        named.into_iter().filter(|(_, _, text)| !text.is_empty()).map(parameter).collect();
+    let parameters: Vec<Value> = named.into_iter().filter(|(_, _, text)| !text.is_empty()).map(parameter).collect();
     Ok(Value::object([("resourceType", Value::from("Parameters")), ("parameter", Value::from(parameters))]))
 }

@@ -36,7 +36,8 @@ fn contains(haystack: &[u8], needle: &str) -> bool {
 #[tokio::test]
 async fn no_sink_holds_a_record_a_request_or_a_token() {
     let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let world = World::new().await;
     let patient = world.patient("CanaryMRN").await;
@@ -53,7 +54,10 @@ async fn no_sink_holds_a_record_a_request_or_a_token() {
     let folder = world.folder.path().to_owned();
     world.store.close().await;
     drop(guard);
-    let mut sinks = vec![("metrics".to_owned(), metrics.into_bytes()), ("log".to_owned(), captured.0.lock().expect("lock").clone())];
+    let mut sinks = vec![
+        ("metrics".to_owned(), metrics.into_bytes()),
+        ("log".to_owned(), captured.0.lock().expect("lock").clone()),
+    ];
     for entry in std::fs::read_dir(&folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_file() {
@@ -62,6 +66,7 @@ async fn no_sink_holds_a_record_a_request_or_a_token() {
     }
     assert!(sinks.iter().any(|(name, bytes)| name.ends_with("gateway.db") && bytes.len() > 10_000));
     assert!(contains(&sinks[0].1, "disclosed"), "the metrics are those of this world");
+    assert!(sinks[1].1.len() > 1_000, "the log was captured");
     for (name, bytes) in &sinks {
         for needle in ["Canary", &clinic] {
             assert!(!contains(bytes, needle), "{name} holds a canary");

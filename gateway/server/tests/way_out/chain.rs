@@ -55,7 +55,8 @@ fn public(key: &SigningKey) -> PublicKey {
 impl TestLedger {
     pub async fn start(store: Store, institution: GenesisInstitution) -> Arc<Self> {
         let keys = validator_keys();
-        let validators = (1..).zip(&keys).map(|(n, key)| Validator { name: format!("v{n}"), key: public(key) }).collect();
+        let validators =
+            (1..).zip(&keys).map(|(n, key)| Validator { name: format!("v{n}"), key: public(key) }).collect();
         let genesis = Genesis { created: BEGIN, validators, institutions: vec![institution] };
         let changes = genesis_changes(&genesis);
         let header = Header {

@@ -32,12 +32,17 @@ async fn digits_leave_as_they_came() {
     let world = World::new().await;
     let patient = world.patient("1").await;
     let id = world.vault.logical_id("Observation", &["digits"]);
-    let raw: Value = serde_json::from_str(r#"{"resourceType":"Observation","valueQuantity":{"value":1.5}}"#).expect("json");
-    world.case(&patient, &[("Observation", id.clone(), raw)]).await;
+    let raw = r#"{"extension":[{"url":"urn:unknown","valueDecimal":1E+02}],"resourceType":"Observation","valueQuantity":{"value":1.500}}"#;
+    world.case_of_texts(&patient, &[("Observation", id.clone(), raw.to_owned())]).await;
     world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
     let clinic = world.token("clinic", "system/*.rs").await;
-    let (_, body) = world.get(&clinic, &format!("Observation/{id}")).await;
-    assert_eq!(body["valueQuantity"]["value"], json!(1.5));
+    let request = axum::http::Request::get(format!("/fhir/Observation/{id}"))
+        .header("authorization", format!("Bearer {clinic}"))
+        .body(axum::body::Body::empty())
+        .expect("a request");
+    let (_, _, body) = world.send(request).await;
+    let text = String::from_utf8(body).expect("utf-8");
+    assert!(text.contains(r#""value":1.500"#) && text.contains(r#""valueDecimal":1E+02"#), "{text}");
 }
 
 #[tokio::test]
@@ -62,7 +67,10 @@ async fn narrowed_and_revoked_consents_count_at_once() {
     assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::OK, StatusCode::NOT_FOUND));
 
     let (_, found) = world.get(&office, &path).await;
-    assert_eq!(headers["etag"].to_str().ok(), Some(format!("W/\"{}\"", found["meta"]["versionId"].as_str().unwrap_or_default()).as_str()));
+    assert_eq!(
+        headers["etag"].to_str().ok(),
+        Some(format!("W/\"{}\"", found["meta"]["versionId"].as_str().unwrap_or_default()).as_str())
+    );
     let mut ended = found.clone();
     ended["status"] = json!("inactive");
     let (put, _, body) = world.put(Method::PUT, &office, &path, &ended).await;
@@ -118,7 +126,9 @@ async fn nothing_is_decided_on_a_state_that_may_be_old() {
     world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
     let clinic = world.token("clinic", "system/*.rs").await;
     world.ledger.stale.store(true, Ordering::SeqCst);
-    for path in [format!("Observation/{lab}"), "Observation/unknown".into(), format!("Observation?patient={}", patient.id)] {
+    for path in
+        [format!("Observation/{lab}"), "Observation/unknown".into(), format!("Observation?patient={}", patient.id)]
+    {
         let (status, body) = world.get(&clinic, &path).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(body["resourceType"], json!("OperationOutcome"));

@@ -15,7 +15,12 @@ use crate::world::{World, observation, permit};
 fn named<'a>(parameters: &'a Value, name: &str) -> &'a str {
     let all = parameters["parameter"].as_array().expect("parameters");
     let one = all.iter().find(|p| p["name"] == name).unwrap_or_else(|| panic!("no {name}"));
-    one.as_object().expect("object").iter().find(|(k, _)| k.starts_with("value")).and_then(|(_, v)| v.as_str()).expect("text")
+    one.as_object()
+        .expect("object")
+        .iter()
+        .find(|(k, _)| k.starts_with("value"))
+        .and_then(|(_, v)| v.as_str())
+        .expect("text")
 }
 
 /// leaf = HMAC(salt, CBOR["cs1/leaf", type, length, bytes]), written out by hand.

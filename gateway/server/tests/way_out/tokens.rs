@@ -64,8 +64,14 @@ fn negatives(world: &World) -> Vec<(&'static str, String)> {
         ("alg none", raw(&json!({ "alg": "none", "typ": "JWT", "kid": "k1" }), &world.claims("clinic"), b"")),
         ("alg HS256", hs(Algorithm::HS256)),
         ("alg HS384", hs(Algorithm::HS384)),
-        ("alg ES256 named", raw(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &world.claims("clinic"), &[1; 64])),
-        ("alg RS384 over an EC key", raw(&json!({ "alg": "RS384", "typ": "JWT", "kid": "k1" }), &world.claims("clinic"), &[1; 256])),
+        (
+            "alg ES256 named",
+            raw(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &world.claims("clinic"), &[1; 64]),
+        ),
+        (
+            "alg RS384 over an EC key",
+            raw(&json!({ "alg": "RS384", "typ": "JWT", "kid": "k1" }), &world.claims("clinic"), &[1; 256]),
+        ),
         ("no typ", headed(|h| h.typ = None)),
         ("typ at+jwt", headed(|h| h.typ = Some("at+jwt".into()))),
         ("no kid", headed(|h| h.kid = None)),
@@ -131,7 +137,12 @@ async fn the_form_is_judged_before_the_assertion() {
     let world = World::new().await;
     let jwt = world.assertion(&world.claims("clinic"));
     let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-    let form = [("grant_type", "client_credentials"), ("scope", "system/*.rs"), ("client_assertion_type", kind), ("client_assertion", jwt.as_str())];
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("scope", "system/*.rs"),
+        ("client_assertion_type", kind),
+        ("client_assertion", jwt.as_str()),
+    ];
     let changed = |at: usize, value: &'static str| {
         let mut form = form;
         form[at].1 = value;
@@ -217,7 +228,10 @@ async fn introspection_tells_a_client_of_its_own_tokens_only() {
         (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
     };
     let (_, own) = ask(&clinic, &clinic).await;
-    assert_eq!((&own["active"], &own["client_id"], &own["scope"]), (&json!(true), &json!("clinic"), &json!("system/*.rs")));
+    assert_eq!(
+        (&own["active"], &own["client_id"], &own["scope"]),
+        (&json!(true), &json!("clinic"), &json!("system/*.rs"))
+    );
     assert_eq!(ask(&clinic, &lab).await.1, json!({ "active": false }));
     assert_eq!(ask(&clinic, "unknown").await.1, json!({ "active": false }));
     assert_eq!(ask("nobody", &clinic).await.0, StatusCode::UNAUTHORIZED);

@@ -1,6 +1,5 @@
 //! One hospital's gateway with everything real but the ledger: patients, anchored cases, registered clients, requests.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +58,6 @@ pub struct World {
     pub now: Arc<AtomicU64>,
     pub router: Router,
     pub key: EncodingKey,
-    pub consents: Consents,
 }
 
 pub struct Patient {
@@ -100,7 +98,8 @@ impl World {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let vault = Arc::new(Vault::create(&folder.path().join("vault")).expect("a vault"));
-        let store = Store::open(&format!("sqlite:{}", folder.path().join("gateway.db").display())).await.expect("store");
+        let store =
+            Store::open(&format!("sqlite:{}", folder.path().join("gateway.db").display())).await.expect("store");
         let objects = Objects::open(&folder.path().join("objects").display().to_string()).expect("objects");
         let register = vault.register("hospital", INSTITUTION, Vec::new());
         let ledger = TestLedger::start(store.clone(), register).await;
@@ -135,7 +134,7 @@ impl World {
             vault: vault.clone(),
             follower: ledger.clone(),
             log,
-            consents: consents.clone(),
+            consents,
             opener,
             metrics: metrics.clone(),
             clock,
@@ -152,7 +151,7 @@ impl World {
             body_bytes_max: 1 << 20,
         };
         let router = router(front);
-        Self { folder, store, vault, ledger, objects, metrics, inbox, now, router, key, consents }
+        Self { folder, store, vault, ledger, objects, metrics, inbox, now, router, key }
     }
 
     pub fn recorder(&self) -> Recorder {
@@ -165,10 +164,6 @@ impl World {
             institution: INSTITUTION,
             metrics: self.metrics.clone(),
         }
-    }
-
-    pub fn database(&self) -> PathBuf {
-        self.folder.path().join("gateway.db")
     }
 
     /// A new patient with a Patient resource in a case of its own.
@@ -191,7 +186,13 @@ impl World {
 
     /// Seals, anchors and indexes one case.
     pub async fn case(&self, patient: &Patient, resources: &[(&str, String, serde_json::Value)]) -> CaseId {
-        let parsed: Vec<Value> = resources.iter().map(|(_, _, r)| json::parse(r.to_string().as_bytes()).expect("json")).collect();
+        let texts: Vec<_> = resources.iter().map(|(kind, id, r)| (*kind, id.clone(), r.to_string())).collect();
+        self.case_of_texts(patient, &texts).await
+    }
+
+    /// The same, from JSON as a source writes it.
+    pub async fn case_of_texts(&self, patient: &Patient, resources: &[(&str, String, String)]) -> CaseId {
+        let parsed: Vec<Value> = resources.iter().map(|(_, _, r)| json::parse(r.as_bytes()).expect("json")).collect();
         let sealed: Vec<Unit> = resources
             .iter()
             .zip(&parsed)
