@@ -3,6 +3,7 @@
 //! that the next request already obeys. The institution attests (basis `Attested`) while no key of the patient is bound.
 
 mod documents;
+mod revoke;
 mod submit;
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use schemas::cbor::{self, Parts};
 use schemas::id::{ChainId, ConsentId, Digest, Height, InstitutionId, SubjectId, TimeMs};
 use schemas::json::Value;
 use schemas::state::{self, ConsentSet, Subject};
-use schemas::transaction::{Basis, Body, GrantConsent, Refusal, RegisterSubject, RevokeConsent};
+use schemas::transaction::{Basis, Body, GrantConsent, Refusal, RegisterSubject};
 
 use crate::disclose::decide::view;
 use crate::disclose::open::{DiscloseError, Kept, Opener};
@@ -24,6 +25,7 @@ use crate::disclose::progress::Progress;
 use crate::disclose::query;
 use crate::store::{self, Store, StoreError, subjects};
 
+use documents::Draft;
 pub use documents::{Stored, context as document_context};
 
 /// Times that a grant is signed again because another write of the same patient came first.
@@ -146,12 +148,15 @@ type Remembered = Arc<Mutex<Kept<ConsentId, (SubjectId, Digest, Document)>>>;
 pub struct Consents {
     parts: Arc<Foundation>,
     remembered: Remembered,
+    /// One version at a time gets its number.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Consents {
     /// Over these parts.
     pub fn new(parts: Foundation) -> Self {
-        Self { parts: Arc::new(parts), remembered: Kept::shared(documents::REMEMBERED_MAX) }
+        let remembered = Kept::shared(documents::REMEMBERED_MAX);
+        Self { parts: Arc::new(parts), remembered, turn: Arc::default() }
     }
 
     /// A new consent.
@@ -161,7 +166,7 @@ impl Consents {
     pub async fn grant(&self, document: &Value) -> Result<Written, ConsentError> {
         let (policy, subject) = self.read(document).await?;
         let logical_id = hex_id()?;
-        self.put_in_force(document, &policy, subject, logical_id, 1, None).await
+        self.put_in_force(document, &policy, subject, logical_id, None).await
     }
 
     /// A new version in place of the one in force: narrower, wider, longer, shorter.
@@ -176,31 +181,7 @@ impl Consents {
         if before.revoked {
             return Err(ConsentError::Revoked);
         }
-        let (id, version) = (before.logical_id.clone(), before.version + 1);
-        self.put_in_force(document, &policy, subject, id, version, Some(before.consent)).await
-    }
-
-    /// Ends a consent for good. `document` is how it reads from now on (`inactive`, `entered-in-error`).
-    ///
-    /// # Errors
-    /// `ConsentError`.
-    pub async fn revoke(&self, before: &Stored, document: &Value) -> Result<Written, ConsentError> {
-        let subject = before.subject;
-        self.require_attestable(&subject).await?;
-        let consent = before.granted;
-        let body = Body::RevokeConsent(RevokeConsent { consent, subject });
-        let (height, time) = self.execute(body).await?.map_err(ConsentError::Refused)?;
-        let row = Stored {
-            consent: ConsentId(gateway_vault::random().map_err(|_| ConsentError::Vault)?),
-            granted: consent,
-            subject,
-            logical_id: before.logical_id.clone(),
-            version: before.version + 1,
-            height: Some(height),
-            revoked: true,
-        };
-        self.keep(&row, document, time).await?;
-        Ok(Written { consent, row: row.consent, subject, logical_id: row.logical_id, height, time })
+        self.put_in_force(document, &policy, subject, before.logical_id.clone(), Some(before.consent)).await
     }
 
     async fn put_in_force(
@@ -209,12 +190,11 @@ impl Consents {
         policy: &Policy,
         subject: SubjectId,
         logical_id: String,
-        version: u64,
         supersedes: Option<ConsentId>,
     ) -> Result<Written, ConsentError> {
         self.register(&subject).await?;
         let consent = ConsentId(gateway_vault::random().map_err(|_| ConsentError::Vault)?);
-        let row = Stored { consent, granted: consent, subject, logical_id, version, height: None, revoked: false };
+        let row = Draft { consent, granted: consent, subject, logical_id, height: None, revoked: false };
         // on disk before the ledger knows of it: a live consent without its document would deny everything
         let commitment = self.keep(&row, document, 0).await?;
         let (from, until) = policy.window();
@@ -238,17 +218,27 @@ impl Consents {
                 }
                 // another write of this patient came first: sign again on top of it
                 Err(Refusal::SetVersion) => {}
-                Err(refusal) => {
-                    self.forget(&consent).await?;
-                    return Err(match refusal {
-                        Refusal::Revoked => ConsentError::Revoked,
-                        other => ConsentError::Refused(other),
-                    });
-                }
+                Err(refusal) => return self.refused(row, refusal).await,
             }
         }
-        self.forget(&consent).await?;
-        Err(ConsentError::Refused(Refusal::SetVersion))
+        self.refused(row, Refusal::SetVersion).await
+    }
+
+    /// Drops the document of a grant that was refused. One that is live all the same keeps it: without its document all of
+    /// the patient's records would be denied.
+    async fn refused(&self, row: Draft, refusal: Refusal) -> Result<Written, ConsentError> {
+        let Draft { consent, subject, logical_id, .. } = row;
+        let live = view(&self.parts.store, &subject).await?.set.live;
+        let Some(live) = live.into_iter().find(|live| live.consent == consent) else {
+            self.forget(&consent).await?;
+            return Err(match refusal {
+                Refusal::Revoked => ConsentError::Revoked,
+                other => ConsentError::Refused(other),
+            });
+        };
+        let (height, time) = (live.height, self.parts.follower.time());
+        self.mark_in_force(&consent, height, time).await?;
+        Ok(Written { consent, row: consent, subject, logical_id, height, time })
     }
 
     /// Parses a document and finds its patient.

@@ -3,7 +3,7 @@
 //! are remembered by consent id, because a version of a consent never changes.
 
 use std::future::Future;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use gateway_consent::{Document, LiveConsent, Policy};
 use gateway_vault::SubjectKey;
@@ -40,6 +40,17 @@ pub struct Stored {
     /// Height of the ledger's word; none while it is under way.
     pub height: Option<Height>,
     /// Whether this version says that the consent has ended.
+    pub revoked: bool,
+}
+
+/// A version that is about to be kept; its number is given then.
+#[derive(Clone)]
+pub(super) struct Draft {
+    pub consent: ConsentId,
+    pub granted: ConsentId,
+    pub subject: SubjectId,
+    pub logical_id: String,
+    pub height: Option<Height>,
     pub revoked: bool,
 }
 
@@ -103,23 +114,24 @@ impl Consents {
         Ok(document)
     }
 
-    /// Seals and stores a version; returns its commitment.
-    pub(super) async fn keep(&self, row: &Stored, document: &Value, time: TimeMs) -> Result<Digest, ConsentError> {
+    /// Seals and stores a version under the next number of its logical id; returns its commitment.
+    pub(super) async fn keep(&self, row: &Draft, document: &Value, time: TimeMs) -> Result<Digest, ConsentError> {
         let key = self.parts.opener.key(&row.subject).await?.ok_or(ConsentError::UnknownPatient)?;
         let salt: [u8; 32] = gateway_vault::random().map_err(|_| ConsentError::Vault)?;
         let sealed = key.seal_row(&context(&row.consent), &document.canonical()).map_err(|_| ConsentError::Vault)?;
-        let (store, row) = (self.parts.store.clone(), row.clone());
+        let (store, row, turn) = (self.parts.store.clone(), row.clone(), Arc::clone(&self.turn));
         let committed = commitment(&salt, document);
         in_task(async move {
+            let _turn = turn.lock_owned().await;
             let mut write = store.begin().await?;
             sqlx::query(
                 "INSERT INTO consent_document (consent, subject, logical_id, version, height, document, salt, state, \
-                 anchored, granted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                 anchored, granted) VALUES ($1, $2, $3, (SELECT COALESCE(MAX(version), 0) + 1 FROM consent_document \
+                 WHERE logical_id = $3), $4, $5, $6, $7, $8, $9)",
             )
             .bind(row.consent.0.to_vec())
             .bind(row.subject.0.to_vec())
             .bind(row.logical_id)
-            .bind(row.version.cast_signed())
             .bind(row.height.map(u64::cast_signed))
             .bind(sealed)
             .bind(salt.to_vec())
@@ -177,7 +189,7 @@ impl Consents {
     /// # Errors
     /// `StoreError`.
     pub async fn head(&self, logical_id: &str) -> Result<Option<Stored>, StoreError> {
-        self.settle().await?;
+        self.settle(logical_id, None).await?;
         let sql = "SELECT consent, subject, logical_id, version, height, state, granted FROM consent_document WHERE \
                    logical_id = $1 AND height IS NOT NULL ORDER BY version DESC LIMIT 1";
         let row = sqlx::query(sql)
@@ -188,12 +200,38 @@ impl Consents {
         row.as_ref().map(stored).transpose()
     }
 
+    /// All versions of one consent, those whose outcome is not known too.
+    pub(super) async fn versions(&self, logical_id: &str) -> Result<Vec<Stored>, StoreError> {
+        self.settle(logical_id, None).await?;
+        let sql = "SELECT consent, subject, logical_id, version, height, state, granted FROM consent_document WHERE \
+                   logical_id = $1 ORDER BY version";
+        let rows = sqlx::query(sql).bind(logical_id.to_owned()).fetch_all(self.parts.store.reader()).await;
+        rows.map_err(store::failed("consent_document"))?.iter().map(stored).collect()
+    }
+
+    /// A stored version's document.
+    ///
+    /// # Errors
+    /// `ConsentError`: the database, or a row that does not open.
+    pub async fn document_of(&self, of: &Stored) -> Result<Value, ConsentError> {
+        let key = self.parts.opener.key(&of.subject).await?.ok_or(ConsentError::UnknownPatient)?;
+        let row = sqlx::query("SELECT document FROM consent_document WHERE consent = $1")
+            .bind(of.consent.0.to_vec())
+            .fetch_one(self.parts.store.reader())
+            .await
+            .map_err(store::failed("consent_document"))?;
+        let sealed: Vec<u8> = row.try_get(0).map_err(store::failed("consent_document"))?;
+        let corrupt = || StoreError::Corrupt { what: "consent_document.document" };
+        let plain = key.open_row(&context(&of.consent), &sealed).map_err(|_| corrupt())?;
+        Ok(json::parse(&plain).map_err(|_| corrupt())?)
+    }
+
     /// All versions of one patient's consents that the ledger executed: for the operator's list.
     ///
     /// # Errors
     /// `StoreError`.
     pub async fn list(&self, subject: &SubjectId) -> Result<Vec<Stored>, StoreError> {
-        self.settle().await?;
+        self.settle("", Some(subject)).await?;
         let sql = "SELECT consent, subject, logical_id, version, height, state, granted FROM consent_document WHERE \
                    subject = $1 AND height IS NOT NULL ORDER BY logical_id, version";
         let rows = sqlx::query(sql)
@@ -217,14 +255,12 @@ impl Consents {
         row.map(|row| row.try_get(0).map_err(store::failed("consent_document"))).transpose()
     }
 
-    /// Settles grants whose outcome was unknown: the live set says whether they are in force.
-    ///
-    /// # Errors
-    /// `StoreError`.
-    pub async fn settle(&self) -> Result<(), StoreError> {
+    /// Settles grants of one consent or patient whose outcome was unknown: the live set says whether they are in force.
+    async fn settle(&self, logical_id: &str, subject: Option<&SubjectId>) -> Result<(), StoreError> {
         let sql = "SELECT consent, subject, logical_id, version, height, state, granted FROM consent_document WHERE \
-                   height IS NULL LIMIT 256";
-        let rows = sqlx::query(sql).fetch_all(self.parts.store.reader()).await;
+                   height IS NULL AND (logical_id = $1 OR subject = $2) ORDER BY version DESC LIMIT 256";
+        let query = sqlx::query(sql).bind(logical_id.to_owned()).bind(subject.map_or(Vec::new(), |s| s.0.to_vec()));
+        let rows = query.fetch_all(self.parts.store.reader()).await;
         for row in rows.map_err(store::failed("consent_document"))? {
             let row = stored(&row)?;
             let view = view(&self.parts.store, &row.subject).await?;

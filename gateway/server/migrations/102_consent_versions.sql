@@ -1,0 +1,3 @@
+-- A consent has each version once.
+
+CREATE UNIQUE INDEX consent_document_version ON consent_document (logical_id, version);
