@@ -1,5 +1,6 @@
-//! The clients' socket: TLS where configured, plain only on a loopback address. Handshakes happen beside each other, so that a
-//! slow one holds nobody up; connections are bounded. Knows nothing of HTTP.
+//! The clients' socket: TLS where configured, plain only on a loopback address. Nobody keeps a place for nothing: handshakes
+//! are counted apart from connections, each remote address has a share of both, and whoever is slow with a header, idle, or
+//! does not read its answer is cut off. Knows nothing of what is asked.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +9,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use schemas::ErrorClass;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 1024;
+use self::places::Places;
+use self::wire::Wire;
+
+mod places;
+mod wire;
+
 /// Longest handshake.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for a whole request header, and so for the next request of a connection.
+const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// Largest request header, in bytes: a search's sealed link has to fit.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for answers under way when the gateway stops.
+const STOP_WAIT: Duration = Duration::from_secs(30);
 
 /// A listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +68,7 @@ impl ListenError {
 pub struct Door {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
+    header_wait: Duration,
 }
 
 impl Door {
@@ -71,7 +84,7 @@ impl Door {
             return Err(ListenError::Plain { address: address.to_owned() });
         }
         let tls = tls.map(|(certificate, key)| acceptor(certificate, key)).transpose()?;
-        Ok(Self { socket, tls })
+        Ok(Self { socket, tls, header_wait: HEADER_WAIT })
     }
 
     /// The address that was bound.
@@ -87,14 +100,33 @@ impl Door {
     /// # Errors
     /// What the system says.
     pub async fn serve(self, router: Router, stop: CancellationToken) -> io::Result<()> {
-        let address = self.socket.local_addr()?;
-        let (ready, accepted) = mpsc::channel(64);
-        let accepting = tokio::spawn(accept(self.socket, self.tls, ready, stop.clone()));
-        let served = axum::serve(Accepted { accepted, address }, router)
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .await;
-        accepting.abort();
-        served
+        let (places, open) = (Places::new(), TaskTracker::new());
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // out of descriptors, most likely: wait for some to come back
+                    tracing::warn!("listener: {}", error.kind());
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            // nothing is free: the connection is closed at once rather than kept waiting
+            let Some(place) = places.shake_hands(remote.ip()) else { continue };
+            let (tls, router, stop, header_wait) = (self.tls.clone(), router.clone(), stop.clone(), self.header_wait);
+            open.spawn(async move {
+                let Some(wire) = shake_hands(stream, tls).await else { return };
+                let Some(_place) = place.establish() else { return };
+                converse(wire, router, header_wait, stop).await;
+            });
+        }
+        open.close();
+        open.wait().await;
+        Ok(())
     }
 }
 
@@ -115,106 +147,28 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> 
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
-async fn accept(
-    socket: TcpListener,
-    tls: Option<TlsAcceptor>,
-    ready: mpsc::Sender<Connection>,
-    stop: CancellationToken,
-) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // out of descriptors, most likely: wait for some to come back
-                tracing::warn!("listener: {}", error.kind());
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (tls, ready) = (tls.clone(), ready.clone());
-        tokio::spawn(async move {
-            if let Some(wire) = shake_hands(stream, tls).await {
-                // the server has ended: nobody is left to answer
-                let _ = ready.send(Connection { wire, _place: place }).await;
-            }
-        });
-    }
-}
-
-async fn shake_hands(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn Wire>> {
-    stream.set_nodelay(true).ok()?;
-    let Some(tls) = tls else { return Some(Box::new(stream)) };
-    let shaken = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await.ok()?.ok()?;
-    Some(Box::new(shaken))
-}
-
-/// One connection; its place is free again when it is dropped.
-struct Connection {
-    wire: Box<dyn Wire>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.wire).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &[u8],
-    ) -> std::task::Poll<io::Result<usize>> {
-        std::pin::Pin::new(&mut self.wire).poll_write(cx, buf)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.wire).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        std::pin::Pin::new(&mut self.wire).poll_shutdown(cx)
-    }
-}
-
-struct Accepted {
-    accepted: mpsc::Receiver<Connection>,
-    address: SocketAddr,
-}
-
-impl Listener for Accepted {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        match self.accepted.recv().await {
-            Some(connection) => (connection, self.address),
-            // accepting has stopped; the graceful shutdown ends this wait
-            None => std::future::pending().await,
+/// Requests and answers of one connection.
+async fn converse(wire: Wire, router: Router, header_wait: Duration, stop: CancellationToken) {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(header_wait).max_buf_size(HEADER_BYTES_MAX);
+    let served = server.serve_connection(TokioIo::new(wire), TowerToHyperService::new(router));
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        // how a client's connection ends is its own affair
+        _ = served.as_mut() => {}
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(STOP_WAIT, served).await;
         }
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
 }
+
+async fn shake_hands(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Wire> {
+    stream.set_nodelay(true).ok()?;
+    let Some(tls) = tls else { return Some(Wire::new(stream)) };
+    let shaken = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await.ok()?.ok()?;
+    Some(Wire::new(shaken))
+}
+
+#[cfg(test)]
+mod tests;
