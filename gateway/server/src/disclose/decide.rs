@@ -111,9 +111,7 @@ impl Leave {
 /// The unit that a row is decided as. A Consent stands as unit 0 of a case that has its id.
 pub fn unit_of(row: &Row) -> UnitId {
     match &row.place {
-        Place::Unit { case, case_version, unit, .. } => {
-            UnitId { case: *case, version: *case_version, index: *unit }
-        }
+        Place::Unit { case, case_version, unit, .. } => UnitId { case: *case, version: *case_version, index: *unit },
         Place::Document { consent, .. } => UnitId { case: CaseId(consent.0), version: 1, index: 0 },
     }
 }
@@ -140,11 +138,9 @@ pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Session, grant: &Grant
 }
 
 fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Option<Permitted> {
-    let steward = match &row.place {
-        Place::Document { consent, .. } if grant.scopes.covers("Consent", Interaction::Update) => Some(*consent),
-        _ => None,
-    };
-    if session.permits_nothing() && steward.is_none() {
+    let may_steward =
+        matches!(row.place, Place::Document { .. }) && grant.scopes.covers("Consent", Interaction::Update);
+    if session.permits_nothing() && !may_steward {
         return None;
     }
     let known = match known_of(&row, key) {
@@ -157,6 +153,15 @@ fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked
     if !grant.scopes.covers_resource(&row.resource_type, asked, &known.matched) {
         return None;
     }
+    // the scope may be for some categories only: the document says whether it is one of them
+    let steward = match &row.place {
+        Place::Document { consent, .. }
+            if grant.scopes.covers_resource("Consent", Interaction::Update, &known.matched) =>
+        {
+            Some(*consent)
+        }
+        _ => None,
+    };
     let leave = match (session.decide(unit_of(&row), &known.facts), steward) {
         (Decision::Permit(permit), _) => Leave::Consent(permit),
         (Decision::Deny(_), Some(consent)) => Leave::Steward(consent),

@@ -2,11 +2,15 @@
 //! can be said at once is said at once, with its place: broken JSON, a type that is none, an entry that no scope covers. The bytes go
 //! on exactly as they came.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use schemas::json::{self, Value};
+use tokio::sync::Semaphore;
 
 use super::fhir::is_type;
 use super::outcome::{Refused, fhir, outcome};
@@ -18,6 +22,10 @@ use crate::smart::{Grant, Interaction};
 
 /// The height at which the ledger executed a write.
 const HEIGHT_HEADER: HeaderName = HeaderName::from_static("chartseal-ledger-height");
+/// Checks against the typed view at once: one that looks for the place of a problem may take a second of a processor.
+static CHECKS: Semaphore = Semaphore::const_new(2);
+/// Longest wait for a check's turn.
+const CHECK_WAIT: Duration = Duration::from_secs(10);
 /// Codes of `Consent.status` that end a consent.
 const ENDED: [&str; 3] = ["inactive", "entered-in-error", "rejected"];
 
@@ -41,7 +49,7 @@ pub async fn create(State(front): State<Front>, Path(kind): Path<String>, header
                 if !grant.scopes.covers_resource(&kind, Interaction::Create, &resource) {
                     return Err(Refused::scope());
                 }
-                check(&kind, &resource, &kind)?;
+                check(&kind, &resource).await?;
                 take(&front, &grant, bytes, &kind).await
             }
         }
@@ -63,7 +71,7 @@ pub async fn bundle(State(front): State<Front>, headers: HeaderMap, body: Body) 
     front.answer("create", outcome.await)
 }
 
-async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, Value), Refused> {
+async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, Arc<Value>), Refused> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut parts = kind.split(';').map(str::trim);
     let bare = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -77,11 +85,22 @@ async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, 
     if resource.as_object().is_none() || resource.resource_type().is_none_or(|kind| !is_type(kind)) {
         return Err(Refused::request("structure", "expected a FHIR resource").at("resourceType".to_owned()));
     }
-    Ok((bytes, resource))
+    Ok((bytes, Arc::new(resource)))
 }
 
 /// Every entry is judged by itself; one that may not be handed in refuses the whole Bundle.
-async fn take_bundle(front: &Front, grant: &Grant, bytes: Bytes, bundle: &Value) -> Result<Response, Refused> {
+async fn take_bundle(
+    front: &Front,
+    grant: &Arc<Grant>,
+    bytes: Bytes,
+    bundle: &Arc<Value>,
+) -> Result<Response, Refused> {
+    let (for_whom, judged) = (Arc::clone(grant), Arc::clone(bundle));
+    aside(move || judge(&for_whom, &judged)).await?;
+    take(front, grant, bytes, "Bundle").await
+}
+
+fn judge(grant: &Grant, bundle: &Value) -> Result<(), Refused> {
     for (at, entry) in bundle.list("entry").iter().enumerate() {
         let place = format!("Bundle.entry[{at}]");
         let method = entry.path(&["request", "method"]).and_then(Value::as_str);
@@ -107,16 +126,33 @@ async fn take_bundle(front: &Front, grant: &Grant, bytes: Bytes, bundle: &Value)
         if !grant.scopes.covers_resource(kind, interaction, resource) {
             return Err(Refused::scope().at(place));
         }
-        check(kind, resource, &format!("{place}.resource"))?;
+        compare(kind, resource, &format!("{place}.resource"))?;
     }
     if bundle.list("entry").is_empty() && !grant.scopes.covers("Bundle", Interaction::Create) {
         return Err(Refused::scope());
     }
-    take(front, grant, bytes, "Bundle").await
+    Ok(())
+}
+
+/// Runs a check on a thread of its own, so that it holds up nobody's answer.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+    let turn = tokio::time::timeout(CHECK_WAIT, CHECKS.acquire()).await;
+    let Ok(Ok(turn)) = turn else { return Err(Refused::unavailable("too much is being checked; nothing was kept")) };
+    let checked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    checked.await.unwrap_or_else(|_| Err(Refused::fault()))
+}
+
+/// The typed view's word on one resource, beside the answers.
+async fn check(kind: &str, resource: &Arc<Value>) -> Result<(), Refused> {
+    let (kind, resource) = (kind.to_owned(), Arc::clone(resource));
+    aside(move || compare(&kind, &resource, &kind)).await
 }
 
 /// The typed view's word on one resource.
-fn check(kind: &str, resource: &Value, place: &str) -> Result<(), Refused> {
+fn compare(kind: &str, resource: &Value, place: &str) -> Result<(), Refused> {
     schemas_fhir::check(kind, &resource.canonical()).map_err(|problem| {
         let place = if problem.path.is_empty() { place.to_owned() } else { format!("{place}.{}", problem.path) };
         let code = if problem.code == "missing-element" { "required" } else { "structure" };
@@ -160,11 +196,11 @@ async fn log(
     front.disclose.append(entry).await.map(|_| ())
 }
 
-async fn grant_consent(front: &Front, grant: &Grant, document: &Value) -> Result<Response, Refused> {
+async fn grant_consent(front: &Front, grant: &Grant, document: &Arc<Value>) -> Result<Response, Refused> {
     if !grant.scopes.covers_resource("Consent", Interaction::Create, document) {
         return Err(Refused::scope());
     }
-    check("Consent", document, "Consent")?;
+    check("Consent", document).await?;
     let written = front.disclose.consents.grant(document).await.map_err(|error| refused(&error))?;
     log(front, grant, Deed::Grant, "Consent", Some(&written), written.height).await?;
     answer(front, StatusCode::CREATED, document, &written)
@@ -191,9 +227,14 @@ pub async fn update(
             let refused = Refused::request("invalid", "expected the Consent with the id of the URL");
             return Err(refused.at("Consent.id".to_owned()));
         }
-        check("Consent", &document, "Consent")?;
+        check("Consent", &document).await?;
         let before = front.disclose.consents.head(&id).await.map_err(|e| Refused::of_class(e.class()))?;
         let before = before.ok_or_else(Refused::absent)?;
+        // a scope for some categories reaches no Consent of another one: to its holder there is none
+        let stored = front.disclose.consents.document_of(&before).await.map_err(|error| refused(&error))?;
+        if !grant.scopes.covers_resource("Consent", Interaction::Update, &stored) {
+            return Err(Refused::absent());
+        }
         matches(&front, &headers, &before)?;
         change(&front, &grant, &before, &document).await
     };
