@@ -82,6 +82,14 @@ pub const RPC_WAIT_MS_MAX: u64 = 10_000;
 pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 4_000;
 /// Open RPC connections of one validator.
 pub const RPC_CONNECTIONS_MAX: usize = 512;
+/// Connections that one client keeps to one validator.
+pub const RPC_CONNECTIONS_PER_CLIENT_MAX: usize = 256;
+/// RPC handshakes under way at one validator.
+pub const RPC_HANDSHAKES_MAX: usize = 256;
+/// An RPC connection on which nothing moves is closed after this, in milliseconds.
+pub const RPC_IDLE_MS_MAX: u64 = 60_000;
+/// Handshakes of other validators under way at one validator.
+pub const PEER_HANDSHAKES_MAX: usize = 64;
 /// Inputs waiting for the protocol loop.
 pub const LOOP_QUEUE_MAX: usize = 8_192;
 /// Largest frame between validators, in bytes.
@@ -136,5 +144,8 @@ const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPO
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
+const _: () = assert!(RPC_WAIT_MS_MAX * 2 <= RPC_IDLE_MS_MAX);
+const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX <= RPC_HANDSHAKES_MAX);
+const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX * 2 <= RPC_CONNECTIONS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 const _: () = assert!(UNIT_CHUNK_BYTES.is_multiple_of(UNIT_PADDING_BYTES));

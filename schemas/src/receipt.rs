@@ -9,7 +9,7 @@ use crate::block::{Header, ValidatorIndex, ValidatorSignature};
 use crate::cbor::{self, CborError};
 use crate::envelope::Statement;
 use crate::id::{self, ChainId, Digest, Signature};
-use crate::transaction::{Core, LogEntry};
+use crate::transaction::{Core, LogEntry, Outcome};
 
 /// The format's name in the file.
 pub const FORMAT: &str = "chartseal-receipt-1";
@@ -85,6 +85,15 @@ pub struct EntryProof {
     /// Signatures over the header, sorted by validator, each once.
     #[n(4)]
     pub attestations: Vec<ValidatorSignature>,
+}
+
+impl EntryProof {
+    /// Whether it decides about the transaction with these signed bytes (`transaction::signed_hash`). The id does not cover
+    /// the signatures, so anybody can have a copy with other ones refused: that says nothing about these bytes. An
+    /// acceptance is one of the id.
+    pub fn decides(&self, signed: &Digest) -> bool {
+        self.entry.outcome == Outcome::Accepted || self.entry.signed == *signed
+    }
 }
 
 /// A value that travels as the hex of its deterministic CBOR.

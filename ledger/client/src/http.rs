@@ -13,6 +13,7 @@ use schemas::block::{Block, SignedHead, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::limits;
+use schemas::transaction::Outcome;
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -24,6 +25,8 @@ use crate::{Answer, Ledger, LedgerError, ValidatorStatus};
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a head: whoever does not answer by then has no fresh one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the others' heads are waited for once a quorum's are there: all together show who claims too much.
+const HEAD_GRACE: Duration = Duration::from_millis(250);
 
 /// The ledger over HTTP. Cheap to clone; connections are shared.
 #[derive(Clone, Debug)]
@@ -89,22 +92,36 @@ impl HttpLedger {
         Err(if busy > 0 { LedgerError::Busy } else { self.unreachable() })
     }
 
-    async fn first_proof(&self, id: Digest, wait: Duration) -> Result<Option<EntryProof>, LedgerError> {
+    /// The first acceptance. A refusal, of these bytes if `signed` names some, counts when a quorum has answered and none of
+    /// them knows better: a faulty validator may show the refusal of a copy for a transaction that was accepted.
+    async fn first_proof(
+        &self,
+        id: Digest,
+        signed: Option<Digest>,
+        wait: Duration,
+    ) -> Result<Option<EntryProof>, LedgerError> {
         let (wait, timeout) = (wait.min(WAIT_MAX), self.timeout);
-        let mut asked = self.ask_all(|peer| async move { peer.proof(&id, wait, timeout).await.map(|p| (peer, p)) });
-        let mut answered = false;
+        let mut asked = self
+            .ask_all(|peer| async move { peer.proof(&id, signed.as_ref(), wait, timeout).await.map(|p| (peer, p)) });
+        let (mut answers, mut refusal) = (0, None);
         while let Some(joined) = asked.join_next().await {
             let Ok(Ok((peer, found))) = joined else { continue };
-            let Some(proof) = found else {
-                answered = true;
-                continue;
-            };
-            if proof.entry.transaction == id && verify_entry_proof(&self.set, &proof).is_ok() {
-                return Ok(Some(proof));
+            if let Some(proof) = found {
+                if proof.entry.transaction != id || verify_entry_proof(&self.set, &proof).is_err() {
+                    warn!(validator = peer.name(), "a validator gave a proof that does not verify");
+                    continue;
+                }
+                if proof.entry.outcome == Outcome::Accepted {
+                    return Ok(Some(proof));
+                }
+                refusal = Some(proof).filter(|p| signed.is_none_or(|signed| p.decides(&signed))).or(refusal);
             }
-            warn!(validator = peer.name(), "a validator gave a proof that does not verify");
+            answers += 1;
+            if refusal.is_some() && answers >= self.set.quorum() {
+                return Ok(refusal);
+            }
         }
-        if answered { Ok(None) } else { Err(self.unreachable()) }
+        if answers > 0 { Ok(None) } else { Err(self.unreachable()) }
     }
 
     async fn next_blocks(&self, from: Height, max: usize, wait: Duration) -> Result<Vec<Block>, LedgerError> {
@@ -131,18 +148,29 @@ impl HttpLedger {
         let timeout = self.timeout.min(HEAD_TIMEOUT);
         let mut asked = self.ask_all(|peer| async move { peer.head(timeout).await.map(|head| (peer, head)) });
         let mut heads: Vec<SignedHead> = Vec::with_capacity(self.peers.len());
-        while let Some(joined) = asked.join_next().await {
+        let mut until = tokio::time::Instant::now() + timeout;
+        while let Ok(Some(joined)) = tokio::time::timeout_at(until, asked.join_next()).await {
             let Ok(Ok((peer, head))) = joined else { continue };
             if usize::from(head.by.validator) != peer.index() || verify_head(&self.set, &head).is_err() {
                 warn!(validator = peer.name(), "a validator gave a head that does not verify");
                 continue;
             }
             heads.push(head);
-            if heads.len() >= self.set.quorum() {
+            if self.are_enough(&heads) {
                 break;
+            }
+            if heads.len() == self.set.quorum() {
+                until = tokio::time::Instant::now() + HEAD_GRACE;
             }
         }
         heads
+    }
+
+    /// Whether more heads can change nothing: a quorum, and one of them who is honest is as far as the highest.
+    fn are_enough(&self, heads: &[SignedHead]) -> bool {
+        let highest = heads.iter().map(|signed| signed.head.height).max();
+        let as_far = heads.iter().filter(|signed| Some(signed.head.height) == highest).count();
+        heads.len() >= self.set.quorum() && as_far > faults_tolerated(self.set.keys().len())
     }
 
     async fn all_status(&self) -> Vec<ValidatorStatus> {
@@ -167,7 +195,16 @@ impl Ledger for HttpLedger {
     }
 
     fn proof(&self, id: &Digest, wait: Duration) -> Answer<'_, Result<Option<EntryProof>, LedgerError>> {
-        Box::pin(self.first_proof(*id, wait))
+        Box::pin(self.first_proof(*id, None, wait))
+    }
+
+    fn verdict(
+        &self,
+        id: &Digest,
+        signed: &Digest,
+        wait: Duration,
+    ) -> Answer<'_, Result<Option<EntryProof>, LedgerError>> {
+        Box::pin(self.first_proof(*id, Some(*signed), wait))
     }
 
     fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>> {

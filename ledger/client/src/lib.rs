@@ -32,11 +32,27 @@ pub trait Ledger: Send + Sync {
     fn submit(&self, transaction: Vec<u8>) -> Answer<'_, Result<(), LedgerError>>;
 
     /// The verified log entry of a transaction, waiting up to `wait` for it. `None`: no validator that answered has it yet;
-    /// absence is proven only by following the blocks past its `valid_until`.
+    /// absence is proven only by following the blocks past its `valid_until`. An acceptance that any validator proves goes
+    /// before refusals; a refusal may be of a copy with other signatures, which anybody can have ordered: ask `verdict`.
     ///
     /// # Errors
     /// Transient when no validator answers.
     fn proof(&self, id: &Digest, wait: Duration) -> Answer<'_, Result<Option<EntryProof>, LedgerError>>;
+
+    /// The same for the transaction with exactly the signed bytes that hash to `signed` (`schemas::transaction::signed_hash`):
+    /// its acceptance, or the refusal of these bytes. Copies with other signatures are passed over.
+    ///
+    /// # Errors
+    /// Transient when no validator answers.
+    fn verdict(
+        &self,
+        id: &Digest,
+        signed: &Digest,
+        wait: Duration,
+    ) -> Answer<'_, Result<Option<EntryProof>, LedgerError>> {
+        let (id, signed) = (*id, *signed);
+        Box::pin(async move { Ok(self.proof(&id, wait).await?.filter(|proof| proof.decides(&signed))) })
+    }
 
     /// Up to `max` final blocks from height `from`, contiguous and each verified (bodies, certificate, ≥ q attestations), waiting
     /// up to `wait` for the first. Empty when there is none yet.
@@ -45,7 +61,8 @@ pub trait Ledger: Send + Sync {
     /// Transient when no validator gives a valid answer.
     fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>>;
 
-    /// Verified heads of at least a quorum of validators where so many are reachable, each validator once.
+    /// Verified heads, of all validators that answer soon and of at least a quorum where so many are reachable, each
+    /// validator once.
     fn heads(&self) -> Answer<'_, Vec<SignedHead>>;
 
     /// What each validator says about itself, for people. Unverified.
@@ -64,8 +81,8 @@ pub struct ValidatorStatus {
     pub status: Option<serde_json::Value>,
 }
 
-/// Freshness (formats.md §4): the highest height among the heads of q validators, each younger than 5 s at `now`. `None` when
-/// there are too few: nothing may be decided then.
+/// Freshness (formats.md §4): the height that whoever is up to date has reached, from heads younger than 5 s at `now` of at
+/// least q validators (`ledger_proof::freshness` says why). `None` when there are too few: nothing may be decided then.
 pub fn freshness(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Height> {
     ledger_proof::freshness(&ValidatorSet::of(genesis), heads, now)
 }

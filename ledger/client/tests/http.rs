@@ -13,7 +13,7 @@ use double::{Double, Manner, now_ms};
 use ledger_client::{HttpLedger, Ledger, LedgerError, conformance};
 use schemas::ErrorClass;
 use schemas::cbor;
-use schemas::transaction::Transaction;
+use schemas::transaction::{Outcome, Refusal, Transaction, signed_hash};
 
 const HONEST: Manner = Manner::Honest;
 
@@ -114,6 +114,62 @@ async fn refusal_needs_more_voices_than_can_be_faulty() {
     assert!(matches!(full, Err(LedgerError::Busy)));
     let rest = submit([Manner::Refusing, Manner::Full, HONEST, Manner::Down]).await;
     assert!(rest.is_ok());
+}
+
+/// The same transaction with a signature that does not count: its id is the same.
+fn forged(tx: &Transaction) -> Transaction {
+    let mut forged = tx.clone();
+    forged.signatures[0].signature = chain::sign(&chain::key(999), b"something else");
+    assert_eq!(forged.id(), tx.id());
+    forged
+}
+
+#[tokio::test]
+async fn a_strangers_copy_is_no_verdict() {
+    for hiding in [0, 3] {
+        let mut manners = [HONEST; 4];
+        manners[hiding] = Manner::Hiding;
+        let (double, ledger) = start(manners).await;
+        let tx = anchor(double.chain, 100, vec![statement(1)]);
+        let (id, bytes, copy) = (tx.id(), cbor::encode(&tx), cbor::encode(&forged(&tx)));
+        let (signed, of_copy) = (signed_hash(&bytes), signed_hash(&copy));
+        ledger.submit(copy).await.expect("taken");
+        let verdict = async |of| ledger.verdict(&id, of, Duration::ZERO).await.expect("answers");
+        assert_eq!(verdict(&signed).await, None, "nothing was decided about our bytes");
+        let refused = verdict(&of_copy).await.expect("decided").entry;
+        assert_eq!((refused.outcome, refused.signed), (Outcome::Refused(Refusal::Signature), of_copy));
+        let shown = ledger.proof(&id, Duration::ZERO).await.expect("answers").expect("the copy");
+        assert!(!shown.decides(&signed) && shown.decides(&of_copy));
+        ledger.submit(bytes).await.expect("taken");
+        for of in [&signed, &of_copy] {
+            assert_eq!(verdict(of).await.expect("decided").entry.outcome, Outcome::Accepted, "the id was accepted");
+        }
+        let shown = ledger.proof(&id, Duration::ZERO).await.expect("answers").expect("decided");
+        assert_eq!(shown.entry.outcome, Outcome::Accepted, "an acceptance goes before any refusal");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_needs_answers_of_a_quorum() {
+    let (double, ledger) = start([Manner::Hiding, HONEST, Manner::Down, Manner::Down]).await;
+    let tx = anchor(double.chain, 100, vec![statement(1)]);
+    let copy = cbor::encode(&forged(&tx));
+    ledger.submit(copy.clone()).await.expect("taken");
+    let found = ledger.verdict(&tx.id(), &signed_hash(&copy), Duration::ZERO).await.expect("answers");
+    assert_eq!(found, None, "two of four may not know of an acceptance");
+}
+
+#[tokio::test]
+async fn one_who_boasts_does_not_stop_freshness() {
+    for boasting in 0..4 {
+        let mut manners = [HONEST; 4];
+        manners[boasting] = Manner::Boasting;
+        let (double, ledger) = start(manners).await;
+        ledger.submit(cbor::encode(&anchor(double.chain, 100, vec![statement(1)]))).await.expect("submitted");
+        let heads = ledger.heads().await;
+        let fresh = ledger_proof::freshness(ledger.validators(), &heads, now_ms());
+        assert_eq!(fresh, Some(1), "{} heads, validator {boasting} boasts", heads.len());
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Transactions and proposals that passed their checks. A `Proposal` can be built only here, so a batch whose body does not
 //! hash to its root, that is empty or too large never reaches the protocol.
 
+use std::collections::BTreeSet;
+
 use schemas::block::{self, TransactionBytes, View, Vote};
 use schemas::block::{Batch, Phase};
 use schemas::cbor::{self, CborError};
@@ -79,6 +81,9 @@ pub enum ProposalError {
         /// Their size in bytes.
         bytes: usize,
     },
+    /// One transaction id twice.
+    #[error("found a transaction twice, expected every id once")]
+    Twice,
     /// The transactions are not those under the root.
     #[error("found transactions that do not hash to the batch's root")]
     Root,
@@ -111,6 +116,10 @@ impl Proposal {
         }
         if requests.len() > limits::BATCH_TRANSACTIONS_MAX || bytes > limits::BATCH_BYTES_MAX {
             return Err(ProposalError::TooLarge { transactions: requests.len(), bytes });
+        }
+        let ids: BTreeSet<Digest> = requests.iter().map(Request::id).collect();
+        if ids.len() != requests.len() {
+            return Err(ProposalError::Twice);
         }
         if root_of(&requests) != batch.transactions_root {
             return Err(ProposalError::Root);

@@ -4,6 +4,7 @@
 mod config;
 mod error;
 mod execute;
+mod handshake;
 pub mod key;
 mod node;
 mod peers;
@@ -111,14 +112,14 @@ impl Opened {
     ) -> Result<Self, NodeError> {
         let chain = genesis.chain_id();
         let (log_folder, store_folder) = (config.data.join("votes"), config.data.join("blocks"));
-        let had_log = VoteLog::exists(&log_folder)?;
+        // looked at before anything is made: a new log beside an old store would let this validator contradict itself
+        if Store::exists(&store_folder) && !VoteLog::exists(&log_folder)? {
+            return Err(LogError::Missing { path: log_folder.display().to_string() }.into());
+        }
         let (log, records) = VoteLog::open(&log_folder)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
         let executed = store.tip()?.height();
-        if executed > 0 && !had_log {
-            return Err(LogError::Missing { path: log_folder.display().to_string() }.into());
-        }
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();

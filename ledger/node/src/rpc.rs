@@ -1,6 +1,7 @@
 //! The RPC of a validator for gateways, other validators and tools: submit, look up, follow, heads, status. CBOR bodies unless
 //! said otherwise. It shows only what is durable here and final everywhere, and decides nothing.
 
+mod idle;
 mod listener;
 
 use std::sync::Arc;
@@ -77,17 +78,17 @@ fn in_cbor<T: minicbor::Encode<()>>(value: &T) -> Response {
     ([(header::CONTENT_TYPE, "application/cbor")], cbor::encode(value)).into_response()
 }
 
-/// `?wait_ms=N`
+/// `?wait_ms=N&signed=HEX`
 #[derive(Deserialize)]
-struct Wait {
+struct LookUp {
     #[serde(default)]
     wait_ms: u64,
+    /// Only what decides about the bytes with this signed hash.
+    signed: Option<String>,
 }
 
-impl Wait {
-    fn deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.wait_ms.min(limits::RPC_WAIT_MS_MAX))
-    }
+fn deadline(wait_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(wait_ms.min(limits::RPC_WAIT_MS_MAX))
 }
 
 /// `?from=H&max=N&wait_ms=N`
@@ -124,13 +125,16 @@ async fn submit(State(node): State<Arc<Node>>, body: Bytes) -> Result<StatusCode
 async fn transaction(
     State(node): State<Arc<Node>>,
     Path(id): Path<String>,
-    Query(wait): Query<Wait>,
+    Query(look_up): Query<LookUp>,
 ) -> Result<Response, Failure> {
-    let id: Digest = id.parse().map_err(|_| refused(StatusCode::BAD_REQUEST, "expected a transaction id in hex"))?;
-    let (deadline, mut heights) = (wait.deadline(), node.heights.subscribe());
+    let in_hex = |text: &str| {
+        text.parse::<Digest>().map_err(|_| refused(StatusCode::BAD_REQUEST, "expected a transaction id or hash in hex"))
+    };
+    let (id, signed) = (in_hex(&id)?, look_up.signed.as_deref().map(in_hex).transpose()?);
+    let (deadline, mut heights) = (deadline(look_up.wait_ms), node.heights.subscribe());
     loop {
         let certified = heights.borrow_and_update().certified;
-        if let Some(proof) = node.store.entry_proof(&id, certified)? {
+        if let Some(proof) = node.store.entry_proof(&id, signed.as_ref(), certified)? {
             return Ok(in_cbor(&proof));
         }
         if !changes(&node, &mut heights, deadline).await {
@@ -141,7 +145,7 @@ async fn transaction(
 
 async fn blocks(State(node): State<Arc<Node>>, Query(range): Query<Range>) -> Result<Response, Failure> {
     let mut heights = node.heights.subscribe();
-    let deadline = Wait { wait_ms: range.wait_ms }.deadline();
+    let deadline = deadline(range.wait_ms);
     let from = range.from.max(1);
     while heights.borrow_and_update().certified < from {
         if !changes(&node, &mut heights, deadline).await {

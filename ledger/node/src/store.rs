@@ -3,6 +3,7 @@
 
 mod proof;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -117,6 +118,11 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Whether a store was made there, be it unfinished.
+    pub fn exists(path: &Path) -> bool {
+        path.join("CURRENT").exists()
+    }
+
     /// Opens or creates; a new one starts with the genesis' changes.
     ///
     /// # Errors
@@ -177,19 +183,32 @@ impl Store {
         batch.put_cf(self.family(BLOCKS), height_key(block.header.height), cbor::encode(&stored));
         let nodes: Vec<u8> = block.nodes.iter().flat_map(|node| node.0).collect();
         batch.put_cf(self.family(LOG_NODES), block.first_leaf.to_be_bytes(), nodes);
-        for entry in block.entries {
-            // the place of an accepted transaction is never replaced by a refused copy
-            let before = self.place(&entry.transaction)?;
-            if before.is_none_or(|place| place.outcome != Outcome::Accepted) {
-                let LogEntry { height, index, signed, outcome, .. } = *entry;
-                let place = Place { height, index, signed, outcome };
-                batch.put_cf(self.family(TX_INDEX), entry.transaction.0, cbor::encode(&place));
-            }
-        }
+        self.put_places(&mut batch, block.entries)?;
         self.put_changes(&mut batch, block.changes);
         let tip = Tip { header: Some(block.header.clone()), frontier: block.frontier.clone() };
         batch.put_cf(self.family(META), TIP_KEY, cbor::encode(&tip));
         Ok(self.db.write(batch)?)
+    }
+
+    /// The place of an accepted transaction is never replaced by a refused copy, of this block or a later one. A refusal is
+    /// also kept under the bytes that it is about, where no copy with other signatures reaches it; the first one stays.
+    fn put_places(&self, batch: &mut WriteBatch, entries: &[LogEntry]) -> Result<(), StoreError> {
+        let mut accepted = BTreeSet::new();
+        for entry in entries {
+            let LogEntry { height, index, transaction, signed, outcome } = *entry;
+            let place = cbor::encode(&Place { height, index, signed, outcome });
+            if outcome == Outcome::Accepted {
+                accepted.insert(transaction);
+            } else if self.refusal(&transaction, &signed)?.is_none() {
+                batch.put_cf(self.family(TX_INDEX), refusal_key(&transaction, &signed), &place);
+            }
+            let before = self.place(&transaction)?;
+            let is_settled = before.is_some_and(|place| place.outcome == Outcome::Accepted);
+            if outcome == Outcome::Accepted || !(is_settled || accepted.contains(&transaction)) {
+                batch.put_cf(self.family(TX_INDEX), transaction.0, place);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps q attestations of an executed height.
@@ -243,7 +262,24 @@ impl Store {
         Ok(out)
     }
 
-    /// Where a transaction was executed.
+    /// What was decided about the transaction with exactly these bytes: its acceptance with any signatures, or the refusal
+    /// of these.
+    ///
+    /// # Errors
+    /// `StoreError` when a row cannot be read.
+    pub fn verdict(&self, transaction: &Digest, signed: &Digest) -> Result<Option<Place>, StoreError> {
+        match self.place(transaction)? {
+            Some(place) if place.outcome == Outcome::Accepted || place.signed == *signed => Ok(Some(place)),
+            Some(_) => self.refusal(transaction, signed),
+            None => Ok(None),
+        }
+    }
+
+    fn refusal(&self, transaction: &Digest, signed: &Digest) -> Result<Option<Place>, StoreError> {
+        self.read(TX_INDEX, &refusal_key(transaction, signed), "refusal")
+    }
+
+    /// Where a transaction was executed; of refused copies the newest.
     ///
     /// # Errors
     /// `StoreError` when the row cannot be read.
@@ -299,6 +335,14 @@ impl State for Store {
     }
 }
 
+fn refusal_key(transaction: &Digest, signed: &Digest) -> [u8; 2 * Digest::LEN] {
+    let mut key = [0; 2 * Digest::LEN];
+    let (id, bytes) = key.split_at_mut(Digest::LEN);
+    id.copy_from_slice(&transaction.0);
+    bytes.copy_from_slice(&signed.0);
+    key
+}
+
 const fn height_key(height: Height) -> [u8; 8] {
     height.to_be_bytes()
 }
@@ -329,3 +373,6 @@ fn family_options(name: &str, bytes: usize) -> Options {
     options.set_block_based_table_factory(&table);
     options
 }
+
+#[cfg(test)]
+mod tests;

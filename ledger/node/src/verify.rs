@@ -8,7 +8,6 @@ use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, Vote}
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Message, PrePrepare, SignedVote, Status};
-use schemas::transaction::Outcome;
 
 use crate::node::Node;
 use crate::store::StoreError;
@@ -63,8 +62,7 @@ pub(crate) fn request(node: &Node, bytes: TransactionBytes) -> Result<Request, D
 
 /// Accepted before, or executed before with exactly these bytes.
 pub(crate) fn is_known(node: &Node, request: &Request) -> Result<bool, StoreError> {
-    let place = node.store.place(&request.id())?;
-    Ok(place.is_some_and(|place| place.outcome == Outcome::Accepted || place.signed == request.signed()))
+    Ok(node.store.verdict(&request.id(), &request.signed())?.is_some())
 }
 
 fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<Proposal, Dropped> {

@@ -44,7 +44,7 @@ pub enum LogError {
         what: &'static str,
     },
     /// The store knows of a log that is not there.
-    #[error("vote log {path}: found none although blocks were executed; this validator must not vote")]
+    #[error("vote log {path}: found none beside a block store; this validator must not vote")]
     Missing {
         /// The folder.
         path: String,

@@ -1,6 +1,8 @@
 //! Validators' signatures: commit certificates, attestations, heads, and whole blocks (formats.md §4). Signatures count only
 //! when they are sorted by validator, each once, all valid, and at least a quorum.
 
+use std::collections::BTreeMap;
+
 use schemas::block::{
     self, Batch, Block, CommitCertificate, Header, Phase, SignedHead, ValidatorSignature, Vote, attestation_to_sign,
 };
@@ -173,17 +175,24 @@ pub fn verify_head(set: &ValidatorSet, signed: &SignedHead) -> Result<(), Verify
     Ok(())
 }
 
-/// Freshness (formats.md §4): with heads of q different validators, each verified and younger than 5 s, the highest height
-/// among them; whoever has executed that height is up to date. `None` when there are too few.
+/// Freshness (formats.md §4): from verified heads younger than 5 s of at least q different validators, the q-th lowest
+/// height; whoever has executed that height is up to date. `None` when there are too few.
+///
+/// A final height H was attested by q validators, and an honest one shows its head of H before it attests. Any q heads share
+/// 2q − n > f validators with those q, so an honest one: the highest of any q heads is not below H. All sets of q are
+/// equally good, so the one with the lowest highest head is taken: with heads of all n, f liars who claim heights that do not
+/// exist are left out. (The (f+1)-th highest of only q heads would not do: n = 4, H attested by a, b and a liar; heads of a,
+/// of c who is behind, and of the liar who claims to be behind too.) With q heads only, a liar's height counts and its
+/// follower waits: callers ask all validators.
 pub fn freshness(set: &ValidatorSet, heads: &[SignedHead], now: TimeMs) -> Option<Height> {
-    let mut fresh: Vec<_> = heads
-        .iter()
-        .filter(|signed| now.abs_diff(signed.head.time) < limits::HEAD_AGE_MS_MAX)
-        .filter(|signed| verify_head(set, signed).is_ok())
-        .map(|signed| (signed.by.validator, signed.head.height))
-        .collect();
-    let highest = fresh.iter().map(|(_, height)| *height).max();
-    fresh.sort_unstable();
-    fresh.dedup_by_key(|(validator, _)| *validator);
-    if fresh.len() < set.quorum() { None } else { highest }
+    let mut of_each = BTreeMap::new();
+    for signed in heads {
+        if now.abs_diff(signed.head.time) < limits::HEAD_AGE_MS_MAX && verify_head(set, signed).is_ok() {
+            let height = of_each.entry(signed.by.validator).or_default();
+            *height = signed.head.height.max(*height);
+        }
+    }
+    let mut heights: Vec<Height> = of_each.into_values().collect();
+    heights.sort_unstable();
+    heights.get(set.quorum().checked_sub(1)?).copied()
 }

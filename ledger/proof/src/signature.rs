@@ -1,7 +1,10 @@
 //! ECDSA P-256 with SHA-256, twice: `p256` is the reference that offline verification uses, `aws-lc-rs` the fast one for
 //! validators and gateways. Both accept exactly the same: low-S, r and s in 1..n, a compressed point on the curve.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use p256::ecdsa::signature::Verifier as _;
 use schemas::cose::Verifier;
 use schemas::id::{PublicKey, Signature};
@@ -62,6 +65,26 @@ impl Verifier for P256 {
     }
 }
 
+/// Keys kept in parsed form; more than a chain's validators and institutions use at a time.
+const PARSED_KEYS_MAX: usize = 4_096;
+
+/// Parsing a key, a square root, costs a part of each verification that its next one saves.
+static PARSED: RwLock<BTreeMap<PublicKey, ParsedPublicKey>> = RwLock::new(BTreeMap::new());
+
+/// The key in parsed form. `None` when it is no point of the curve.
+fn parsed(key: &PublicKey) -> Option<ParsedPublicKey> {
+    if let Some(known) = PARSED.read().unwrap_or_else(PoisonError::into_inner).get(key) {
+        return Some(known.clone());
+    }
+    let new = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.as_bytes()).ok()?;
+    let mut all = PARSED.write().unwrap_or_else(PoisonError::into_inner);
+    if all.len() >= PARSED_KEYS_MAX {
+        all.clear();
+    }
+    all.insert(*key, new.clone());
+    Some(new)
+}
+
 /// The fast one, for validators and gateways.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AwsLc;
@@ -71,8 +94,6 @@ impl Verifier for AwsLc {
         // aws-lc accepts a high s and other spellings of a point
         is_compressed(key)
             && is_low_s(signature)
-            && UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.as_bytes())
-                .verify(message, signature.as_bytes())
-                .is_ok()
+            && parsed(key).is_some_and(|key| key.verify_sig(message, signature.as_bytes()).is_ok())
     }
 }

@@ -96,6 +96,50 @@ fn freshness_needs_young_heads_of_a_quorum() {
     assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), forged], now), None);
 }
 
+/// One of four claims a height that does not exist: with everybody's head it changes nothing.
+#[test]
+fn liars_about_the_height_are_left_out() {
+    let (set, chain, _) = block();
+    let now = CREATED + 60_000;
+    let young = |validator, height| head(&chain, validator, height, now);
+    let all = [young(0, 5), young(1, 7), young(2, 1 << 63), young(3, 6)];
+    assert_eq!(freshness(&set, &all, now), Some(7));
+    assert_eq!(freshness(&set, &all[..3], now), Some(1 << 63), "cannot be told from one who is ahead");
+    let twice = [young(0, 5), young(1, 4), young(1, 7), young(3, 6)];
+    assert_eq!(freshness(&set, &twice, now), Some(7), "an older head of the same validator does not count");
+}
+
+/// Whoever attested a final height, whatever the faulty ones claim, whichever heads arrive: never below that height.
+#[test]
+fn freshness_is_never_below_a_final_height() {
+    let now = CREATED;
+    let chain = Chain::new(4);
+    let set = ValidatorSet::of(&chain.genesis);
+    let (claims, last) = ([0_u64, 9, 10, 11, u64::MAX], 10_u64);
+    for liar in 0..4_u16 {
+        for behind in 0..4_u16 {
+            for missing in 0..5_u16 {
+                for claim in claims {
+                    // all but one attested the last height; the liar, who may be one of them, claims anything
+                    let height = |v| {
+                        if v == liar {
+                            claim
+                        } else if v == behind {
+                            9
+                        } else {
+                            last
+                        }
+                    };
+                    let heads: Vec<_> =
+                        (0..4).filter(|v| *v != missing).map(|v| head(&chain, v, height(v), now)).collect();
+                    let found = freshness(&set, &heads, now).expect("three heads");
+                    assert!(found >= last, "liar {liar}: {claim}, behind {behind}, missing {missing}: found {found}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_head_of_an_unknown_validator_does_not_count() {
     let (set, chain, _) = block();

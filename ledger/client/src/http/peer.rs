@@ -1,5 +1,6 @@
 //! One validator: its requests, with a bound on time and on the bytes of an answer. What it answers is still unverified.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
@@ -9,6 +10,7 @@ use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::receipt::EntryProof;
+use tokio::sync::Semaphore;
 
 use super::ValidatorAddress;
 
@@ -16,6 +18,12 @@ use super::ValidatorAddress;
 const ANSWER_BYTES_MAX: usize = limits::TRANSACTION_BYTES_MAX;
 /// Largest list of blocks, with room for certificates, in bytes.
 const BLOCKS_BYTES_MAX: usize = limits::CATCH_UP_BYTES_MAX + limits::PEER_FRAME_BYTES_MAX;
+
+/// Submissions under way to one validator.
+const SUBMISSIONS_MAX: usize = 48;
+/// Look-ups under way at one validator, most of which wait for a block.
+const LOOK_UPS_MAX: usize = 192;
+const _: () = assert!(SUBMISSIONS_MAX + LOOK_UPS_MAX < limits::RPC_CONNECTIONS_PER_CLIENT_MAX);
 
 /// Why a validator's answer does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +52,9 @@ pub(super) struct Peer {
     name: String,
     base: String,
     client: Client,
+    /// Each request under way has a connection of its own; heads and status are few and never wait.
+    submissions: Arc<Semaphore>,
+    look_ups: Arc<Semaphore>,
 }
 
 impl Peer {
@@ -56,7 +67,9 @@ impl Peer {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
         let base = format!("{}/ledger/v1", address.url.trim_end_matches('/'));
-        Ok(Self { index, name: address.name.clone(), base, client })
+        let (submissions, look_ups) = (Semaphore::new(SUBMISSIONS_MAX), Semaphore::new(LOOK_UPS_MAX));
+        let (submissions, look_ups) = (Arc::new(submissions), Arc::new(look_ups));
+        Ok(Self { index, name: address.name.clone(), base, client, submissions, look_ups })
     }
 
     pub(super) const fn index(&self) -> usize {
@@ -68,6 +81,7 @@ impl Peer {
     }
 
     pub(super) async fn submit(&self, transaction: &[u8], timeout: Duration) -> Result<Submitted, PeerError> {
+        let _place = self.submissions.acquire().await;
         let response = self
             .client
             .post(format!("{}/transactions", self.base))
@@ -87,10 +101,13 @@ impl Peer {
     pub(super) async fn proof(
         &self,
         id: &Digest,
+        signed: Option<&Digest>,
         wait: Duration,
         timeout: Duration,
     ) -> Result<Option<EntryProof>, PeerError> {
-        let path = format!("transactions/{id}?wait_ms={}", wait.as_millis());
+        let _place = self.look_ups.acquire().await;
+        let signed = signed.map(|signed| format!("&signed={signed}")).unwrap_or_default();
+        let path = format!("transactions/{id}?wait_ms={}{signed}", wait.as_millis());
         let response = self.get(&path, timeout + wait).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -106,6 +123,7 @@ impl Peer {
         wait: Duration,
         timeout: Duration,
     ) -> Result<Vec<u8>, PeerError> {
+        let _place = self.look_ups.acquire().await;
         let path = format!("blocks?from={from}&max={max}&wait_ms={}", wait.as_millis());
         read(self.get(&path, timeout + wait).await?, BLOCKS_BYTES_MAX).await
     }

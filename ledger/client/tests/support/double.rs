@@ -21,7 +21,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature};
 use schemas::cbor;
 use schemas::id::Digest;
-use schemas::transaction::Outcome;
+use schemas::transaction::{Outcome, signed_hash};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -43,6 +43,10 @@ pub enum Manner {
     Full,
     /// Answers with more bytes than any answer may have.
     Flooding,
+    /// Shows the refusal of a copy with another signature, wherever there is one: true, and beside the point.
+    Hiding,
+    /// Signs a head that nobody has.
+    Boasting,
     /// Nobody listens.
     Down,
 }
@@ -136,7 +140,8 @@ async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> Status
     }
     let mut shared = server.shared.lock().expect("not poisoned");
     let Ok(tx) = admit(&body, &shared.chain.id) else { return StatusCode::BAD_REQUEST };
-    if shared.proofs.iter().any(|(id, _)| *id == tx.id()) {
+    let signed = signed_hash(&body);
+    if shared.proofs.iter().any(|(id, proof)| *id == tx.id() && proof.decides(&signed)) {
         return StatusCode::OK;
     }
     let transactions = vec![TransactionBytes(body.to_vec().into())];
@@ -149,12 +154,27 @@ async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> Status
     StatusCode::ACCEPTED
 }
 
-async fn proof(State(server): State<Server>, Path(id): Path<String>) -> Result<Vec<u8>, StatusCode> {
+#[derive(Deserialize)]
+struct LookUp {
+    signed: Option<String>,
+}
+
+async fn proof(
+    State(server): State<Server>,
+    Path(id): Path<String>,
+    Query(look_up): Query<LookUp>,
+) -> Result<Vec<u8>, StatusCode> {
     if server.manner == Manner::Flooding {
         return Ok(vec![0; 1 << 20]);
     }
     let shared = server.shared.lock().expect("not poisoned");
-    let found = shared.proofs.iter().find(|(known, _)| known.to_string() == id).map(|(_, proof)| proof.clone());
+    let signed: Option<Digest> = look_up.signed.map(|signed| signed.parse().expect("hex"));
+    let mut known: Vec<_> = shared.proofs.iter().filter(|(known, _)| known.to_string() == id).map(|(_, p)| p).collect();
+    known.sort_by_key(|proof| (proof.entry.outcome == Outcome::Accepted) != (server.manner == Manner::Hiding));
+    if server.manner != Manner::Hiding {
+        known.retain(|proof| signed.is_none_or(|signed| proof.decides(&signed)));
+    }
+    let found = known.last().map(|proof| (*proof).clone());
     let mut proof = match (server.manner, found) {
         (_, Some(proof)) => proof,
         // a proof of something else
@@ -192,7 +212,11 @@ async fn head(State(server): State<Server>) -> Vec<u8> {
     let head = Head {
         chain: shared.chain.id,
         epoch: 0,
-        height: shared.chain.height + if server.manner == Manner::Lying { 100 } else { 0 },
+        height: match server.manner {
+            Manner::Lying => shared.chain.height + 100,
+            Manner::Boasting => 1 << 63,
+            _ => shared.chain.height,
+        },
         header: last.unwrap_or(Digest(shared.chain.id.0)),
         time: now_ms(),
     };

@@ -3,12 +3,15 @@
 
 mod network;
 
-use ledger_core::{Input, Request, Sign};
+use ledger_core::{Input, Proposal, ProposalError, Request, Sign};
 use network::{CHAIN, Faults, Mock, Network, transaction};
 use schemas::block::{
     Batch, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, Vote, quorum, transactions_root,
 };
+use schemas::cbor;
+use schemas::id::InstitutionId;
 use schemas::pbft::{Message, PrePrepare, SignedVote};
+use schemas::transaction::{Signed, Signer, Transaction};
 
 /// Says which seed failed.
 struct Seed(u64, &'static str);
@@ -288,4 +291,25 @@ fn waiting_transactions_are_bounded_and_each_id_waits_once() {
     let request = Request::read(transaction(0)).unwrap();
     network.input(1, Input::Request(request));
     assert_eq!(network.waiting(1), schemas::limits::MEMPOOL_TRANSACTIONS_MAX);
+}
+
+/// A copy with other signatures has the same id: two of one id in a block would leave two entries for one transaction.
+#[test]
+fn a_proposal_names_every_transaction_once() {
+    let altered = {
+        let mut copy: Transaction = cbor::decode(transaction(1).as_ref()).unwrap();
+        let signature = Mock(0).sign(b"something else");
+        copy.signatures.push(Signed { signer: Signer::Institution(InstitutionId([1; 16])), signature });
+        TransactionBytes(cbor::encode(&copy).into())
+    };
+    let check = |bodies: &[TransactionBytes]| {
+        let transactions_root = transactions_root(bodies);
+        let batch = Batch { chain: CHAIN, epoch: 0, height: 1, transactions_root, time: 1 };
+        let requests = bodies.iter().map(|bytes| Request::read(bytes.clone()).unwrap()).collect();
+        Proposal::check(0, batch, requests, Mock(0).sign(b"")).map(|_| ())
+    };
+    assert_eq!(check(&[transaction(1), transaction(2)]), Ok(()));
+    assert_eq!(check(&[altered.clone(), transaction(2)]), Ok(()));
+    assert_eq!(check(&[transaction(1), transaction(2), altered]), Err(ProposalError::Twice));
+    assert_eq!(check(&[transaction(1), transaction(1)]), Err(ProposalError::Twice));
 }

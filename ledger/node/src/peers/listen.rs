@@ -12,34 +12,28 @@ use schemas::limits;
 use schemas::pbft::Message;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::handshake::Handshakes;
 use crate::node::{Busy, Node};
 use crate::tls::certificate_key;
 use crate::verify::{Dropped, Heard, verify};
-
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes at once.
-const HANDSHAKES_MAX: usize = 64;
 
 type Current = Arc<Mutex<BTreeMap<ValidatorIndex, CancellationToken>>>;
 
 /// Accepts until told to stop.
 pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, tls: Arc<ServerConfig>, stop: CancellationToken) {
     let acceptor = TlsAcceptor::from(tls);
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let handshakes = Handshakes::new(limits::PEER_HANDSHAKES_MAX);
     let current = Current::default();
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = stop.cancelled() => return,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(e) => {
                     // out of descriptors, or a connection that died on the way in
                     warn!(error = %e, "cannot accept a connection");
@@ -48,11 +42,11 @@ pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, tls: Arc<Serv
                 }
             },
         };
+        let Some(place) = handshakes.enter(address) else { continue };
         let (node, acceptor, current, stop) = (Arc::clone(&node), acceptor.clone(), Arc::clone(&current), stop.clone());
         tokio::spawn(async move {
-            let shaken = timeout(HANDSHAKE_TIMEOUT, greet(&acceptor, stream)).await;
-            drop(permit);
-            let Ok(Ok(stream)) = shaken else { return debug!("a connection that is no validator's") };
+            let shaken = place.greet(&acceptor, stream).await;
+            let Some(stream) = shaken else { return debug!("a connection that is no validator's") };
             let Some(peer) = who(&node, &stream) else { return };
             let own = stop.child_token();
             let before = current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, own.clone());
@@ -66,11 +60,6 @@ pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, tls: Arc<Serv
             }
         });
     }
-}
-
-async fn greet(acceptor: &TlsAcceptor, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-    stream.set_nodelay(true)?;
-    acceptor.accept(stream).await
 }
 
 /// The validator whose key the connection holds.

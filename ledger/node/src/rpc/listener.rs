@@ -1,5 +1,5 @@
-//! TLS in front of the RPC: only keys that the genesis names get through the handshake, connections are counted, and each has
-//! an allowance of requests per second.
+//! TLS in front of the RPC: only keys that the genesis names get through the handshake, handshakes and connections are counted
+//! apart, and each connection has an allowance of requests per second and ends when it is idle.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +11,14 @@ use rustls::ServerConfig;
 use schemas::limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+use super::idle::Idle;
+use crate::handshake::Handshakes;
+
+type Stream = Idle<TlsStream<TcpStream>>;
 
 /// One connection's place among the counted ones, and its allowance.
 #[derive(Clone)]
@@ -68,7 +70,7 @@ impl Connected<IncomingStream<'_, RpcListener>> for Client {
 /// Hands out connections whose handshake is done.
 pub(crate) struct RpcListener {
     address: SocketAddr,
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, Client)>,
+    ready: mpsc::Receiver<(Stream, Client)>,
 }
 
 impl RpcListener {
@@ -84,10 +86,10 @@ impl RpcListener {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, done: mpsc::Sender<(TlsStream<TcpStream>, Client)>) {
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, done: mpsc::Sender<(Stream, Client)>) {
+    let handshakes = Handshakes::new(limits::RPC_HANDSHAKES_MAX);
     let places = Arc::new(Semaphore::new(limits::RPC_CONNECTIONS_MAX));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
             () = done.closed() => return,
             accepted = listener.accept() => accepted,
@@ -100,22 +102,22 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, done: mpsc::Sender
                 continue;
             }
         };
-        let (acceptor, done) = (acceptor.clone(), done.clone());
+        let Some(handshake) = handshakes.enter(address) else { continue };
+        let (acceptor, done, places) = (acceptor.clone(), done.clone(), Arc::clone(&places));
         tokio::spawn(async move {
-            let shaken = timeout(HANDSHAKE_TIMEOUT, async {
-                stream.set_nodelay(true)?;
-                acceptor.accept(stream).await
-            });
-            match shaken.await {
-                Ok(Ok(stream)) => drop(done.send((stream, Client::new(address, Some(place)))).await),
-                Ok(Err(_)) | Err(_) => debug!("a connection whose key the genesis does not name"),
-            }
+            let Some(stream) = handshake.greet(&acceptor, stream).await else {
+                return debug!("a connection whose key the genesis does not name");
+            };
+            // only connections with a known key count
+            let Ok(place) = places.try_acquire_owned() else { return warn!("too many connections, one is closed") };
+            let stream = Idle::new(stream, Duration::from_millis(limits::RPC_IDLE_MS_MAX));
+            drop(done.send((stream, Client::new(address, Some(place)))).await);
         });
     }
 }
 
 impl Listener for RpcListener {
-    type Io = TlsStream<TcpStream>;
+    type Io = Stream;
     type Addr = Client;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {

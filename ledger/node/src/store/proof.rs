@@ -9,12 +9,22 @@ use schemas::transaction::LogEntry;
 use super::{LOG_NODES, Store, StoreError};
 
 impl Store {
-    /// The proof of a transaction; `None` while it is unknown or its block lies above `certified`.
+    /// The proof of a transaction, with `signed` only of what decides about exactly these bytes; `None` while it is unknown
+    /// or its block lies above `certified`.
     ///
     /// # Errors
     /// `StoreError` when a row does not fit.
-    pub fn entry_proof(&self, transaction: &Digest, certified: Height) -> Result<Option<EntryProof>, StoreError> {
-        let Some(place) = self.place(transaction)?.filter(|place| place.height <= certified) else { return Ok(None) };
+    pub fn entry_proof(
+        &self,
+        transaction: &Digest,
+        signed: Option<&Digest>,
+        certified: Height,
+    ) -> Result<Option<EntryProof>, StoreError> {
+        let place = match signed {
+            Some(signed) => self.verdict(transaction, signed)?,
+            None => self.place(transaction)?,
+        };
+        let Some(place) = place.filter(|place| place.height <= certified) else { return Ok(None) };
         let Some(block) = self.block(place.height)? else { return Ok(None) };
         let size = block.header.log_size;
         let before = size.checked_sub(block.transactions.len() as u64).ok_or(StoreError::Corrupt { row: "block" })?;

@@ -2,6 +2,7 @@
 //! torn one lacks sectors: they still hold the segment's zeros. Whatever else does not fit was altered.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -24,6 +25,10 @@ pub(super) fn open(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
     let mut numbers = segment::list(folder)?;
     if numbers.is_empty() {
         segment::create(folder, 1).map_err(file_error(folder))?;
+        // the folder itself must outlast a power cut that a store made later does
+        if let Some(parent) = folder.parent() {
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(file_error(parent))?;
+        }
         numbers.push(1);
     }
     let mut reader = Reader { records: vec![], heights: BTreeMap::new(), next: 0, chain: None };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ledger_client::{Ledger, conformance};
 use ledger_node::{LogError, NodeError};
-use validators::{Validators, caught_up, execute, now};
+use validators::{Validators, caught_up, execute, idle_heads, now, silent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_ledger_conforms_to_its_trait() {
@@ -16,7 +16,7 @@ async fn the_ledger_conforms_to_its_trait() {
     let ledger = validators.ledger("transport.key");
     execute(&ledger, validators.subject(1)).await;
     let (id, signed) = validators.anchor(1);
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    idle_heads(&ledger).await;
     conformance::run(&ledger, &id, signed, now()).await.unwrap();
 }
 
@@ -82,7 +82,29 @@ async fn an_altered_or_lost_vote_log_refuses_to_start() {
         assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Corrupt { .. })), "byte {at} of {used}");
     }
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
-    assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Missing { .. })));
+    // once and for all: nothing is made beside the store that would look like a log at the next start
+    for _ in 0..2 {
+        assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Missing { .. })));
+    }
+    assert!(!path.parent().unwrap().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_without_a_key_keep_nobody_out() {
+    let mut validators = Validators::new(4);
+    validators.start(0);
+    let ledger = validators.ledger("transport.key");
+    let flooded = [validators.configs[0].listen.clone(), validators.configs[0].rpc.clone()];
+    let mut flood = Vec::new();
+    for address in flooded {
+        // more than the places, and from another address than the honest ones
+        flood.extend(silent(&address, 300).await);
+    }
+    (1..4).for_each(|index| validators.start(index));
+    execute(&ledger, validators.subject(1)).await;
+    let status = ledger.status().await;
+    assert!(status[0].status.is_some(), "the flooded one answers");
+    drop(flood);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -93,7 +115,7 @@ async fn only_keys_of_the_genesis_are_served() {
     let stranger = validators.ledger("stranger.key");
     assert!(stranger.submit(validators.subject(2).1).await.is_err());
     assert!(stranger.heads().await.is_empty());
-    assert_eq!(validators.ledger("0.key").heads().await.len(), 3, "a validator's own key is served: a quorum's heads");
+    assert!(validators.ledger("0.key").heads().await.len() >= 3, "a validator's own key is served: a quorum's heads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

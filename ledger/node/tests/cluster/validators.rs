@@ -16,6 +16,7 @@ use schemas::envelope::{Statement, statements_root};
 use schemas::genesis::{Genesis, GenesisInstitution, Validator, possession_to_sign};
 use schemas::id::*;
 use schemas::transaction::*;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -186,8 +187,44 @@ pub async fn caught_up(ledger: &HttpLedger, validators: &[usize], height: Height
             return;
         }
         assert!(tokio::time::Instant::now() < deadline, "not caught up: {all:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        pause(ledger).await;
     }
+}
+
+/// Waits for heads of a quorum that were signed without a block.
+pub async fn idle_heads(ledger: &HttpLedger) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let (first, quorum) = (now(), ledger.validators().quorum());
+    loop {
+        let heads = ledger.heads().await;
+        if heads.iter().filter(|signed| signed.head.time > first).count() >= quorum {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "no heads without blocks: {heads:?}");
+        pause(ledger).await;
+    }
+}
+
+/// A look-up of nothing, which the validators hold open for a moment.
+async fn pause(ledger: &HttpLedger) {
+    drop(ledger.proof(&Digest([0xee; 32]), Duration::from_millis(50)).await);
+}
+
+/// Connections that never say anything, from an address of their own.
+pub async fn silent(address: &str, count: usize) -> Vec<TcpStream> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let mut out = Vec::new();
+    while out.len() < count {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        match socket.connect(address.parse().unwrap()).await {
+            Ok(stream) => out.push(stream),
+            // it does not listen yet
+            Err(_) => tokio::task::yield_now().await,
+        }
+        assert!(tokio::time::Instant::now() < deadline, "nobody listens at {address}");
+    }
+    out
 }
 
 pub fn now() -> TimeMs {
