@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use connectors_amqp::{AmqpConfig, AmqpSource};
-use connectors_source::Source;
 use connectors_source::conformance::{self, Message, Rig, RigFuture, Timing};
+use connectors_source::{Source, SourceHealth};
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     QueuePurgeOptions,
@@ -19,6 +19,8 @@ use tokio::sync::watch;
 
 const EXCHANGE: &str = "hospital.events";
 const DEAD: &str = "hospital.dead";
+/// Longest wait for a recovery.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Forwards to the broker until it is told to cut; refuses while unreachable.
 struct Proxy {
@@ -206,19 +208,20 @@ async fn a_deleted_queue_is_made_again() {
     rig.reset().await;
     let source = rig.open(4).await;
     let mut health = source.health();
-    let patience = Duration::from_secs(30);
-    let wait = tokio::time::timeout(patience, health.wait_for(|h| h.connected)).await;
-    assert!(matches!(wait, Ok(Ok(_))), "connected");
+    assert!(becomes(&mut health, |h| h.connected).await, "connected");
     let queue = rig.queue();
     rig.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
-    let wait = tokio::time::timeout(patience, health.wait_for(|h| h.connected && h.reconnects > 0)).await;
-    assert!(matches!(wait, Ok(Ok(_))), "connected again");
+    assert!(becomes(&mut health, |h| h.connected && h.reconnects > 0).await, "connected again");
     rig.publish(Message::numbered(7)).await;
     let mut source = source;
-    let delivery = tokio::time::timeout(patience, source.next()).await.expect("in time").expect("no error");
+    let delivery = tokio::time::timeout(PATIENCE, source.next()).await.expect("in time").expect("no error");
     let delivery = delivery.expect("a delivery");
     assert_eq!(delivery.body, Message::numbered(7).body);
     delivery.accept().await.expect("accepted");
+}
+
+async fn becomes(health: &mut watch::Receiver<SourceHealth>, wanted: impl FnMut(&SourceHealth) -> bool) -> bool {
+    matches!(tokio::time::timeout(PATIENCE, health.wait_for(wanted)).await, Ok(Ok(_)))
 }
 
 #[test]
