@@ -167,6 +167,15 @@ impl Format {
     }
 }
 
+/// A stated content type that can be kept: `type/subtype` of RFC 6838, parameters in printable ASCII, 255 bytes at most.
+pub fn media_type(stated: &str) -> Option<&str> {
+    let essence = stated.split(';').next().unwrap_or("").trim_end();
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
+    let named = essence.split_once('/').is_some_and(|(of, kind)| is_name(of) && is_name(kind));
+    (named && stated.len() <= 255 && stated.bytes().all(|b| (0x20..0x7f).contains(&b))).then_some(stated)
+}
+
 /// What normalising needs to know beside the message.
 pub struct Normaliser {
     /// The mapping tables.

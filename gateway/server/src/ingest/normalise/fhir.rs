@@ -18,7 +18,7 @@ pub fn normalise(source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, R
     let nodes = if is_bundle { bundle_nodes(tree)? } else { vec![node(tree, None, message_type.clone())?] };
 
     let mut graph = Graph::new(source, ids, nodes);
-    let owners = graph.owners();
+    let Some(owners) = graph.owners() else { return Err(Refusal::caller("too-many-units", message_type)) };
     let mut cases = Vec::new();
     for (patient, members) in graph.cases(&owners) {
         let units = members.iter().map(|at| graph.unit(*at)).collect();

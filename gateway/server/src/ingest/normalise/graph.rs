@@ -2,13 +2,14 @@
 //! follow. A resource of a patient goes to that patient's case; one that several share is copied to each; what nobody
 //! refers to and that names nobody is the institution's. Pure; it never changes a resource.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use schemas::cbor::sha256;
 use schemas::json::Value;
+use schemas::limits;
 
 use super::fhir::{self, is_id};
-use super::{CanonicalUnit, Identity, Ids, Meaning, PatientKeys, Patients};
+use super::{CanonicalUnit, Identity, Ids, Meaning, PatientKeys, Patients, UNITS_MAX};
 
 /// Elements that say whom a resource is about (R4).
 const ABOUT: [&str; 6] = ["subject", "patient", "beneficiary", "individual", "for", "candidate"];
@@ -96,19 +97,27 @@ impl<'a> Graph<'a> {
         fhir::unit(node, identity, self.references[at].clone())
     }
 
-    /// For each node the patients whose case it belongs to.
-    pub fn owners(&mut self) -> Vec<BTreeSet<usize>> {
+    /// For each node the patients whose case it belongs to. None: the copies would be more or larger than is taken; said
+    /// before any is made.
+    pub fn owners(&mut self) -> Option<Vec<BTreeSet<usize>>> {
         let mut owners: Vec<BTreeSet<usize>> = (0..self.nodes.len()).map(|at| self.about(at)).collect();
         let named: Vec<bool> = owners.iter().map(|set| !set.is_empty()).collect();
         // what a patient's resources refer to comes along, as far as the references go
-        let mut queue: VecDeque<usize> = (0..owners.len()).filter(|at| named[*at]).collect();
-        while let Some(at) = queue.pop_front() {
+        let mut queue: Vec<(usize, usize)> = Vec::new();
+        for (at, of) in owners.iter().enumerate() {
+            queue.extend(of.iter().map(|patient| (at, *patient)));
+        }
+        let (mut units, mut copied) = (queue.len(), 0);
+        while let Some((at, patient)) = queue.pop() {
             for to in self.edges[at].iter().copied().filter(|to| !named[*to] && *to != at) {
-                let new: Vec<usize> = owners[at].difference(&owners[to]).copied().collect();
-                if !new.is_empty() {
-                    owners[to].extend(new);
-                    queue.push_back(to);
+                if owners[to].insert(patient) {
+                    queue.push((to, patient));
+                    units += 1;
+                    copied += self.nodes[to].bytes.len();
                 }
+            }
+            if units > UNITS_MAX || copied > limits::MESSAGE_BYTES_MAX {
+                return None;
             }
         }
         // what only refers to a patient's resources (Provenance, MessageHeader) goes where they go
@@ -116,9 +125,14 @@ impl<'a> Graph<'a> {
             if owners[at].is_empty() {
                 let targets = self.edges[at].iter().filter(|to| named[**to]);
                 owners[at] = targets.flat_map(|to| owners[*to].iter().copied()).collect();
+                units += owners[at].len();
+            }
+            copied += self.nodes[at].bytes.len() * owners[at].len().saturating_sub(1);
+            if units > UNITS_MAX || copied > 2 * limits::MESSAGE_BYTES_MAX {
+                return None;
             }
         }
-        owners
+        (self.patients.list.len() <= UNITS_MAX).then_some(owners)
     }
 
     /// Cases in order of patient; what is nobody's joins a single patient's case, else it is the institution's.

@@ -3,7 +3,7 @@
 use connectors_hl7v2::Mapper;
 use schemas::json::Value;
 
-use super::{Canonical, Format, Identity, Meaning, Normaliser, Refusal};
+use super::{Canonical, Format, Identity, Meaning, Normaliser, Refusal, media_type};
 
 fn normaliser() -> Normaliser {
     let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())];
@@ -41,6 +41,34 @@ fn one_case_per_patient_with_shared_resources_copied() {
     assert!(observation.references.contains(&("urn:uuid:1".into(), Meaning::Patient(0))));
     let practitioner = Meaning::Resource("Practitioner".into(), "Practitioner.ehr.d".into());
     assert!(observation.references.contains(&("Practitioner/d".into(), practitioner)));
+}
+
+/// `patients` that each refer to the first of a chain of `shared` resources of `padding` bytes each.
+fn chain_of_shared(patients: usize, shared: usize, padding: usize) -> String {
+    let patient = |n| {
+        format!(
+            r#"{{"resource":{{"resourceType":"Patient","id":"p{n}","managingOrganization":{{"reference":"Organization/0"}}}}}}"#
+        )
+    };
+    let name = "x".repeat(padding);
+    let organization = |n: usize| {
+        format!(
+            r#"{{"resource":{{"resourceType":"Organization","id":"{n}","name":"{name}","partOf":{{"reference":"Organization/{}"}}}}}}"#,
+            n + 1
+        )
+    };
+    let entries: Vec<String> = (0..patients).map(patient).chain((0..shared).map(organization)).collect();
+    format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(","))
+}
+
+#[test]
+fn copies_are_bounded_in_number_and_bytes_before_they_are_made() {
+    let taken = fhir(&chain_of_shared(20, 20, 1)).expect("good");
+    assert_eq!(taken.cases().iter().map(|case| case.units.len()).sum::<usize>(), 20 * 21);
+    for large in [chain_of_shared(600, 600, 1), chain_of_shared(400, 1, 1 << 20)] {
+        let Err(refusal) = fhir(&large) else { panic!("must be refused") };
+        assert_eq!((refusal.code, refusal.path.as_str()), ("too-many-units", "Bundle"));
+    }
 }
 
 #[test]
@@ -137,4 +165,15 @@ fn content_types_decide_and_are_sniffed_where_they_say_nothing() {
     assert_eq!(Format::of("application/octet-stream", b" {").ok(), Some(Format::Fhir));
     assert!(Format::of("image/png", b"MSH|").is_err());
     assert!(Format::of("", b"\x89PNG").is_err());
+}
+
+#[test]
+fn a_content_type_is_kept_only_as_a_bounded_media_type() {
+    for kept in ["application/hl7-v2+er7", "application/fhir+json; fhirversion=4.0", "text/plain"] {
+        assert_eq!(media_type(kept), Some(kept));
+    }
+    let long = format!("a/{}", "b".repeat(254));
+    for other in ["", "text", "a/", "/b", "a/b/c", "a/b\0", "a\0/b", "a/b; x=\0", "a/b\n", "a/\u{e9}", "a b/c", &long] {
+        assert_eq!(media_type(other), None, "{other:?}");
+    }
 }
