@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use connectors_source::{Delivery, HealthReporter, NextDelivery, Redelivery, Source, SourceHealth, TraceContext};
+use connectors_source::{
+    Delivery, HealthReporter, NextDelivery, Redelivery, Rejection, Source, SourceHealth, TraceContext,
+};
 use futures_util::StreamExt as _;
 use lapin::options::BasicCancelOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -155,6 +157,7 @@ impl Supervisor {
                     }
                 }
                 next = live.consumer.next() => match next {
+                    Some(Ok(delivery)) if delivery.data.len() > limits::MESSAGE_BYTES_MAX => self.refuse(delivery),
                     Some(Ok(delivery)) => {
                         let delivery = self.delivery(delivery);
                         self.reporter.delivered(now_ms());
@@ -175,6 +178,15 @@ impl Supervisor {
                 },
             }
         }
+    }
+
+    /// Larger than any gateway takes: not even kept. The broker puts it aside; its bytes wait for nothing here.
+    fn refuse(&self, delivery: lapin::message::Delivery) {
+        let mut delivery = self.delivery(delivery);
+        self.reporter.delivered(now_ms());
+        tracing::warn!(connector = %self.config.name, bytes = delivery.take_body().len(), "refused: too large");
+        // a refusal that does not reach the broker means that the message comes again
+        self.runtime.spawn(async move { delivery.reject(Rejection::TooLarge).await.is_err() });
     }
 
     /// Takes nothing new, lets deliveries in hand be settled, then closes.

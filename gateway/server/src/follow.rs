@@ -46,6 +46,9 @@ pub enum FollowError {
         /// What differs.
         what: &'static str,
     },
+    /// A commit whose answer was lost happened, or one that was not synced is undone.
+    #[error("found the stored state at another block than the one that was executed on, expected the same; read again")]
+    Moved,
     /// The executing task ended early.
     #[error("the task that executes blocks ended early")]
     Ended,
@@ -59,6 +62,7 @@ impl FollowError {
             Self::Ledger(e) => e.class(),
             Self::State(e) => e.class(),
             Self::Disagrees { .. } => ErrorClass::Corrupt,
+            Self::Moved => ErrorClass::Transient,
             Self::Ended => ErrorClass::Bug,
         }
     }
@@ -176,9 +180,7 @@ impl Follower {
     /// # Errors
     /// `StoreError`.
     pub async fn transaction_height(&self, id: &Digest) -> Result<(Option<Height>, Height), StoreError> {
-        // read before the state: what is absent now was absent at that height
-        let at = self.height();
-        let found = chain::get(&self.store, &state::transaction_key(id)).await?;
+        let (found, at) = chain::get_at(&self.store, &state::transaction_key(id)).await?;
         let corrupt = StoreError::Corrupt { what: "chain_state transaction" };
         let found = found.map(|bytes| cbor::decode::<Height>(&bytes).map_err(|_| corrupt)).transpose()?;
         Ok((found, at))
@@ -238,22 +240,24 @@ impl Chase {
                 Ok(blocks) => self.advance(&position, blocks).await,
                 Err(error) => Err(error.into()),
             };
-            match advanced {
-                Ok(next) => {
-                    delay_ms = RETRY_FIRST_MS;
-                    let view = next.view();
-                    position = next;
-                    self.metrics.height(view.height);
-                    to.send_if_modified(|old| std::mem::replace(old, view) != view);
+            let (next, error) = match advanced {
+                Ok(next) => (next, None),
+                // the state may be elsewhere: a commit whose answer was lost, a database that came back from a crash
+                Err(error) => (Position::read(&self.store, &self.genesis).await.unwrap_or(position), Some(error)),
+            };
+            let view = next.view();
+            position = next;
+            self.metrics.height(view.height);
+            to.send_if_modified(|old| std::mem::replace(old, view) != view);
+            if let Some(error) = error {
+                tracing::warn!(class = error.class().name(), "follower: {error}");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(Duration::from_millis(delay_ms)) => {}
                 }
-                Err(error) => {
-                    tracing::warn!(class = error.class().name(), "follower: {error}");
-                    tokio::select! {
-                        () = stop.cancelled() => return,
-                        () = tokio::time::sleep(Duration::from_millis(delay_ms)) => {}
-                    }
-                    delay_ms = (delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX);
-                }
+                delay_ms = (delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX);
+            } else {
+                delay_ms = RETRY_FIRST_MS;
             }
         }
     }
@@ -261,13 +265,17 @@ impl Chase {
     /// Executes a group of blocks and writes state and cursor in one commit.
     async fn advance(&self, position: &Position, blocks: Vec<Block>) -> Result<Position, FollowError> {
         let known = execute::prefetch(&self.store, &self.genesis.chain_id(), &blocks).await?;
-        let (store, position) = (self.store.clone(), position.clone());
+        let (store, before) = (self.store.clone(), position.header.as_ref());
+        let position = position.clone();
         let runtime = tokio::runtime::Handle::current();
         let executed = tokio::task::spawn_blocking(move || execute::run(store, runtime, known, position, &blocks));
         let (next, changes) = executed.await.map_err(|_| FollowError::Ended)??;
         let Some(header) = &next.header else { return Ok(next) };
         // state and cursor in one commit: what a power loss undoes is executed again
         let mut write = self.store.begin_replayable().await?;
+        if !chain::is_at(&mut write, before).await? {
+            return Err(FollowError::Moved);
+        }
         chain::apply(&mut write, changes.0.iter()).await?;
         chain::advance(&mut write, header, &cbor::encode(&next.log)).await?;
         store::commit(write).await?;

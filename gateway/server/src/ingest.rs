@@ -38,6 +38,8 @@ use crate::telemetry::Metrics;
 const BATCHES_WAITING_MAX: usize = 2;
 /// Bodies on their way from a source to their seal, in KiB.
 const IN_HAND_KIB_MAX: u32 = 256 << 10;
+/// Bodies that one step works on at once, in bytes; a single one may be larger.
+const AT_ONCE_BYTES_MAX: usize = 32 << 20;
 /// First delay of a step that failed, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX`.
 const RETRY_FIRST_MS: u64 = 50;
 
@@ -171,7 +173,7 @@ pub(crate) struct Patience<'a> {
 impl Control {
     /// The way in cannot go on before a restart: everything that is durable waits for it.
     pub(crate) fn fail(&self, step: &'static str) {
-        tracing::error!(step, "the way in stops: a task ended early; restart the gateway");
+        tracing::error!(step, "the way in stops; what is durable goes on when the gateway is started again");
         self.trouble.send_replace(Some((step, ErrorClass::Bug)));
         self.stop.cancel();
     }
@@ -228,7 +230,7 @@ pub struct Ingest {
     offers: mpsc::Sender<Offer>,
     room: Room,
     trouble: watch::Receiver<Trouble>,
-    stop: CancellationToken,
+    control: Control,
     tasks: TaskTracker,
 }
 
@@ -256,7 +258,7 @@ impl Ingest {
             tasks.spawn(take(source, offers.clone(), room.clone(), stop.clone()));
         }
         tasks.close();
-        Self { offers, room, trouble, stop, tasks }
+        Self { offers, room, trouble, control, tasks }
     }
 
     /// Takes one message that came another way than through a source; returns once it is durable.
@@ -276,9 +278,14 @@ impl Ingest {
         *self.trouble.borrow()
     }
 
+    /// Stops at once and for good: the gateway must be started again.
+    pub fn halt(&self, why: &'static str) {
+        self.control.fail(why);
+    }
+
     /// Stops taking and waits for what is under way; what is not done is durable and goes on at the next start.
     pub async fn stop(&self, patience: Duration) {
-        self.stop.cancel();
+        self.control.stop.cancel();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!("the way in did not stop in time; it goes on from its durable points at the next start");
         }
@@ -348,6 +355,16 @@ where
         results.extend(task.await.map_err(|_| StepError::Ended)?);
     }
     Ok(results)
+}
+
+/// How many of the first ones are worked on at once: at least one.
+pub(crate) fn within(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0_usize;
+    let fits = sizes.take_while(|size| {
+        sum = sum.saturating_add(*size);
+        sum <= AT_ONCE_BYTES_MAX
+    });
+    fits.count().max(1)
 }
 
 /// Milliseconds since 1970.

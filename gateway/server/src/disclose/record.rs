@@ -11,7 +11,7 @@ use schemas::ErrorClass;
 use schemas::cbor;
 use schemas::id::{ChainId, Digest, Height, InstitutionId};
 use schemas::state;
-use schemas::transaction::{Body, Core, Outcome, RecordAccess, Refusal, Signer, Transaction};
+use schemas::transaction::{Body, Core, Outcome, RecordAccess, Refusal, Signer, Transaction, signed_hash};
 use schemas::{limits, merkle};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,14 @@ struct Batch {
     tx: Digest,
     bytes: Vec<u8>,
     valid_until: Height,
+}
+
+/// What the ledger says about a batch.
+enum Word {
+    /// Accepted at this height.
+    Accepted(Height),
+    /// It was not executed and cannot be any more.
+    Never,
 }
 
 impl Recorder {
@@ -224,22 +232,33 @@ impl Recorder {
     async fn settle(&self, batch: Batch) -> Result<u64, RecordError> {
         let wait = Duration::from_millis(PROOF_WAIT_MS);
         // looked up first: after a restart it may be there already
-        let mut proof = self.ledger.proof(&batch.tx, Duration::ZERO).await?;
-        if proof.is_none() {
-            // read before the state: a height that is passed stays passed
-            let height = self.follower.height();
-            let known = store::chain::get(&self.store, &state::transaction_key(&batch.tx)).await?;
-            if height > batch.valid_until && known.is_none() {
-                return self.renew(&batch).await.map(|()| 0);
-            }
+        let mut word = self.word(&batch, Duration::ZERO).await?;
+        if word.is_none() {
             self.ledger.submit(batch.bytes.clone()).await?;
-            proof = self.ledger.proof(&batch.tx, wait).await?;
+            word = self.word(&batch, wait).await?;
         }
-        let Some(proof) = proof else { return Err(RecordError::Waiting { first: batch.first }) };
-        match proof.entry.outcome {
-            Outcome::Accepted => self.accepted(&batch, proof.entry.height).await,
-            Outcome::Refused(Refusal::Expired) => self.renew(&batch).await.map(|()| 0),
-            Outcome::Refused(refusal) => Err(RecordError::Refused { first: batch.first, refusal }),
+        match word {
+            Some(Word::Accepted(height)) => self.accepted(&batch, height).await,
+            Some(Word::Never) => self.renew(&batch).await.map(|()| 0),
+            None => Err(RecordError::Waiting { first: batch.first }),
+        }
+    }
+
+    /// The ledger's word on a batch; none yet: it may still be executed.
+    async fn word(&self, batch: &Batch, wait: Duration) -> Result<Option<Word>, RecordError> {
+        // a stranger's copy that was refused says nothing about our bytes
+        let signed = signed_hash(&batch.bytes);
+        let proof = self.ledger.proof(&batch.tx, wait).await?.filter(|proof| proof.decides(&signed));
+        match proof.map(|proof| (proof.entry.outcome, proof.entry.height)) {
+            Some((Outcome::Accepted, height)) => Ok(Some(Word::Accepted(height))),
+            // executed again after it was accepted, or past its time: the state says which
+            Some((Outcome::Refused(Refusal::Expired | Refusal::Duplicate), _)) | None => {
+                let (known, at) = store::chain::get_at(&self.store, &state::transaction_key(&batch.tx)).await?;
+                let corrupt = |_| StoreError::Corrupt { what: "chain_state transaction" };
+                let accepted = known.map(|bytes| cbor::decode::<Height>(&bytes).map_err(corrupt)).transpose()?;
+                Ok(accepted.map(Word::Accepted).or((at > batch.valid_until).then_some(Word::Never)))
+            }
+            Some((Outcome::Refused(refusal), _)) => Err(RecordError::Refused { first: batch.first, refusal }),
         }
     }
 

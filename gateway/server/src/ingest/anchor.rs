@@ -21,7 +21,7 @@ use super::settle::{Anchored, settle};
 use super::{Control, Foundation, StepError, crash_point};
 use crate::store::inbox::{self, State};
 use crate::store::intents::{self, Intent, Submission};
-use crate::store::{self, subjects};
+use crate::store::{self, StoreError, Write, subjects};
 
 /// Submissions in flight.
 pub const IN_FLIGHT_MAX: usize = 4;
@@ -59,7 +59,7 @@ pub async fn run(on: Foundation, control: Control, mut stored: mpsc::Receiver<St
         let mut patience = control.patience("anchor");
         let mut group = group;
         let intended = loop {
-            match intend(&on, &mut group, sequence).await {
+            match sign(&on, &mut group, sequence).await {
                 Ok(intended) => break intended,
                 // the cases went down with their task; they are sealed anew at the next start
                 Err(StepError::Ended) => return control.fail("anchor"),
@@ -67,6 +67,14 @@ pub async fn run(on: Foundation, control: Control, mut stored: mpsc::Receiver<St
                 Err(_) => return,
             }
         };
+        // the same bytes in every attempt: a commit whose answer was lost may have made them durable
+        let mut again = false;
+        while let Err(error) = commit(&on, &group, &intended, again).await {
+            if !patience.wait(&error).await {
+                return;
+            }
+            again = true;
+        }
         patience.over();
         crash_point!("ingest::after_intent_commit");
         control.committed.store(group.last().map_or(0, |batch| batch.0.number), Ordering::Release);
@@ -145,17 +153,16 @@ async fn collect(stored: &mut mpsc::Receiver<Stored>, places: &Semaphore) -> Opt
     Some(group)
 }
 
-/// Signs and checks a group and makes its intents durable in one commit, with everything else the batches decided.
-async fn intend(on: &Foundation, group: &mut [Stored], sequence: i64) -> Result<Vec<Intended>, StepError> {
+/// Signs and checks a group. Nothing of it is durable yet.
+async fn sign(on: &Foundation, group: &mut [Stored], sequence: i64) -> Result<Vec<Intended>, StepError> {
     let mut cases = Vec::new();
     for stored in group.iter_mut() {
         cases.append(&mut stored.0.cases);
     }
-    // signing again after a failed commit is harmless: nothing of it was submitted
     let (foundation, valid_until) = (on.clone(), on.follower.height() + VALID_BLOCKS);
     let signed = tokio::task::spawn_blocking(move || sign_all(&foundation, valid_until, cases));
     let (signed, abandoned) = signed.await.map_err(|_| StepError::Ended)?;
-    let mut signed = match signed {
+    let signed = match signed {
         Ok(signed) => signed,
         Err((error, cases)) => {
             give_back(group, cases);
@@ -173,13 +180,7 @@ async fn intend(on: &Foundation, group: &mut [Stored], sequence: i64) -> Result<
             }
         }
     }
-    let intended: Vec<Intended> = (0..).zip(&signed).map(|(at, signed)| intended(signed, sequence + at)).collect();
-    let committed = commit(on, group, &intended).await;
-    if let Err(error) = committed {
-        give_back(group, signed.iter_mut().flat_map(|signed| std::mem::take(&mut signed.cases)).collect());
-        return Err(error);
-    }
-    Ok(intended)
+    Ok((0..).zip(&signed).map(|(at, signed)| intended(signed, sequence + at)).collect())
 }
 
 /// The cases go back to the group for the next attempt, in their order.
@@ -206,25 +207,39 @@ fn intended(signed: &Signed, sequence: i64) -> Intended {
     Intended { submission, plans: signed.cases.iter().map(|case| case.plan.clone()).collect() }
 }
 
-async fn commit(on: &Foundation, group: &[Stored], intended: &[Intended]) -> Result<(), StepError> {
+/// Makes the intents of a group durable in one commit, with everything else its batches decided. `again`: an earlier
+/// attempt may have succeeded without a word of it; its messages do not wait any more then.
+async fn commit(on: &Foundation, group: &[Stored], intended: &[Intended], again: bool) -> Result<(), StepError> {
     let mut write = on.store.begin().await?;
+    let message = group.iter().find_map(|Stored(batch)| batch.any_message());
+    let done = match message {
+        Some(id) if again => !inbox::is_waiting(&mut write, id).await?,
+        _ => false,
+    };
+    if !done {
+        put(&mut write, group, intended).await?;
+        crash_point!("ingest::before_intent_commit");
+        store::commit(write).await?;
+    }
+    for refusal in group.iter().flat_map(|Stored(batch)| &batch.refused) {
+        on.metrics.quarantined(refusal.1.code);
+    }
+    Ok(())
+}
+
+async fn put(write: &mut Write, group: &[Stored], intended: &[Intended]) -> Result<(), StoreError> {
     for Stored(batch) in group {
-        subjects::add(&mut write, &batch.new.subjects).await?;
-        subjects::add_aliases(&mut write, &batch.new.aliases).await?;
-        inbox::mark(&mut write, &batch.sealed, State::Sealed).await?;
-        inbox::keep_raw(&mut write, &batch.several).await?;
-        inbox::mark(&mut write, &batch.empty, State::Empty).await?;
+        subjects::add(write, &batch.new.subjects).await?;
+        subjects::add_aliases(write, &batch.new.aliases).await?;
+        inbox::mark(write, &batch.sealed, State::Sealed).await?;
+        inbox::keep_raw(write, &batch.several).await?;
+        inbox::mark(write, &batch.empty, State::Empty).await?;
         for (id, refusal) in &batch.refused {
-            inbox::set_aside(&mut write, *id, (refusal.code, &refusal.path, refusal.class.name())).await?;
+            inbox::set_aside(write, *id, (refusal.code, &refusal.path, refusal.class.name())).await?;
         }
     }
     for intended in intended {
-        intents::add(&mut write, &intended.submission).await?;
-    }
-    crash_point!("ingest::before_intent_commit");
-    store::commit(write).await?;
-    for refusal in group.iter().flat_map(|Stored(batch)| &batch.refused) {
-        on.metrics.quarantined(refusal.1.code);
+        intents::add(write, &intended.submission).await?;
     }
     Ok(())
 }

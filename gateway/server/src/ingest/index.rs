@@ -49,12 +49,12 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
             places.push(flight._place);
         }
         let timer = on.metrics.timer(Step::Index);
-        let mut patience = control.patience("index");
+        let (mut patience, mut again) = (control.patience("index"), false);
         loop {
             let span = tracing::info_span!("index", submissions = landed.len());
-            match index(&on, &landed).instrument(span).await {
+            match index(&on, &landed, again).instrument(span).await {
                 Ok(()) => break,
-                Err(error) if patience.wait(&error).await => {}
+                Err(error) if patience.wait(&error).await => again = true,
                 Err(_) => return,
             }
         }
@@ -69,8 +69,9 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
     }
 }
 
-/// Writes a group of submissions in one commit.
-async fn index(on: &Foundation, landed: &[Anchored]) -> Result<(), StepError> {
+/// Writes a group of submissions in one commit. `again`: an earlier attempt may have succeeded without a word of it; its
+/// submissions are gone then.
+async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), StepError> {
     let (mut rows, mut new) = (Vec::new(), Vec::new());
     for anchored in landed {
         let places = anchored.plans.iter().zip(&anchored.submission.intents).enumerate();
@@ -80,6 +81,12 @@ async fn index(on: &Foundation, landed: &[Anchored]) -> Result<(), StepError> {
         }
     }
     let mut write = on.store.begin().await?;
+    if let Some(first) = landed.first()
+        && again
+        && !intents::is_pending(&mut write, &first.submission.id).await?
+    {
+        return Ok(());
+    }
     let mut names: Vec<&str> = new.iter().map(|row| row.logical_id.as_str()).collect();
     names.sort_unstable();
     names.dedup();

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::normalise::Format;
-use super::{Control, Foundation, Held, Room, StepError, crash_point, spread};
+use super::normalise::{Format, media_type};
+use super::{Control, Foundation, Held, Room, StepError, crash_point, spread, within};
 use crate::store::inbox::{self, Quarantined, RawPlace};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Moment, Step};
@@ -74,7 +74,7 @@ pub(super) struct Offer {
 pub struct Received {
     inbox_id: i64,
     message: Message,
-    _room: Option<Held>,
+    room: Option<Held>,
 }
 
 impl Received {
@@ -85,6 +85,10 @@ impl Received {
     /// As it came.
     pub const fn message(&self) -> &Message {
         &self.message
+    }
+    /// The room that its body takes.
+    pub(super) fn room(&self) -> Option<Held> {
+        self.room.clone()
     }
 }
 
@@ -125,9 +129,16 @@ impl Receiver {
                 fill(&mut offered, &mut group).await;
             }
             last = Instant::now();
-            let span = span_of(&group);
-            if count == 0 || !self.receive(std::mem::take(&mut group)).instrument(span).await {
+            if count == 0 {
                 return;
+            }
+            while !group.is_empty() {
+                let rest = group.split_off(within(group.iter().map(|offer: &Offer| offer.message.body.len())));
+                let piece = std::mem::replace(&mut group, rest);
+                let span = span_of(&piece);
+                if !self.receive(piece).instrument(span).await {
+                    return;
+                }
             }
         }
     }
@@ -208,7 +219,7 @@ impl Receiver {
             trace: row.trace.as_deref().map(Into::into),
             received: row.received.unsigned_abs(),
         };
-        Ok(Received { inbox_id, message, _room: room })
+        Ok(Received { inbox_id, message, room })
     }
 
     /// One group: sealed, in the inbox, acknowledged, handed on. False when the gateway stops.
@@ -345,7 +356,7 @@ impl Receiver {
 
 impl Prepared {
     fn received(&self, inbox_id: i64) -> Received {
-        Received { inbox_id, message: self.message.clone(), _room: self.room.clone() }
+        Received { inbox_id, message: self.message.clone(), room: self.room.clone() }
     }
 }
 
@@ -391,12 +402,16 @@ async fn acknowledge(settles: Vec<Settle>, outcomes: &[Outcome]) {
     }
 }
 
-fn prepare(vault: &gateway_vault::Vault, message: Message, room: Option<Held>) -> Result<Prepared, StepError> {
-    let content = to_hex(sha256(&message.body).as_bytes());
-    let content_hash = vault.blind("raw-content", &content);
+fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held>) -> Result<Prepared, StepError> {
+    // the one text of a row that comes from outside unchecked: nothing in it may make the database refuse the group
+    if media_type(&message.content_type).is_none() {
+        message.content_type = "".into();
+    }
+    let content = sha256(&message.body);
+    let content_hash = vault.blind("raw-content", &to_hex(content.as_bytes()));
     let source_key = match key_of(&message) {
         Some(key) => vault.blind("source-key", &to_hex(&key)),
-        None => vault.blind("content-key", &content),
+        None => vault.blind("content-key", &to_hex(&content_key(&message.connector, &content))),
     };
     let (key, raw_key) = vault.new_raw_key(&source_key.0)?;
     let sealed = vault.seal_raw(&key, &source_key.0, &message.body)?;
@@ -416,6 +431,11 @@ fn prepare(vault: &gateway_vault::Vault, message: Message, room: Option<Held>) -
         trace: message.trace.as_deref().map(str::to_owned),
     };
     Ok(Prepared { message, row, object, room })
+}
+
+/// The key of a message without one of its own: what one source sent says nothing about another's.
+fn content_key(connector: &str, content: &Digest) -> Vec<u8> {
+    Parts::new("cs1/key/content").part(&connector).part(content).finish()
 }
 
 /// The source's own key of a message: MSH-3, 4, 7, 10; or source, type, id and version of one FHIR resource. None: the

@@ -18,7 +18,7 @@ use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity
 use super::plan::{Plan, PlannedUnit};
 use super::receive::Received;
 use super::resolve::{NewSubjects, Resolver, Subject};
-use super::{Control, Foundation, StepError, crash_point, now_ms, share, spread};
+use super::{Control, Foundation, Held, StepError, crash_point, now_ms, share, spread, within};
 use crate::store::inbox;
 use crate::store::units::summary_context;
 use crate::telemetry::{Moment, Step};
@@ -52,6 +52,16 @@ pub struct Batch {
     pub(super) new: NewSubjects,
     /// Sealed raw objects of messages about several patients.
     raw_objects: Vec<(Digest, Bytes)>,
+    /// The objects take the place of the bodies until they are in intents.
+    _room: Vec<Held>,
+}
+
+impl Batch {
+    /// One of its messages.
+    pub(super) fn any_message(&self) -> Option<i64> {
+        let one = self.sealed.first().or_else(|| self.empty.first()).copied();
+        one.or_else(|| self.several.first().map(|(id, _)| *id)).or_else(|| self.refused.first().map(|(id, _)| *id))
+    }
 }
 
 /// A batch whose objects are durable. Built by `store` only.
@@ -71,10 +81,11 @@ pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<
     let mut resolver = Resolver::new(on.clone(), control.clone());
     let mut number = 0;
     let mut group = Vec::with_capacity(limits::STATEMENTS_MAX);
-    while received.recv_many(&mut group, limits::STATEMENTS_MAX).await > 0 {
+    while !group.is_empty() || received.recv_many(&mut group, limits::STATEMENTS_MAX).await > 0 {
         number += 1;
         let mut patience = control.patience("seal");
-        let messages: Arc<[Received]> = std::mem::take(&mut group).into();
+        let rest = group.split_off(within(group.iter().map(|one: &Received| one.message().body.len())));
+        let messages: Arc<[Received]> = std::mem::replace(&mut group, rest).into();
         let batch = loop {
             let span = tracing::info_span!("seal", messages = messages.len());
             match seal(&on, &mut resolver, Arc::clone(&messages), number).instrument(span).await {
@@ -124,7 +135,8 @@ async fn seal(
     messages: Arc<[Received]>,
     number: u64,
 ) -> Result<Batch, StepError> {
-    let mut batch = Batch { number, ..Batch::default() };
+    let room = messages.iter().filter_map(Received::room).collect();
+    let mut batch = Batch { number, _room: room, ..Batch::default() };
     let from = Instant::now();
     let (normaliser, vault, all) = (Arc::clone(&on.normaliser), Arc::clone(&on.vault), Arc::clone(&messages));
     let canonical = spread((0..messages.len()).collect(), move |at: usize| {

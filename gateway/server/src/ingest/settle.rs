@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ledger_client::{EntryProof, LedgerError};
 use schemas::cbor;
-use schemas::transaction::{Outcome, Refusal, Transaction};
+use schemas::transaction::{Outcome, Refusal, Transaction, signed_hash};
 
 use super::anchor::{Intended, VALID_BLOCKS};
 use super::plan::Plan;
@@ -70,7 +70,9 @@ async fn word(on: &Foundation, submission: &Submission) -> Result<Option<EntryPr
     };
     crash_point!("ingest::after_submit");
     let wait = if submitted.is_ok() { Duration::from_millis(PROOF_WAIT_MS) } else { Duration::ZERO };
-    let proof = on.ledger.proof(&submission.id, wait).await?;
+    // a stranger's copy that was refused says nothing about our bytes
+    let signed = signed_hash(&submission.bytes);
+    let proof = on.ledger.proof(&submission.id, wait).await?.filter(|proof| proof.decides(&signed));
     match proof.map(|proof| (proof.entry.outcome, proof)) {
         Some((Outcome::Accepted, proof)) => Ok(Some(proof)),
         // executed again after it was accepted, or past its time: the state says which
@@ -103,6 +105,13 @@ async fn sign_again(on: &Foundation, old: &Submission) -> Result<Submission, Ste
         intents: old.intents.clone(),
     };
     let mut write = on.store.begin().await?;
+    // an earlier attempt whose answer was lost may have replaced it already
+    if let Some(first) = old.intents.first()
+        && let Some((id, bytes, valid_until)) = intents::of_case(&mut write, &first.case).await?
+        && id != old.id
+    {
+        return Ok(Submission { id, bytes, valid_until, ..old.clone() });
+    }
     intents::replace(&mut write, &old.id, &new).await?;
     store::commit(write).await?;
     Ok(new)

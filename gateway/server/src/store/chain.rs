@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use schemas::block::Header;
 use schemas::cbor;
+use schemas::id::Height;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::rows::{insert, list, pieces};
@@ -19,6 +20,19 @@ pub async fn get(store: &Store, key: &[u8]) -> Result<Option<Vec<u8>>, StoreErro
     let row =
         sqlx::query(sql).bind(key.to_vec()).fetch_optional(store.reader()).await.map_err(failed("chain_state"))?;
     row.map(|row| row.try_get(0).map_err(failed("chain_state"))).transpose()
+}
+
+/// The value of one key and the height of the state it was read from: one statement sees one state, so what is absent was
+/// absent at that height.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn get_at(store: &Store, key: &[u8]) -> Result<(Option<Vec<u8>>, Height), StoreError> {
+    let sql = "SELECT (SELECT value FROM chain_state WHERE key = $1), \
+               COALESCE((SELECT height FROM chain_cursor WHERE id = 1), 0)";
+    let row = sqlx::query(sql).bind(key.to_vec()).fetch_one(store.reader()).await.map_err(failed("chain_state"))?;
+    let height: i64 = row.try_get(1).map_err(failed("chain_cursor"))?;
+    Ok((row.try_get(0).map_err(failed("chain_state"))?, height.unsigned_abs()))
 }
 
 /// The values of many keys; none where the state has none.
@@ -51,6 +65,17 @@ pub async fn cursor(store: &Store) -> Result<Option<(Header, Vec<u8>)>, StoreErr
         Ok((header, row.try_get(1).map_err(failed("chain_cursor"))?))
     })
     .transpose()
+}
+
+/// Whether the stored state is the one after this block; none: genesis.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn is_at(write: &mut Write, header: Option<&Header>) -> Result<bool, StoreError> {
+    let sql = "SELECT header FROM chain_cursor WHERE id = 1";
+    let row = sqlx::query(sql).fetch_optional(&mut **write).await.map_err(failed("chain_cursor"))?;
+    let stored = row.map(|row| row.try_get::<Vec<u8>, _>(0).map_err(failed("chain_cursor"))).transpose()?;
+    Ok(stored == header.map(|header| cbor::encode(header)))
 }
 
 /// Writes changes; `None` removes.

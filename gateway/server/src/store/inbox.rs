@@ -162,6 +162,15 @@ fn message_row(row: &AnyRow) -> Result<(i64, Message), StoreError> {
     Ok((row.try_get(0).map_err(failed("inbox.id"))?, message))
 }
 
+/// Whether a message waits to be sealed.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn is_waiting(write: &mut Write, id: i64) -> Result<bool, StoreError> {
+    let query = sqlx::query("SELECT 1 FROM inbox WHERE id = $1 AND state = 0").bind(id);
+    Ok(query.fetch_optional(&mut **write).await.map_err(failed("inbox.state"))?.is_some())
+}
+
 /// Notes how far messages are.
 ///
 /// # Errors
@@ -249,12 +258,13 @@ pub async fn set_aside(
     sqlx::query(
         "INSERT INTO quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, \
          raw_object, source_key, content_hash) SELECT id, connector, content_type, received, $1, $2, $3, raw, raw_key, \
-         raw_object, source_key, content_hash FROM inbox WHERE id = $4",
+         raw_object, source_key, content_hash FROM inbox WHERE id = $4 AND state <> $5",
     )
     .bind(code)
     .bind(path.to_owned())
     .bind(class)
     .bind(id)
+    .bind(State::Quarantined as i64)
     .execute(&mut **write)
     .await
     .map_err(failed("quarantine"))?;

@@ -80,6 +80,31 @@ pub async fn replace(write: &mut Write, old: &Digest, new: &Submission) -> Resul
     add(write, new).await
 }
 
+/// Whether a submission is not indexed yet.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn is_pending(write: &mut Write, id: &Digest) -> Result<bool, StoreError> {
+    let query = sqlx::query("SELECT 1 FROM submission WHERE tx_id = $1").bind(id.0.to_vec());
+    Ok(query.fetch_optional(&mut **write).await.map_err(failed("submission"))?.is_some())
+}
+
+/// Which submission a case is in now: its id, exact bytes and limit.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn of_case(write: &mut Write, case: &CaseId) -> Result<Option<(Digest, Vec<u8>, u64)>, StoreError> {
+    let sql =
+        "SELECT tx_id, bytes, valid_until FROM submission WHERE tx_id = (SELECT tx_id FROM intent WHERE case_id = $1)";
+    let query = sqlx::query(sql).bind(case.0.to_vec());
+    let row = query.fetch_optional(&mut **write).await.map_err(failed("submission"))?;
+    row.map(|row| {
+        let until: i64 = row.try_get(2).map_err(failed("submission.valid_until"))?;
+        Ok((digest(&row, 0)?, row.try_get(1).map_err(failed("submission.bytes"))?, until.unsigned_abs()))
+    })
+    .transpose()
+}
+
 /// Removes a submission and its intents.
 ///
 /// # Errors
