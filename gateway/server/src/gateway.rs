@@ -32,11 +32,14 @@ use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::objects::{ObjectError, Objects};
 use crate::operators::{self, Operators, PartState, Probe};
 use crate::smart::{ClientError, Clients, Tokens};
+use crate::store::claim::Claim;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, MetricsError};
 
 /// Longest wait for each part at the end, in milliseconds.
 const STOP_MS_MAX: u64 = 15_000;
+/// Longest wait for a gateway that is ending on the same database, in milliseconds.
+const CLAIM_MS_MAX: u64 = 10_000;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -131,11 +134,14 @@ pub struct Gateway {
     servers: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
     access_log: JoinHandle<()>,
+    /// Held to the end.
+    _claim: Claim,
 }
 
 /// What both ways stand on.
 struct Ground {
     store: Store,
+    claim: Claim,
     objects: Objects,
     vault: Arc<Vault>,
     ledger: Arc<dyn Ledger>,
@@ -189,7 +195,8 @@ impl Gateway {
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder(&ground, &config).run(recorder_stop.clone()));
         tracing::info!(listen = %listening, operators = %config.gateway.operators, "gateway runs");
-        let Ground { store, follower, metrics, .. } = ground;
+        tokio::spawn(yield_to_another(ground.claim.lost(), stop.clone(), recorder_stop.clone(), Arc::clone(&ingest)));
+        let Ground { store, claim, follower, metrics, .. } = ground;
         Ok(Self {
             ingest,
             follower,
@@ -202,6 +209,7 @@ impl Gateway {
             servers,
             recorder,
             access_log,
+            _claim: claim,
         })
     }
 
@@ -262,6 +270,7 @@ async fn ground(config: &Config, stop: &CancellationToken) -> Result<Ground, Gat
     std::fs::create_dir_all(home).map_err(|_| GatewayError::File { path: home.clone(), expected: "a folder" })?;
     let objects = Objects::open(&config.objects.url)?;
     let store = Store::open(&config.database_url()?).await?;
+    let claim = store.claim(Duration::from_millis(CLAIM_MS_MAX)).await?;
     let validators = config.ledger.validators.iter();
     let ledger: Arc<dyn Ledger> = Arc::new(HttpLedger::new(&LedgerConfig {
         genesis: config.ledger.genesis.clone(),
@@ -272,7 +281,20 @@ async fn ground(config: &Config, stop: &CancellationToken) -> Result<Ground, Gat
     let following =
         Follower::start(store.clone(), Arc::clone(&ledger), Arc::clone(&genesis), metrics.clone(), stop.clone());
     let follower = following.await?;
-    Ok(Ground { store, objects, vault, ledger, genesis, follower, metrics })
+    Ok(Ground { store, claim, objects, vault, ledger, genesis, follower, metrics })
+}
+
+/// Another gateway has the database: what would write there stops.
+async fn yield_to_another(
+    lost: CancellationToken,
+    stop: CancellationToken,
+    recorder: CancellationToken,
+    ingest: Arc<Ingest>,
+) {
+    if stop.run_until_cancelled(lost.cancelled()).await.is_some() {
+        ingest.halt("claim");
+        recorder.cancel();
+    }
 }
 
 fn genesis(config: &Config) -> Result<Genesis, GatewayError> {

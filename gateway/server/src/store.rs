@@ -7,6 +7,7 @@
 
 pub mod cases;
 pub mod chain;
+pub mod claim;
 pub mod inbox;
 pub mod intents;
 mod migrations;
@@ -76,6 +77,9 @@ pub enum StoreError {
         /// Which column.
         what: &'static str,
     },
+    /// Another gateway runs on it.
+    #[error("database: found another gateway that runs on it, expected one gateway per database")]
+    Claimed,
     /// The schema could not be brought up to date.
     #[error("database: migration failed: {0}")]
     Migration(String),
@@ -85,7 +89,7 @@ impl StoreError {
     /// The class that decides about a retry.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Url => ErrorClass::Caller,
+            Self::Url | Self::Claimed => ErrorClass::Caller,
             Self::Away { .. } => ErrorClass::Transient,
             Self::Refused { .. } | Self::Migration(_) => ErrorClass::Bug,
             Self::Corrupt { .. } => ErrorClass::Corrupt,
@@ -129,6 +133,8 @@ pub enum Engine {
 #[derive(Clone)]
 pub struct Store {
     engine: Engine,
+    /// May hold a password: never shown.
+    url: Arc<str>,
     readers: AnyPool,
     writers: AnyPool,
     /// Writes what the ledger can give again: not synced by itself, synced with the next write that is.
@@ -157,7 +163,7 @@ impl Store {
         migrations::run(engine, &writers).await?;
         let readers = pool(engine, &url, READERS_MAX, Sync::Full).await?;
         let replayable = pool(engine, &url, 1, Sync::Later).await?;
-        Ok(Self { engine, readers, writers, replayable, turn: Arc::default() })
+        Ok(Self { engine, url: url.into(), readers, writers, replayable, turn: Arc::default() })
     }
 
     /// Which engine it is.

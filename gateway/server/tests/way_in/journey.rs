@@ -89,6 +89,30 @@ async fn duplicates_are_dropped_and_conflicts_kept_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_source_sent_says_nothing_about_anothers() {
+    for world in worlds().await {
+        let running = world.start().await;
+        let without_key = r#"{"resourceType":"Patient","name":[{"family":"Canaryfamily"}]}"#;
+        assert_eq!(running.send_as("ehr", FHIR, without_key).await, Outcome::Received);
+        assert_eq!(running.send_as("ehr", FHIR, without_key).await, Outcome::Duplicate);
+        assert_eq!(running.send_as("lab", FHIR, without_key).await, Outcome::Received);
+        running.idle().await;
+        assert_eq!(cases::count(&running.store).await.expect("read"), 2);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_content_type_that_no_database_takes_holds_nothing_up() {
+    for world in worlds().await {
+        let running = world.start().await;
+        assert_eq!(running.send("application/\0", &admission("1", "a")).await, Outcome::Received);
+        running.indexed(1).await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_taken_is_kept_with_code_and_place() {
     for world in worlds().await {
         let running = world.start().await;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_server::store::{cases, intents};
+use gateway_server::store::{Store, StoreError, cases, intents};
 
 use crate::journey::{HL7, admission};
 use crate::world::worlds;
@@ -54,5 +54,17 @@ async fn what_the_ledger_lost_is_signed_again_after_its_time_only() {
         running.indexed(1).await;
         assert_eq!(world.ledger.executed(), 1);
         running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_gateway_on_one_database_is_refused_until_the_first_ends() {
+    for world in worlds().await {
+        let first = Store::open(&world.url).await.expect("opens");
+        let claim = first.claim(Duration::ZERO).await.expect("nobody has it");
+        let second = Store::open(&world.url).await.expect("reading is free");
+        assert!(matches!(second.claim(Duration::ZERO).await, Err(StoreError::Claimed)));
+        drop(claim);
+        second.claim(Duration::from_secs(30)).await.expect("the first is gone");
     }
 }

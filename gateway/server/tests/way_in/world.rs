@@ -104,9 +104,13 @@ impl World {
 
 impl Running {
     pub async fn send(&self, content_type: &str, body: &str) -> Outcome {
+        self.send_as("ehr", content_type, body).await
+    }
+
+    pub async fn send_as(&self, connector: &str, content_type: &str, body: &str) -> Outcome {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let message = Message {
-            connector: "ehr".into(),
+            connector: connector.into(),
             content_type: content_type.into(),
             body,
             trace: None,
