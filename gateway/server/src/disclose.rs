@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway_consent::Session;
 use gateway_vault::{SubjectKey, Vault};
 use schemas::ErrorClass;
 use schemas::id::{Height, SubjectId, TimeMs};
@@ -154,15 +155,7 @@ impl Disclose {
     ) -> Result<Value, Refused> {
         self.require_fresh().await?;
         let subject = self.whom(&search.whom).await.map_err(|e| store_failed(&e))?;
-        let timer = self.metrics.timer(Step::Query);
-        let rows = match &subject {
-            Some(subject) => query::heads(&self.store, subject, &search.resource_type).await,
-            None => Ok(Vec::new()),
-        };
-        drop(timer);
-        let rows = rows.map_err(|e| store_failed(&e))?;
-        let mut decision = self.decide(grant, rows, Interaction::Search, subject).await?;
-        decision.permitted.retain(|(p, _)| search.matches(&p.row.logical_id, &p.known));
+        let mut decision = self.heads(grant, search, subject).await?;
         decision.permitted.sort_by(|(a, _), (b, _)| page::order(&a.row).cmp(&page::order(&b.row)));
         let total = decision.permitted.len();
         if let Some(page) = page {
@@ -224,6 +217,55 @@ impl Disclose {
         Ok((decision.permitted, logged))
     }
 
+    /// Steps query and decide for a search, part by part under one session. What is bounded is what matches and may be seen:
+    /// rows that are hidden show neither by what they are nor by how many.
+    async fn heads(&self, grant: &Grant, search: &Search, of: Option<SubjectId>) -> Result<Decision, Refused> {
+        let mut decision = Decision { permitted: Vec::new(), withheld: 0, height: self.follower.height(), subject: of };
+        let Some(subject) = of else { return Ok(decision) };
+        let mut session = None;
+        let mut after = Some(query::FIRST);
+        while let Some(from) = after {
+            let timer = self.metrics.timer(Step::Query);
+            let part = query::heads_after(&self.store, &subject, &search.resource_type, from).await;
+            drop(timer);
+            let (rows, next) = part.map_err(|e| store_failed(&e))?;
+            after = next;
+            if session.is_none() && !rows.is_empty() {
+                session = self.session(grant, &subject).await?;
+            }
+            let _timer = self.metrics.timer(Step::Decide);
+            let Some((key, session, height)) = &session else {
+                decision.withheld += rows.len() as u64;
+                continue;
+            };
+            let decided = decide::decide(rows, key, session, grant, Interaction::Search);
+            let found = decided.permitted.into_iter().filter(|p| search.matches(&p.row.logical_id, &p.known));
+            decision.permitted.extend(found.map(|permitted| (permitted, key.clone())));
+            (decision.height, decision.withheld) = (*height, decision.withheld + decided.withheld);
+            if decision.permitted.len() > query::ROWS_MAX {
+                decision.permitted.clear();
+                self.log(grant, Deed::Search, &search.resource_type, &decision).await?;
+                let text = "more resources match than one search sorts; narrow it, by date for example";
+                return Err(Refused::request("too-costly", text));
+            }
+        }
+        self.metrics.count(Moment::Denied, decision.withheld);
+        Ok(decision)
+    }
+
+    /// What one subject's rows are decided with, at one height; none when its key is gone.
+    async fn session(
+        &self,
+        grant: &Grant,
+        subject: &SubjectId,
+    ) -> Result<Option<(SubjectKey, Arc<Session>, Height)>, Refused> {
+        let Some(key) = self.opener.key(subject).await.map_err(|e| failed(&e))? else { return Ok(None) };
+        let view = decide::view(&self.store, subject).await.map_err(|e| store_failed(&e))?;
+        let live = self.consents.documents(subject, &key, &view.set).await.map_err(|e| store_failed(&e))?;
+        let session = decide::session(grant, live, view.height, (self.clock)());
+        Ok(Some((key, session, view.height)))
+    }
+
     /// *decide* for rows of one or, for shared resources, several subjects.
     async fn decide(
         &self,
@@ -232,9 +274,6 @@ impl Disclose {
         asked: Interaction,
         subject: Option<SubjectId>,
     ) -> Result<Decision, Refused> {
-        if rows.len() > query::ROWS_MAX {
-            return Err(Refused::request("too-costly", "the patient has more resources of this type than one search reads"));
-        }
         let _timer = self.metrics.timer(Step::Decide);
         let mut decision = Decision { permitted: Vec::new(), withheld: 0, height: self.follower.height(), subject };
         let mut by_subject: BTreeMap<SubjectId, Vec<Row>> = BTreeMap::new();
@@ -242,15 +281,12 @@ impl Disclose {
             by_subject.entry(row.subject).or_default().push(row);
         }
         for (subject, rows) in by_subject {
-            let Some(key) = self.opener.key(&subject).await.map_err(|e| failed(&e))? else {
+            let Some((key, session, height)) = self.session(grant, &subject).await? else {
                 decision.withheld += rows.len() as u64;
                 continue;
             };
-            let view = decide::view(&self.store, &subject).await.map_err(|e| store_failed(&e))?;
-            let live = self.consents.documents(&subject, &key, &view.set).await.map_err(|e| store_failed(&e))?;
-            let session = decide::session(grant, live, view.height, (self.clock)());
             let decided = decide::decide(rows, &key, &session, grant, asked);
-            decision.height = view.height;
+            decision.height = height;
             decision.withheld += decided.withheld;
             decision.permitted.extend(decided.permitted.into_iter().map(|permitted| (permitted, key.clone())));
         }

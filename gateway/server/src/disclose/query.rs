@@ -9,8 +9,12 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::store::{Store, StoreError, failed};
 
-/// Most rows that one request looks at; a patient with more of one type is refused as too costly.
+/// Most rows that one request sorts: those it may show. Of one logical id, the most that are looked at.
 pub const ROWS_MAX: usize = 20_000;
+/// Rows read at once.
+const PART_ROWS: usize = 4_096;
+/// Where the heads of a subject begin.
+pub const FIRST: i64 = 0;
 
 const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.logical_id, unit.version, unit.is_head, \
      unit.event_time, unit.summary, cases.version, cases.anchored_at, cases.object, cases.wraps";
@@ -74,32 +78,51 @@ pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> R
     }
     let sql = format!(
         "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.logical_id = $1 AND \
-         unit.resource_type = $2 ORDER BY unit.version, unit.id LIMIT {}",
-        ROWS_MAX + 1
+         unit.resource_type = $2 ORDER BY unit.version, unit.id LIMIT {ROWS_MAX}"
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(logical_id.to_owned()).bind(resource_type.to_owned());
     let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
     rows.iter().map(|row| unit(row, resource_type)).collect()
 }
 
-/// The heads of one subject and type.
+/// The heads of one subject and type, for an operator.
 ///
 /// # Errors
 /// `StoreError`.
 pub async fn heads(store: &Store, of: &SubjectId, resource_type: &str) -> Result<Vec<Row>, StoreError> {
+    let (mut rows, mut after) = (Vec::new(), Some(FIRST));
+    while let Some(from) = after.filter(|_| rows.len() < ROWS_MAX) {
+        let (part, next) = heads_after(store, of, resource_type, from).await?;
+        rows.extend(part);
+        after = next;
+    }
+    Ok(rows)
+}
+
+/// A part of the heads of one subject and type, and where the next part begins.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn heads_after(
+    store: &Store,
+    of: &SubjectId,
+    resource_type: &str,
+    after: i64,
+) -> Result<(Vec<Row>, Option<i64>), StoreError> {
     if resource_type == "Consent" {
         let tail = "subject = $1 AND height IS NOT NULL ORDER BY logical_id, version";
         let all = documents(store, tail, of.0.to_vec()).await?;
-        return Ok(all.into_iter().filter(|row| row.is_head).collect());
+        return Ok((all.into_iter().filter(|row| row.is_head).collect(), None));
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.subject = $1 AND \
-         unit.is_head = 1 AND unit.resource_type = $2 ORDER BY unit.id LIMIT {}",
-        ROWS_MAX + 1
+        "SELECT {COLUMNS}, unit.id FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.subject = $1 AND \
+         unit.is_head = 1 AND unit.resource_type = $2 AND unit.id > $3 ORDER BY unit.id LIMIT {PART_ROWS}"
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec()).bind(resource_type.to_owned());
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec()).bind(resource_type.to_owned()).bind(after);
     let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
-    rows.iter().map(|row| unit(row, resource_type)).collect()
+    let last = rows.last().filter(|_| rows.len() == PART_ROWS);
+    let next = last.map(|row| row.try_get(12).map_err(failed("unit.id"))).transpose()?;
+    Ok((rows.iter().map(|row| unit(row, resource_type)).collect::<Result<_, _>>()?, next))
 }
 
 /// Whose Patient has this logical id.
@@ -117,8 +140,8 @@ where
     T: 'q + sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any>,
 {
     let sql = format!(
-        "SELECT consent, subject, logical_id, version, document, anchored FROM consent_document WHERE {tail} LIMIT {}",
-        ROWS_MAX + 1
+        "SELECT consent, subject, logical_id, version, document, anchored FROM consent_document WHERE {tail} \
+         LIMIT {ROWS_MAX}"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(key).fetch_all(store.reader()).await;
     let rows = rows.map_err(failed("consent_document"))?;
