@@ -9,7 +9,7 @@ use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError};
 use schemas::block::Block;
 use schemas::cbor;
 use schemas::id::{Digest, Height};
-use schemas::transaction::{LogEntry, Outcome as Executed, Transaction};
+use schemas::transaction::{LogEntry, Outcome as Executed, Transaction, signed_hash};
 
 use super::run::{load, runtime};
 use super::verify::timestamp;
@@ -104,13 +104,13 @@ async fn submit(ledger: &HttpLedger, file: &std::path::Path, wait: Duration, out
     };
     let transaction: Transaction = cbor::decode(&bytes)
         .map_err(|e| Failure::usage(format_args!("{}: {e}; expected the CBOR of a transaction", file.display())))?;
-    let id = transaction.id();
+    let (id, signed) = (transaction.id(), signed_hash(&bytes));
     ledger.submit(bytes).await.map_err(failed)?;
     output.note(format_args!("submitted {} {id}", transaction.core.body.name()));
     let deadline = tokio::time::Instant::now() + wait;
     loop {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if let Some(proof) = ledger.proof(&id, left.min(Duration::from_secs(10))).await.map_err(failed)? {
+        if let Some(proof) = ledger.verdict(&id, &signed, left.min(Duration::from_secs(10))).await.map_err(failed)? {
             return show_entry(&proof.entry, proof.header.time, proof.attestations.len(), output);
         }
         if left.is_zero() {

@@ -75,7 +75,7 @@ pub async fn is_at(write: &mut Write, header: Option<&Header>) -> Result<bool, S
     let sql = "SELECT header FROM chain_cursor WHERE id = 1";
     let row = sqlx::query(sql).fetch_optional(&mut **write).await.map_err(failed("chain_cursor"))?;
     let stored = row.map(|row| row.try_get::<Vec<u8>, _>(0).map_err(failed("chain_cursor"))).transpose()?;
-    Ok(stored == header.map(|header| cbor::encode(header)))
+    Ok(stored == header.map(cbor::encode))
 }
 
 /// Writes changes; `None` removes.
