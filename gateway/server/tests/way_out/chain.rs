@@ -19,6 +19,7 @@ use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
 use schemas::merkle;
 use schemas::receipt::EntryProof;
+use schemas::transaction::Transaction;
 use tokio::sync::Mutex;
 
 /// Time of the first block.
@@ -33,6 +34,8 @@ pub struct TestLedger {
     seen: std::sync::Mutex<(Height, TimeMs)>,
     pub stale: AtomicBool,
     pub stopped: AtomicBool,
+    /// Orders a copy with a wrong signature before each transaction, and shows what became of the copy.
+    pub copies: AtomicBool,
 }
 
 struct State {
@@ -77,7 +80,8 @@ impl TestLedger {
         let state = Mutex::new(State { header, changes, leaves: Vec::new(), proofs: HashMap::new() });
         let seen = std::sync::Mutex::new((0, BEGIN));
         let (stale, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { store, genesis, keys, validators, state, seen, stale, stopped })
+        let copies = AtomicBool::new(false);
+        Arc::new(Self { store, genesis, keys, validators, state, seen, stale, stopped, copies })
     }
 
     pub fn genesis(&self) -> &Genesis {
@@ -144,6 +148,11 @@ impl Ledger for TestLedger {
         Box::pin(async move {
             if self.stopped.load(Ordering::SeqCst) {
                 return Err(LedgerError::Unreachable { asked: 4 });
+            }
+            if self.copies.load(Ordering::SeqCst) {
+                let mut copy: Transaction = cbor::decode(&transaction).expect("a transaction");
+                copy.signatures[0].signature.0.0[5] ^= 1;
+                self.execute(cbor::encode(&copy)).await;
             }
             self.execute(transaction).await;
             Ok(())

@@ -187,3 +187,70 @@ async fn what_is_no_enforceable_consent_is_refused_with_its_place() {
     let (found, _, _) = world.put(Method::POST, &clinic, "Consent", &good).await;
     assert_eq!(found, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn a_scope_for_one_category_reaches_no_consent_of_another() {
+    let world = World::new().await;
+    let patient = world.patient("1").await;
+    let consent = world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+    let desk = world.token("desk", "system/Consent.ru?category=http://loinc.org|64292-6").await;
+    let path = format!("Consent/{consent}");
+    assert_eq!(world.get(&desk, &path).await.0, StatusCode::NOT_FOUND);
+    // the category of what is sent is the client's word only
+    let mut ended = permit(&patient.id, "Organization/clinic", &json!({}));
+    ended["id"] = json!(consent);
+    ended["status"] = json!("inactive");
+    ended["category"][0]["coding"][0]["code"] = json!("64292-6");
+    let (status, _, body) = world.put(Method::PUT, &desk, &path, &ended).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{body}");
+    let office = world.token("office", "system/Consent.cruds").await;
+    assert_eq!(world.get(&office, &path).await.1["status"], json!("active"));
+}
+
+/// Puts a row back to where the ledger's word was not heard.
+async fn unheard(world: &World, consent: &str, version: i64) {
+    let mut write = world.store.begin().await.expect("begin");
+    let sql = "UPDATE consent_document SET height = NULL WHERE logical_id = $1 AND version = $2";
+    sqlx::query(sql).bind(consent.to_owned()).bind(version).execute(&mut *write).await.expect("update");
+    gateway_server::store::commit(write).await.expect("commit");
+}
+
+#[tokio::test]
+async fn a_revocation_ends_a_newer_version_that_came_into_force_unseen() {
+    let world = World::new().await;
+    let patient = world.patient("1").await;
+    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+    let mut document = permit(&patient.id, "Organization/clinic", &json!({}));
+    let consent = world.grant(&document).await;
+    let office = world.token("office", "system/Consent.cruds").await;
+    let clinic = world.token("clinic", "system/*.rs").await;
+    document["id"] = json!(consent);
+    let before = world.consents.head(&consent).await.expect("store").expect("a head");
+    let path = format!("Consent/{consent}");
+    assert_eq!(world.put(Method::PUT, &office, &path, &document).await.0, StatusCode::OK);
+    unheard(&world, &consent, 2).await;
+
+    // the head that was read before the newer version came into force
+    document["status"] = json!("inactive");
+    let bytes = document.to_string();
+    let ended = schemas::json::parse(bytes.as_bytes()).expect("json");
+    world.consents.revoke(&before, &ended).await.expect("revoked");
+    assert_eq!(world.get(&clinic, &format!("Observation/{lab}")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(world.get(&office, &path).await.1["status"], json!("inactive"));
+
+    let other = world.patient("2").await;
+    document["patient"]["reference"] = json!(format!("Patient/{}", other.id));
+    let (status, _, body) = world.put(Method::PUT, &office, &path, &document).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+}
+
+#[tokio::test]
+async fn the_refusal_of_a_strangers_copy_is_no_word_on_a_consent() {
+    let world = World::new().await;
+    let patient = world.patient("1").await;
+    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+    world.ledger.copies.store(true, Ordering::SeqCst);
+    world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+    let clinic = world.token("clinic", "system/*.rs").await;
+    assert_eq!(world.get(&clinic, &format!("Observation/{lab}")).await.0, StatusCode::OK);
+}

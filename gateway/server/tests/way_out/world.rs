@@ -58,6 +58,7 @@ pub struct World {
     pub now: Arc<AtomicU64>,
     pub router: Router,
     pub key: EncodingKey,
+    pub consents: Consents,
 }
 
 pub struct Patient {
@@ -114,6 +115,7 @@ impl World {
             client("lab", &jwks, &["system/Observation.rs?category=laboratory"], "Organization/clinic"),
             client("stranger", &jwks, &["system/*.rs"], "Organization/stranger"),
             client("office", &jwks, &["system/Consent.cruds", "system/*.c"], "Organization/office"),
+            client("desk", &jwks, &["system/Consent.ru?category=http://loinc.org|64292-6"], "Organization/office"),
             client("writer", &jwks, &["system/Observation.c", "system/Patient.c"], "Organization/writer"),
         ];
         let clients = Clients::load(&configs, &base).expect("clients");
@@ -134,7 +136,7 @@ impl World {
             vault: vault.clone(),
             follower: ledger.clone(),
             log,
-            consents,
+            consents: consents.clone(),
             opener,
             metrics: metrics.clone(),
             clock,
@@ -151,7 +153,7 @@ impl World {
             body_bytes_max: 1 << 20,
         };
         let router = router(front);
-        Self { folder, store, vault, ledger, objects, metrics, inbox, now, router, key }
+        Self { folder, store, vault, ledger, objects, metrics, inbox, now, router, key, consents }
     }
 
     pub fn recorder(&self) -> Recorder {
