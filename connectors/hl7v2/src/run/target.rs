@@ -43,8 +43,9 @@ pub(super) fn put(object: &mut Object, target: &[Step], value: Value) -> bool {
     };
     let mut here = object;
     for step in way {
-        let member =
-            here.entry_or(step.name, || if step.append { Value::Array(Vec::with_capacity(1)) } else { Object::new().into() });
+        let member = here.entry_or(step.name, || {
+            if step.append { Value::Array(Vec::with_capacity(1)) } else { Object::new().into() }
+        });
         let next = match member {
             Value::Array(items) => {
                 let mut fresh = Object::new();
