@@ -8,11 +8,11 @@ CREATE TABLE inbox (
     connector TEXT NOT NULL,
     content_type TEXT NOT NULL,
     received BIGINT NOT NULL,
-    raw BLOB,                             -- sealed under raw_key; NULL when in an object or destroyed
+    raw_key BLOB,                         -- wrapped by the root key; NULL once destroyed, and overwritten: it comes before
     raw_object TEXT,                      -- key of the sealed raw in the object store
-    raw_key BLOB,                         -- wrapped by the root key; NULL once destroyed
     trace TEXT,                           -- W3C traceparent
-    state BIGINT NOT NULL                 -- store/inbox.rs: State
+    state BIGINT NOT NULL,                -- store/inbox.rs: State
+    raw BLOB                              -- sealed under raw_key; NULL when in an object or destroyed
 );
 CREATE INDEX inbox_waiting ON inbox (id) WHERE state = 0;
 
@@ -94,7 +94,7 @@ CREATE TABLE unit (
     content BLOB NOT NULL,                -- HMAC of the content without its meta
     summary BLOB NOT NULL                 -- sealed under the subject's key: what matching and deciding need
 );
-CREATE INDEX unit_by_logical_id ON unit (logical_id);
+CREATE INDEX unit_chain ON unit (logical_id, subject, is_head, version);
 CREATE INDEX unit_heads ON unit (subject) WHERE is_head = 1;
 
 CREATE TABLE chain_state (

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use ledger_proof::build_receipt;
-use schemas::id::{CaseId, SubjectId};
+use schemas::id::SubjectId;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -87,7 +87,7 @@ async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), 
     {
         return Ok(());
     }
-    let mut names: Vec<&str> = new.iter().map(|row| row.logical_id.as_str()).collect();
+    let mut names: Vec<(&str, SubjectId)> = new.iter().map(|row| (row.logical_id.as_str(), row.subject)).collect();
     names.sort_unstable();
     names.dedup();
     let known = units::chains(&mut write, &names).await?;
@@ -126,25 +126,21 @@ fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Res
     })
 }
 
-type Chain = (SubjectId, String, String);
+/// Logical id (which says the type too) and subject.
+type Chain = (String, SubjectId);
 
 /// Numbers new units and decides the heads. Content equal to the head's adds no version; the highest order is the head.
-/// Gives the rows to add and the units that are heads no more.
-fn versions(known: Vec<UnitRow>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<(String, CaseId, u32)>) {
-    let chain = |row: &UnitRow| -> Chain { (row.subject, row.resource_type.clone(), row.logical_id.clone()) };
+/// `known` are heads with the highest version of their chains. Gives the rows to add and the chains whose head in the
+/// database is no more.
+fn versions(known: Vec<(UnitRow, u64)>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<Chain>) {
+    let chain = |row: &UnitRow| -> Chain { (row.logical_id.clone(), row.subject) };
     /// The head of a chain: a row of the database, or one of those to be added.
     struct Head {
         last: u64,
         head: Option<(UnitRow, Option<usize>)>,
     }
-    let mut heads: HashMap<Chain, Head> = HashMap::with_capacity(new.len());
-    for row in known {
-        let entry = heads.entry(chain(&row)).or_insert(Head { last: 0, head: None });
-        entry.last = entry.last.max(row.version);
-        if row.is_head {
-            entry.head = Some((row, None));
-        }
-    }
+    let heads = known.into_iter().map(|(head, last)| (chain(&head), Head { last, head: Some((head, None)) }));
+    let mut heads: HashMap<Chain, Head> = heads.collect();
     let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
     let mut beheaded = Vec::new();
     for mut row in new {
@@ -158,7 +154,7 @@ fn versions(known: Vec<UnitRow>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<(Strin
         if row.is_head {
             match entry.head.replace((row.clone(), Some(added.len()))) {
                 Some((_, Some(at))) => added[at].is_head = false,
-                Some((head, None)) => beheaded.push((head.logical_id, head.case, head.unit)),
+                Some((head, None)) => beheaded.push(chain(&head)),
                 None => {}
             }
         }

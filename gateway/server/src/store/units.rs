@@ -6,14 +6,12 @@ use schemas::json::{self, Object, Value};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::rows::{insert, list};
+use super::rows::{AnyQuery, insert, pieces, tuples};
 use super::subjects::{digest, subject};
 use super::{Store, StoreError, Write, failed};
 
 /// Most rows that one question reads.
 pub const ROWS_MAX: usize = 100_000;
-/// Logical ids asked for in one statement.
-const IDS_PER_QUERY: usize = 256;
 const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.resource_type, unit.logical_id, unit.version, \
      unit.is_head, unit.status_rank, unit.event_time, unit.arrived, unit.content, unit.summary";
 
@@ -123,33 +121,45 @@ pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> R
     rows.iter().map(unit_row).collect()
 }
 
-/// What *index* must know of the chains that it is about to extend: all versions without summaries.
+/// What *index* must know of the chains that it is about to extend, each named by logical id and subject: the head without
+/// its summary, and the highest version.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn chains(write: &mut Write, logical_ids: &[&str]) -> Result<Vec<UnitRow>, StoreError> {
+pub async fn chains(write: &mut Write, names: &[(&str, SubjectId)]) -> Result<Vec<(UnitRow, u64)>, StoreError> {
     let mut found = Vec::new();
     let columns = COLUMNS.replace("unit.summary", "unit.content");
-    for piece in logical_ids.chunks(IDS_PER_QUERY) {
-        let sql = format!("SELECT {columns} FROM unit WHERE logical_id IN ({})", list(0, piece.len()));
-        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, id| q.bind((*id).to_owned()));
+    for piece in pieces(names) {
+        // the names come first, so that each is one look into the index
+        let sql = format!(
+            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT {columns}, (SELECT MAX(older.version) FROM unit older \
+             WHERE older.logical_id = wanted.logical_id AND older.subject = wanted.subject AND older.is_head = 0) \
+             FROM wanted CROSS JOIN unit WHERE unit.logical_id = wanted.logical_id AND unit.subject = wanted.subject AND \
+             unit.is_head = 1",
+            tuples(piece.len(), 2)
+        );
+        let bind =
+            |query: AnyQuery<'static>, (id, of): &(&str, SubjectId)| query.bind((*id).to_owned()).bind(of.0.to_vec());
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
         for row in query.fetch_all(&mut **write).await.map_err(failed("chains"))? {
-            found.push(unit_row(&row)?);
+            let head = unit_row(&row)?;
+            let older: Option<i64> = row.try_get(12).map_err(failed("unit.version"))?;
+            let last = head.version.max(older.unwrap_or(0).unsigned_abs());
+            found.push((head, last));
         }
     }
     Ok(found)
 }
 
-/// Takes the head's mark from these units: logical id, case, index.
+/// Takes the head's mark from these chains: logical id and subject.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn behead(write: &mut Write, units: &[(String, CaseId, u32)]) -> Result<(), StoreError> {
-    for (logical_id, case, unit) in units {
-        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = $1 AND case_id = $2 AND unit = $3")
+pub async fn behead(write: &mut Write, chains: &[(String, SubjectId)]) -> Result<(), StoreError> {
+    for (logical_id, of) in chains {
+        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = $1 AND subject = $2 AND is_head = 1")
             .bind(logical_id.clone())
-            .bind(case.0.to_vec())
-            .bind(i64::from(*unit))
+            .bind(of.0.to_vec())
             .execute(&mut **write)
             .await
             .map_err(failed("unit.is_head"))?;

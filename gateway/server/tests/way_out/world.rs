@@ -261,7 +261,7 @@ impl World {
             let heads: Vec<_> = chain
                 .iter()
                 .filter(|row| row.is_head)
-                .map(|row| (row.logical_id.clone(), row.case, row.unit))
+                .map(|row| (row.logical_id.clone(), row.subject))
                 .collect();
             units::behead(&mut write, &heads).await.expect("behead");
             store::commit(write).await.expect("commit");

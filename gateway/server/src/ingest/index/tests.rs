@@ -22,9 +22,9 @@ fn row(case: u8, content: u8, order: (i64, i64, i64)) -> UnitRow {
     }
 }
 
-fn head(mut row: UnitRow, version: u64) -> UnitRow {
+fn head(mut row: UnitRow, version: u64) -> (UnitRow, u64) {
     (row.is_head, row.version) = (true, version);
-    row
+    (row, version)
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn the_highest_order_is_the_one_head_within_and_across_batches() {
     let heads: Vec<_> = added.iter().filter(|r| r.is_head).map(|r| r.case.0[0]).collect();
     assert_eq!(heads, [4]);
     assert_eq!(added.iter().map(|r| r.version).collect::<Vec<_>>(), [2, 3, 4]);
-    assert_eq!(beheaded, [("x".to_owned(), CaseId([1; 16]), 0)]);
+    assert_eq!(beheaded, [("x".to_owned(), SubjectId([1; 16]))]);
 }
 
 #[test]
