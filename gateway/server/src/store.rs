@@ -255,8 +255,7 @@ async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool
                         "PRAGMA busy_timeout = 5000",
                         // 64 MiB: a page that many commits change is written to the file once
                         "PRAGMA wal_autocheckpoint = 16000",
-                        "PRAGMA cache_size = -32000",
-                        "PRAGMA mmap_size = 268435456",
+                        "PRAGMA cache_size = -24000",
                         // keys lie in the rows' own pages and are overwritten; freed pages hold ciphertext only
                         "PRAGMA secure_delete = FAST",
                     ],

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::normalise::Refusal;
-use super::plan::Plan;
+use super::plan::{self, Plan};
 use super::seal::{SealedCase, Stored};
 use super::settle::{Anchored, settle};
 use super::{Control, Foundation, StepError, crash_point};
@@ -127,8 +127,10 @@ async fn recover(
 async fn read_pending(on: &Foundation) -> Result<Vec<Intended>, StepError> {
     let mut pending = Vec::new();
     for submission in intents::pending(&on.store).await? {
-        let plans = submission.intents.iter().map(|intent| cbor::decode::<Plan>(&intent.plan));
-        let plans = plans.collect::<Result<_, _>>().map_err(|_| StepError::Corrupt("an intent's plan"))?;
+        let mut plans = Vec::with_capacity(submission.intents.len());
+        for intent in &submission.intents {
+            plans.push(plan::restore(on, intent).await?);
+        }
         pending.push(Intended { submission, plans });
     }
     Ok(pending)

@@ -14,6 +14,7 @@ use gateway_vault::Vault;
 use schemas::json::{JsonError, Value};
 use schemas::{ErrorClass, limits};
 
+pub use graph::references_of;
 pub use summary::summarise;
 
 /// Most cases of one message.

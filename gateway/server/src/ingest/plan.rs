@@ -1,12 +1,24 @@
 //! The plan of a case: what *index* will write once the case is anchored. Made at *seal*, durable with the intent, so that
 //! a restart indexes what was sealed and not what newer tables would make of it. Holds ciphertext, pseudonyms and hashes.
+//! Summaries, nine tenths of it, are not written twice: a restart makes them anew from the sealed units.
 
+use std::collections::BTreeMap;
+
+use gateway_vault::{Custody, CustodyPurpose, SubjectKey, VaultError};
 use minicbor::{Decode, Encode};
+use schemas::cbor::{self, Parts};
 use schemas::envelope::{Statement, Wrap};
-use schemas::id::Digest;
+use schemas::id::{CaseId, Digest, SubjectId};
+use schemas::json::{self, Value};
 
-use crate::store::units::UnitRow;
-use schemas::id::{CaseId, SubjectId};
+use super::normalise::{references_of, summarise};
+use super::{Foundation, StepError};
+use crate::store::intents::Intent;
+use crate::store::subjects;
+use crate::store::units::{UnitRow, summary_context};
+
+/// What the references of a message mean here: as sent → `Type/logical-id`.
+pub type Meanings = BTreeMap<String, String>;
 
 /// One case.
 #[derive(Clone, Encode, Decode)]
@@ -27,6 +39,9 @@ pub struct Plan {
     /// Its resources.
     #[n(4)]
     pub units: Vec<PlannedUnit>,
+    /// `Meanings`, sealed under the subject's key.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub meanings: Vec<u8>,
 }
 
 /// One resource of a case.
@@ -51,8 +66,8 @@ pub struct PlannedUnit {
     /// HMAC of its content without `meta`.
     #[n(5)]
     pub content: Digest,
-    /// Sealed summary.
-    #[cbor(n(6), with = "minicbor::bytes")]
+    /// Sealed summary; in memory only.
+    #[cbor(skip)]
     pub summary: Vec<u8>,
 }
 
@@ -74,4 +89,57 @@ impl PlannedUnit {
             summary: self.summary.clone(),
         }
     }
+}
+
+/// Seals what the references mean.
+///
+/// # Errors
+/// `VaultError::Randomness`.
+pub fn seal_meanings(key: &SubjectKey, case: &CaseId, meanings: &Meanings) -> Result<Vec<u8>, VaultError> {
+    key.seal_row(&meanings_context(case), &cbor::encode(meanings))
+}
+
+fn meanings_context(case: &CaseId) -> Vec<u8> {
+    Parts::new("cs1/meanings").part(case).finish()
+}
+
+/// The sealed summary of one unit.
+///
+/// # Errors
+/// `VaultError::Randomness`.
+pub fn seal_summary(
+    key: &SubjectKey,
+    (case, unit): (&CaseId, u32),
+    resource: &Value,
+    served: (&str, &str),
+    meanings: &Meanings,
+) -> Result<Vec<u8>, VaultError> {
+    let references =
+        references_of(resource).into_iter().filter_map(|sent| Some((sent.clone(), meanings.get(&sent)?.clone())));
+    let summary = summarise(resource, served, references.collect());
+    key.seal_row(&summary_context(case, unit), &summary.encode())
+}
+
+/// The plan of an intent that an earlier run left: its summaries are made from what was sealed.
+///
+/// # Errors
+/// `StepError`; `Corrupt` when intent and object do not fit.
+pub async fn restore(on: &Foundation, intent: &Intent) -> Result<Plan, StepError> {
+    let corrupt = |_| StepError::Corrupt("an intent's plan");
+    let mut plan: Plan = cbor::decode(&intent.plan).map_err(corrupt)?;
+    let row = subjects::get(&on.store, &intent.subject).await?.ok_or(StepError::Corrupt("an intent's subject"))?;
+    let key = on.vault.open_subject(&intent.subject, &row.wrapped_key)?;
+    let meanings = key.open_row(&meanings_context(&intent.case), &plan.meanings)?;
+    let meanings: Meanings = cbor::decode(&meanings).map_err(corrupt)?;
+    let object = on.objects.get(&plan.statement.object).await?;
+    let unfit = |_| StepError::Corrupt("an intent's object");
+    let case = on.vault.open_case(&key, &plan.wraps, &object, &plan.statement.object).map_err(unfit)?;
+    let custody = Custody::claimed_by_custodian_for(CustodyPurpose::Index);
+    for unit in &mut plan.units {
+        let opened = case.unit_for_custody(unit.unit as usize, custody).map_err(unfit)?;
+        let resource = json::parse(&opened.bytes).map_err(|_| StepError::Corrupt("a sealed unit"))?;
+        let served = (unit.resource_type.as_str(), unit.logical_id.as_str());
+        unit.summary = seal_summary(&key, (&intent.case, unit.unit), &resource, served, &meanings)?;
+    }
+    Ok(plan)
 }

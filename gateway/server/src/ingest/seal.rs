@@ -14,13 +14,12 @@ use schemas::limits;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal, summarise};
-use super::plan::{Plan, PlannedUnit};
+use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal};
+use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, seal_summary};
 use super::receive::Received;
 use super::resolve::{NewSubjects, Resolver, Subject};
 use super::{Control, Foundation, Held, StepError, crash_point, now_ms, share, spread, within};
 use crate::store::inbox;
-use crate::store::units::summary_context;
 use crate::telemetry::{Moment, Step};
 
 /// Type of the unit that stands for a raw message about several patients: its salted digest.
@@ -305,10 +304,20 @@ fn seal_case(
     };
     let id = sealed.statement.case;
     let received = ready.received.message().received.cast_signed();
-    let planned = case.units.iter().enumerate().map(|(at, unit)| {
-        let number = u32::try_from(at).unwrap_or(u32::MAX);
-        plan_unit(&on.vault, &ready.patients, unit, number, case.event_time.unwrap_or(received), |summary| {
-            subject.key.seal_row(&summary_context(&id, number), summary)
+    let meanings = meanings(&on.vault, &ready.patients, &case.units);
+    let event_time = case.event_time.unwrap_or(received);
+    let planned = (0..).zip(&case.units).map(|(number, unit)| {
+        let logical_id = logical_id(&on.vault, &ready.patients, unit)?;
+        let served = (unit.resource_type.as_str(), logical_id.as_str());
+        let summary = seal_summary(&subject.key, (&id, number), &unit.resource, served, &meanings)?;
+        Ok::<_, StepError>(PlannedUnit {
+            unit: number,
+            resource_type: unit.resource_type.clone(),
+            status_rank: status_rank(&unit.resource),
+            event_time,
+            content: content(&on.vault, unit),
+            summary,
+            logical_id,
         })
     });
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
@@ -318,6 +327,7 @@ fn seal_case(
         statement: sealed.statement.clone(),
         wraps: sealed.wraps.clone(),
         units: planned,
+        meanings: seal_meanings(&subject.key, &id, &meanings)?,
     };
     Ok(Ok(SealedCase {
         inbox_id: ready.received.inbox_id(),
@@ -330,36 +340,26 @@ fn seal_case(
     }))
 }
 
-fn plan_unit(
-    vault: &Vault,
-    patients: &[Subject],
-    unit: &CanonicalUnit,
-    number: u32,
-    event_time: i64,
-    seal: impl FnOnce(&[u8]) -> Result<Vec<u8>, gateway_vault::VaultError>,
-) -> Result<PlannedUnit, StepError> {
-    let patient_id = |at: usize| patients.get(at).map(|subject| patient_logical_id(vault, &subject.id));
-    let logical_id = match &unit.identity {
-        Identity::Patient(at) => patient_id(*at).ok_or(StepError::Corrupt("the patients of a message"))?,
-        Identity::Logical(id) => id.clone(),
-    };
-    let meant = unit.references.iter().filter_map(|(sent, meaning)| {
+fn logical_id(vault: &Vault, patients: &[Subject], unit: &CanonicalUnit) -> Result<String, StepError> {
+    match &unit.identity {
+        Identity::Patient(at) => {
+            let subject = patients.get(*at).ok_or(StepError::Corrupt("the patients of a message"))?;
+            Ok(patient_logical_id(vault, &subject.id))
+        }
+        Identity::Logical(id) => Ok(id.clone()),
+    }
+}
+
+/// What the references of a case mean here, where that is not what they say.
+fn meanings(vault: &Vault, patients: &[Subject], units: &[CanonicalUnit]) -> Meanings {
+    let meant = units.iter().flat_map(|unit| &unit.references).filter_map(|(sent, meaning)| {
         let here = match meaning {
-            Meaning::Patient(at) => format!("Patient/{}", patient_id(*at)?),
+            Meaning::Patient(at) => format!("Patient/{}", patient_logical_id(vault, &patients.get(*at)?.id)),
             Meaning::Resource(resource_type, id) => format!("{resource_type}/{id}"),
         };
         (here != *sent).then(|| (sent.clone(), here))
     });
-    let summary = summarise(&unit.resource, (&unit.resource_type, &logical_id), meant.collect());
-    Ok(PlannedUnit {
-        unit: number,
-        resource_type: unit.resource_type.clone(),
-        status_rank: status_rank(&unit.resource),
-        event_time,
-        content: content(vault, unit),
-        summary: seal(&summary.encode())?,
-        logical_id,
-    })
+    meant.collect()
 }
 
 /// The logical id of a subject's Patient.

@@ -29,7 +29,7 @@ fn observation(id: &str, version: &str, status: &str, time: &str, patient: &str)
     )
 }
 
-async fn subject_of(world: &World, running: &Running, patient: &str) -> SubjectId {
+pub async fn subject_of(world: &World, running: &Running, patient: &str) -> SubjectId {
     let alias = world.vault.alias("urn:oid:1.2.3", patient);
     let found = subjects::by_aliases(&running.store, &[alias]).await.expect("read");
     *found.get(&alias).expect("the patient is known")

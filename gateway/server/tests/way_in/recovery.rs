@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_server::store::{Store, StoreError, cases, intents};
+use gateway_server::store::units::{Summary, summary_context};
+use gateway_server::store::{Store, StoreError, cases, intents, subjects, units};
 
-use crate::journey::{HL7, admission};
-use crate::world::worlds;
+use crate::journey::{HL7, admission, subject_of};
+use crate::world::{Running, World, worlds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_absent_ledger_delays_and_a_restart_goes_on() {
@@ -26,6 +27,7 @@ async fn an_absent_ledger_delays_and_a_restart_goes_on() {
         running.idle().await;
         assert_eq!(cases::count(&running.store).await.expect("read"), 20);
         assert!(intents::pending(&running.store).await.expect("read").is_empty());
+        assert_summaries_are_whole(&world, &running).await;
         running.until("no trouble", || async { running.ingest.trouble().is_none() }).await;
         running.stop().await;
     }
@@ -66,5 +68,21 @@ async fn a_second_gateway_on_one_database_is_refused_until_the_first_ends() {
         assert!(matches!(second.claim(Duration::ZERO).await, Err(StoreError::Claimed)));
         drop(claim);
         second.claim(Duration::from_secs(30)).await.expect("the first is gone");
+    }
+}
+
+/// Summaries that a restart made from the sealed units say what those that were made at *seal* would.
+async fn assert_summaries_are_whole(world: &World, running: &Running) {
+    let subject = subject_of(world, running, "a").await;
+    let row = subjects::get(&running.store, &subject).await.expect("read").expect("there");
+    let key = world.vault.open_subject(&subject, &row.wrapped_key).expect("opens");
+    let patient = world.vault.logical_id("Patient", &[&subject.to_string()]);
+    let encounters = units::heads(&running.store, &subject, Some("Encounter")).await.expect("read");
+    assert_eq!(encounters.len(), 20);
+    for head in encounters {
+        let opened = key.open_row(&summary_context(&head.case, head.unit), &head.summary).expect("opens");
+        let summary = Summary::decode(&opened).expect("a summary");
+        assert_eq!(summary.matched.text("resourceType"), Some("Encounter"));
+        assert!(summary.references.iter().any(|(_, here)| *here == format!("Patient/{patient}")));
     }
 }

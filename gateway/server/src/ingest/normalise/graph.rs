@@ -269,6 +269,13 @@ fn tail(url: &str) -> Option<&str> {
     relative(&url[at..]).map(|_| &url[at..])
 }
 
+/// Every reference of a resource as it was sent, contained resources included, each once.
+pub fn references_of(resource: &Value) -> BTreeSet<String> {
+    let mut sent = BTreeSet::new();
+    collect(resource, &mut sent);
+    sent
+}
+
 /// Every `reference` of a resource, contained ones included.
 fn collect(value: &Value, out: &mut BTreeSet<String>) {
     match value {
