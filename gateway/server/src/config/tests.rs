@@ -53,7 +53,7 @@ fn paths_are_taken_from_the_folder_of_the_file() {
 fn faults_name_place_found_and_expected() {
     let cases = [
         ("listen =", "lissten =", "/etc/gateway.toml:6:1: found unknown key `lissten`", "did you mean `listen`?"),
-        ("000102", "00010", "/etc/gateway.toml:4:18: ", "expected 16 bytes"),
+        ("000102", "00010", "/etc/gateway.toml:4:18: ", "lower-case hex of 16 bytes"),
         ("\"127.0.0.1:8443\"", "8443", "/etc/gateway.toml:6:10: ", "expected a string"),
         ("127.0.0.1:8443", "127.0.0.1", "/etc/gateway.toml:6:1: ", "expected `host:port`"),
         ("queue = ", "que = ", "/etc/gateway.toml:", "unknown"),

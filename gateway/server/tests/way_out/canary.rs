@@ -38,7 +38,9 @@ async fn no_sink_holds_a_record_a_request_or_a_token() {
     let captured = Captured::default();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: blocking threads and the tests beside this one are captured too, and no call site stays switched
+    // off because another thread passed it first.
+    tracing::subscriber::set_global_default(subscriber).expect("the only subscriber of this process");
     let world = World::new().await;
     let patient = world.patient("CanaryMRN").await;
     let lab = world.observation(&patient, "canarycode", "laboratory", "2026-01-01").await;
@@ -53,7 +55,6 @@ async fn no_sink_holds_a_record_a_request_or_a_token() {
     let metrics = world.metrics.to_text();
     let folder = world.folder.path().to_owned();
     world.store.close().await;
-    drop(guard);
     let mut sinks = vec![
         ("metrics".to_owned(), metrics.into_bytes()),
         ("log".to_owned(), captured.0.lock().expect("lock").clone()),
