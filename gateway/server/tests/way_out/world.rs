@@ -258,11 +258,8 @@ impl World {
                 summary,
             });
             let mut write = self.store.begin().await.expect("begin");
-            let heads: Vec<_> = chain
-                .iter()
-                .filter(|row| row.is_head)
-                .map(|row| (row.logical_id.clone(), row.subject))
-                .collect();
+            let heads: Vec<_> =
+                chain.iter().filter(|row| row.is_head).map(|row| (row.logical_id.clone(), row.subject)).collect();
             units::behead(&mut write, &heads).await.expect("behead");
             store::commit(write).await.expect("commit");
         }
