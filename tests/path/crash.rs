@@ -2,6 +2,7 @@
 //! every failpoint in turn, while a backup validator is killed and restarted too. In the end: exactly a thousand anchors.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use schemas::genesis::Genesis;
 
@@ -73,10 +74,11 @@ async fn a_thousand_messages_survive_kills_at_every_durable_point() {
             world.kill_validator(2);
         }
         if nth == 1 {
-            assert!(gateway.killed_itself(), "{kill_at} was never passed");
+            assert!(gateway.killed_itself().await, "{kill_at} was never passed");
         } else {
             killed_or_done(&mut gateway, &mut chain, &ledger, &feed, &world.queue).await;
         }
+        gateway.kill().await;
         println!("killed at {kill_at}: {} anchored", chain.follow(&ledger).await);
         if round == 8 {
             world.restart_validator(2);
@@ -91,27 +93,28 @@ async fn a_thousand_messages_survive_kills_at_every_durable_point() {
     assert_eq!(feed.waiting(&world.queue).await, 0, "nothing waits at the broker");
     assert_eq!(chain.anchors.len(), MESSAGES + 1, "one anchor for each message");
     assert!(chain.anchors.values().all(|&times| times == 1), "no case is anchored twice");
-    drop(gateway);
+    gateway.kill().await;
     assert_no_canary(&world);
 }
 
 /// Starts a gateway until its queue can be asked for.
 async fn declare_queue(world: &World, feed: &Feed) {
-    let _gateway = world.gateway(None);
+    let gateway = world.gateway(None);
     let client = reqwest::Client::new();
     let config = std::fs::read_to_string(world.dir.join("gateway.toml")).expect("gateway.toml");
     let operators =
         config.lines().find_map(|l| l.strip_prefix("operators = \"")?.split('"').next()).expect("operators");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = client.get(format!("http://{operators}/readyz")).send().await;
         if answer.is_ok_and(|a| a.status().is_success()) {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "the gateway is not ready after 60 s");
+        assert!(Instant::now() < deadline, "the gateway is not ready after 60 s");
         tokio::task::yield_now().await;
     }
     assert_eq!(feed.waiting(&world.queue).await, 0);
+    gateway.kill().await;
 }
 
 /// Until the gateway has killed itself, or nothing is left for it to do.
@@ -133,16 +136,21 @@ async fn killed_or_done(
     }
 }
 
+/// Until `expected` cases are anchored; fails when none is added for two minutes.
 async fn settle(
     chain: &mut Chain,
     ledger: &dyn ledger_client::Ledger,
     expected: usize,
     gateway: &mut crate::world::Gateway,
 ) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
-    while chain.follow(ledger).await < expected {
+    let (mut before, mut since) = (chain.anchors.len(), Instant::now());
+    while before < expected {
         assert!(gateway.is_running(), "the gateway ended by itself");
-        assert!(std::time::Instant::now() < deadline, "{} of {expected} anchored after 120 s", chain.anchors.len());
+        assert!(since.elapsed() < Duration::from_secs(120), "{before} of {expected} anchored, and none more for 120 s");
+        let now = chain.follow(ledger).await;
+        if now > before {
+            (before, since) = (now, Instant::now());
+        }
     }
 }
 

@@ -2,20 +2,21 @@
 //! operator would. Everything is stopped when the world is dropped; its folder stays when a test fails.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ledger_client::{HttpLedger, LedgerConfig, ValidatorAddress};
 
 /// Validators of the world.
 const VALIDATORS: u16 = 4;
-/// Longest wait for a process, in seconds.
-const WAIT_SECONDS_MAX: u64 = 120;
+/// Longest wait for a process.
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Binaries and broker, as `tests/run` names them. `None`: this run has no services.
 pub struct Services {
@@ -71,19 +72,9 @@ impl World {
         world.connect_broker(port);
         for index in 1..=VALIDATORS {
             let folder = world.dir.join(format!("validators/validator-{index}"));
-            world.nodes.push(spawn(
-                &world.services.binary,
-                &["node"],
-                &folder.join("node.toml"),
-                &folder.join("log"),
-                None,
-            ));
+            let node = world.validator(&folder).spawn();
+            world.nodes.push(node.expect("chartseal starts"));
             world.rpc.push(format!("127.0.0.1:{}", port + 1 + 2 * index));
-        }
-        let deadline = Instant::now() + Duration::from_secs(WAIT_SECONDS_MAX);
-        while !world.rpc.iter().all(|address| TcpStream::connect(address).is_ok()) {
-            assert!(Instant::now() < deadline, "the validators do not listen after {WAIT_SECONDS_MAX} s");
-            std::thread::yield_now();
         }
         world
     }
@@ -115,7 +106,8 @@ impl World {
     /// A gateway that kills itself with SIGKILL when it passes `kill_at` (`name:nth`), or one that runs on.
     pub fn gateway(&self, kill_at: Option<&str>) -> Gateway {
         let log = self.dir.join("gateway.log");
-        Gateway(spawn(&self.services.failpoints, &["run"], &self.dir.join("gateway.toml"), &log, kill_at))
+        let command = command(&self.services.failpoints, &["run"], &self.dir.join("gateway.toml"), &log, kill_at);
+        Gateway(tokio::process::Command::from(command).kill_on_drop(true).spawn().expect("chartseal starts"))
     }
 
     pub fn ledger(&self) -> HttpLedger {
@@ -143,8 +135,11 @@ impl World {
     /// Starts a killed validator again.
     pub fn restart_validator(&mut self, index: usize) {
         let folder = self.dir.join(format!("validators/validator-{}", index + 1));
-        self.nodes[index] =
-            spawn(&self.services.binary, &["node"], &folder.join("node.toml"), &folder.join("log"), None);
+        self.nodes[index] = self.validator(&folder).spawn().expect("chartseal starts");
+    }
+
+    fn validator(&self, folder: &Path) -> Command {
+        command(&self.services.binary, &["node"], &folder.join("node.toml"), &folder.join("log"), None)
     }
 }
 
@@ -155,64 +150,65 @@ impl Drop for World {
             let _ = node.kill();
             let _ = node.wait();
         }
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.join("gateway.log")).unwrap_or_default();
-            let tail: Vec<_> = log.lines().rev().take(30).collect();
-            eprintln!("the end of gateway.log:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        if !std::thread::panicking() {
+            return;
+        }
+        let validators = (1..=VALIDATORS).map(|index| format!("validators/validator-{index}/log"));
+        for name in std::iter::once("gateway.log".to_owned()).chain(validators) {
+            let log = std::fs::read_to_string(self.dir.join(&name)).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(20).collect();
+            eprintln!("the end of {name}:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
 }
 
 /// A gateway process, killed when dropped.
-pub struct Gateway(Child);
+pub struct Gateway(tokio::process::Child);
 
 impl Gateway {
     /// Waits until it has killed itself.
-    pub fn killed_itself(&mut self) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(WAIT_SECONDS_MAX);
-        loop {
-            if let Some(status) = self.0.try_wait().expect("the gateway's status") {
+    pub async fn killed_itself(&mut self) -> bool {
+        match tokio::time::timeout(WAIT_MAX, self.0.wait()).await {
+            Ok(status) => {
+                let status = status.expect("the gateway's status");
                 assert_eq!(status.signal(), Some(9), "the gateway ended by itself: {status}");
-                return true;
+                true
             }
-            if Instant::now() > deadline {
-                return false;
-            }
-            std::thread::yield_now();
+            Err(_) => false,
         }
     }
 
     pub fn is_running(&mut self) -> bool {
         self.0.try_wait().expect("the gateway's status").is_none()
     }
-}
 
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    /// Kills it with SIGKILL, and waits until its ports and its database are free.
+    pub async fn kill(mut self) {
+        // Already gone is what we want.
+        let _ = self.0.kill().await;
     }
 }
 
-fn spawn(binary: &Path, command: &[&str], config: &Path, log: &Path, kill_at: Option<&str>) -> Child {
+fn command(binary: &Path, words: &[&str], config: &Path, log: &Path, kill_at: Option<&str>) -> Command {
     let open = || -> File { OpenOptions::new().create(true).append(true).open(log).expect("a log file") };
-    let mut process = Command::new(binary);
-    process.args(command).arg("--config").arg(config).stdin(Stdio::null()).stdout(open()).stderr(open());
+    let mut command = Command::new(binary);
+    command.args(words).arg("--config").arg(config).stdin(Stdio::null()).stdout(open()).stderr(open());
     if let Some((point, nth)) = kill_at.and_then(|kill_at| kill_at.rsplit_once(':')) {
         let passes_before = nth.parse::<u32>().expect("a number") - 1;
         // `fail`'s own words: so many passes do nothing, the next one ends the process.
-        process.env("FAILPOINTS", format!("{point}={passes_before}*off->return"));
+        command.env("FAILPOINTS", format!("{point}={passes_before}*off->return"));
     }
-    process.spawn().expect("chartseal starts")
+    command
 }
 
-/// A port from which ten in a row are free.
+/// A port from which ten in a row are free, below those of outgoing connections: one of these could hold the port of a
+/// process that is just being restarted.
 fn free_base() -> u16 {
+    let mut random = RandomState::new().hash_one(0);
     for _ in 0..200 {
-        let first = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let base = first.local_addr().expect("its address").port();
-        let held: Vec<_> = (1..10).map_while(|i| TcpListener::bind(("127.0.0.1", base.checked_add(i)?)).ok()).collect();
-        if held.len() == 9 && base < 65_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let base = 10_000 + u16::try_from((random >> 33) % 20_000).expect("below 20,000");
+        if (base..base + 10).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }
     }

@@ -4,8 +4,10 @@
 pub mod config;
 
 use std::fs::OpenOptions;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +18,9 @@ use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{InstitutionId, PublicKey, RawPublicKey};
 
 use crate::failure::Failure;
+
+/// Ports of private processes: above those of well-known services, below those of outgoing connections.
+const PORTS: Range<u16> = 10_000..30_000;
 
 /// A validator on this machine.
 pub struct ValidatorHome {
@@ -129,16 +134,20 @@ pub fn create_transport_key(path: &Path) -> Result<PublicKey, Failure> {
     Ok(PublicKey(RawPublicKey(raw)))
 }
 
-/// Loopback ports that nobody listens on, each once.
+/// Loopback ports that nobody listens on, each once; all below the range from which systems give ports to outgoing
+/// connections (32768 on Linux), one of which could hold the port of a process that is just being restarted.
 ///
 /// # Errors
 /// When there are none.
 pub fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+    // `RandomState` is the standard library's source of randomness; commands that run beside each other should not meet.
+    let start = RandomState::new().hash_one(count);
+    let candidates = (0..PORTS.len() as u64).map(|i| PORTS.start + (start.wrapping_add(i) % PORTS.len() as u64) as u16);
     // All are held until all are found, so that none is given twice.
-    let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind(("127.0.0.1", 0)))
-        .collect::<Result<_, _>>()
-        .context("a free loopback port")?;
+    let held: Vec<_> = candidates.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).take(count).collect();
+    if held.len() < count {
+        return Err(anyhow!("found {} free loopback ports from {PORTS:?}, expected {count}", held.len()).into());
+    }
     Ok(held.iter().filter_map(|l| l.local_addr().ok()).map(|a| a.port()).collect())
 }
 
