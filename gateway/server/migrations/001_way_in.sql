@@ -78,6 +78,7 @@ CREATE TABLE cases (
     statement BLOB NOT NULL               -- CBOR of Statement
 );
 CREATE INDEX cases_of_subject ON cases (subject);
+CREATE INDEX cases_arrived ON cases (inbox_id);
 
 CREATE TABLE unit (
     id SEQUENCE,

@@ -14,7 +14,7 @@ use super::settle::Anchored;
 use super::{Control, Foundation, StepError, crash_point, now_ms};
 use crate::store::cases::CaseRow;
 use crate::store::intents::Intent;
-use crate::store::units::{self, UnitRow};
+use crate::store::units::{self, Head, UnitRow};
 use crate::store::{self, cases, inbox, intents};
 use crate::telemetry::{Moment, Step};
 
@@ -126,35 +126,30 @@ fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Res
     })
 }
 
-/// Logical id (which says the type too) and subject.
-type Chain = (String, SubjectId);
-
 /// Numbers new units and decides the heads. Content equal to the head's adds no version; the highest order is the head.
-/// `known` are heads with the highest version of their chains. Gives the rows to add and the chains whose head in the
-/// database is no more.
-fn versions(known: Vec<(UnitRow, u64)>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<Chain>) {
-    let chain = |row: &UnitRow| -> Chain { (row.logical_id.clone(), row.subject) };
-    /// The head of a chain: a row of the database, or one of those to be added.
-    struct Head {
-        last: u64,
-        head: Option<(UnitRow, Option<usize>)>,
+/// Gives the rows to add and the rows of the database that are heads no more.
+fn versions(known: Vec<Head>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<i64>) {
+    /// Where the head of a chain stands.
+    enum Place {
+        Stored(i64),
+        Added(usize),
     }
-    let heads = known.into_iter().map(|(head, last)| (chain(&head), Head { last, head: Some((head, None)) }));
-    let mut heads: HashMap<Chain, Head> = heads.collect();
+    let known = known.into_iter().map(|h| (h.chain, (h.last, Some((h.order, h.content, Place::Stored(h.id))))));
+    let mut chains: HashMap<(String, SubjectId), _> = known.collect();
     let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
     let mut beheaded = Vec::new();
     for mut row in new {
-        let entry = heads.entry(chain(&row)).or_insert(Head { last: 0, head: None });
-        if entry.head.as_ref().is_some_and(|(head, _)| head.content == row.content) {
+        let (last, head) = chains.entry((row.logical_id.clone(), row.subject)).or_insert((0, None));
+        if head.as_ref().is_some_and(|(_, content, _)| *content == row.content) {
             continue;
         }
-        entry.last += 1;
-        row.version = entry.last;
-        row.is_head = entry.head.as_ref().is_none_or(|(head, _)| row.order() > head.order());
+        *last += 1;
+        row.version = *last;
+        row.is_head = head.as_ref().is_none_or(|(order, ..)| row.order() > *order);
         if row.is_head {
-            match entry.head.replace((row.clone(), Some(added.len()))) {
-                Some((_, Some(at))) => added[at].is_head = false,
-                Some((head, None)) => beheaded.push(chain(&head)),
+            match head.replace((row.order(), row.content, Place::Added(added.len()))) {
+                Some((.., Place::Added(at))) => added[at].is_head = false,
+                Some((.., Place::Stored(id))) => beheaded.push(id),
                 None => {}
             }
         }

@@ -68,13 +68,19 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The bytes that are sealed.
+    /// The bytes that are sealed: canonical JSON of the three members.
     pub fn encode(&self) -> Vec<u8> {
         let references = self.references.iter().map(|(from, to)| (from.clone().into(), Value::from(to.clone())));
-        let references: Object = references.collect();
-        let matched = self.matched.clone();
-        Value::object([("facts", self.facts.clone()), ("matched", matched), ("references", Value::from(references))])
-            .canonical()
+        let references = Value::from(references.collect::<Object>());
+        // put together from the members' bytes: the trees need not be copied
+        let mut out = b"{\"facts\":".to_vec();
+        out.extend(self.facts.canonical());
+        out.extend_from_slice(b",\"matched\":");
+        out.extend(self.matched.canonical());
+        out.extend_from_slice(b",\"references\":");
+        out.extend(references.canonical());
+        out.push(b'}');
+        out
     }
 
     /// Reads opened bytes.
@@ -121,48 +127,66 @@ pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> R
     rows.iter().map(unit_row).collect()
 }
 
-/// What *index* must know of the chains that it is about to extend, each named by logical id and subject: the head without
-/// its summary, and the highest version.
+/// What *index* must know of a chain that it is about to extend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The head's row.
+    pub id: i64,
+    /// The chain: logical id (which says the type too) and subject.
+    pub chain: (String, SubjectId),
+    /// The highest version of the chain.
+    pub last: u64,
+    /// The head's order.
+    pub order: (i64, i64, i64),
+    /// The head's content.
+    pub content: Digest,
+}
+
+/// The heads of chains, each named by logical id and subject; those that are new have none.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn chains(write: &mut Write, names: &[(&str, SubjectId)]) -> Result<Vec<(UnitRow, u64)>, StoreError> {
+pub async fn chains(write: &mut Write, names: &[(&str, SubjectId)]) -> Result<Vec<Head>, StoreError> {
     let mut found = Vec::new();
-    let columns = COLUMNS.replace("unit.summary", "unit.content");
     for piece in pieces(names) {
         // the names come first, so that each is one look into the index
         let sql = format!(
-            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT {columns}, (SELECT MAX(older.version) FROM unit older \
+            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT unit.id, unit.logical_id, unit.subject, unit.version, \
+             unit.status_rank, unit.event_time, unit.arrived, unit.content, (SELECT MAX(older.version) FROM unit older \
              WHERE older.logical_id = wanted.logical_id AND older.subject = wanted.subject AND older.is_head = 0) \
              FROM wanted CROSS JOIN unit WHERE unit.logical_id = wanted.logical_id AND unit.subject = wanted.subject AND \
              unit.is_head = 1",
-            tuples(piece.len(), 2)
+            tuples(write.engine(), piece.len(), 2)
         );
         let bind =
             |query: AnyQuery<'static>, (id, of): &(&str, SubjectId)| query.bind((*id).to_owned()).bind(of.0.to_vec());
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
         for row in query.fetch_all(&mut **write).await.map_err(failed("chains"))? {
-            let head = unit_row(&row)?;
-            let older: Option<i64> = row.try_get(12).map_err(failed("unit.version"))?;
-            let last = head.version.max(older.unwrap_or(0).unsigned_abs());
-            found.push((head, last));
+            let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
+            let older: Option<i64> = row.try_get(8).map_err(failed("unit.version"))?;
+            let logical_id = row.try_get(1).map_err(failed("unit.logical_id"))?;
+            found.push(Head {
+                id: number(0)?,
+                chain: (logical_id, subject(&row, 2)?),
+                last: number(3)?.max(older.unwrap_or(0)).unsigned_abs(),
+                order: (number(4)?, number(5)?, number(6)?),
+                content: digest(&row, 7)?,
+            });
         }
     }
     Ok(found)
 }
 
-/// Takes the head's mark from these chains: logical id and subject.
+/// Takes the head's mark from these rows.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn behead(write: &mut Write, chains: &[(String, SubjectId)]) -> Result<(), StoreError> {
-    for (logical_id, of) in chains {
-        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = $1 AND subject = $2 AND is_head = 1")
-            .bind(logical_id.clone())
-            .bind(of.0.to_vec())
-            .execute(&mut **write)
-            .await
-            .map_err(failed("unit.is_head"))?;
+pub async fn behead(write: &mut Write, rows: &[i64]) -> Result<(), StoreError> {
+    for piece in pieces(rows) {
+        let sql =
+            format!("UPDATE unit SET is_head = 0 WHERE id IN (VALUES {})", tuples(write.engine(), piece.len(), 1));
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("unit.is_head"))?;
     }
     Ok(())
 }

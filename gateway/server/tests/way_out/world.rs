@@ -258,8 +258,8 @@ impl World {
                 summary,
             });
             let mut write = self.store.begin().await.expect("begin");
-            let heads: Vec<_> =
-                chain.iter().filter(|row| row.is_head).map(|row| (row.logical_id.clone(), row.subject)).collect();
+            let heads = units::chains(&mut write, &[(id.as_str(), patient.subject)]).await.expect("heads");
+            let heads: Vec<_> = heads.iter().map(|head| head.id).collect();
             units::behead(&mut write, &heads).await.expect("behead");
             store::commit(write).await.expect("commit");
         }
