@@ -283,6 +283,8 @@ async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool
                         // 64 MiB: a page that many commits change is written to the file once
                         "PRAGMA wal_autocheckpoint = 16000",
                         "PRAGMA cache_size = -24000",
+                        // what a statement of many rows needs to undo itself stays out of temporary files
+                        "PRAGMA temp_store = MEMORY",
                         // keys lie in the rows' own pages and are overwritten; freed pages hold ciphertext only
                         "PRAGMA secure_delete = FAST",
                     ],

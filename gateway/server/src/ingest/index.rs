@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 
-use ledger_proof::build_receipt;
-use schemas::id::SubjectId;
+use schemas::id::{Height, SubjectId, TimeMs};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -74,9 +73,9 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
 async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), StepError> {
     let (mut rows, mut new) = (Vec::new(), Vec::new());
     for anchored in landed {
-        let places = anchored.plans.iter().zip(&anchored.submission.intents).enumerate();
-        for (at, (plan, intent)) in places {
-            rows.push(case_row(anchored, at, plan, intent)?);
+        for ((plan, intent), receipt) in anchored.plans.iter().zip(&anchored.submission.intents).zip(&anchored.receipts)
+        {
+            rows.push(case_row(anchored.at, plan, intent, receipt));
             new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
         }
     }
@@ -106,10 +105,8 @@ async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), 
     Ok(())
 }
 
-fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Result<CaseRow, StepError> {
-    let receipt = build_receipt(&anchored.transaction, at, &anchored.proof);
-    let receipt = receipt.map_err(|_| StepError::Corrupt("the proof of an anchor"))?;
-    Ok(CaseRow {
+fn case_row((height, time): (Height, TimeMs), plan: &Plan, intent: &Intent, receipt: &str) -> CaseRow {
+    CaseRow {
         case: plan.statement.case,
         version: plan.statement.version,
         subject: intent.subject,
@@ -117,37 +114,36 @@ fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Res
         connector: plan.connector.clone(),
         received: plan.received,
         sealed: plan.statement.time.cast_signed(),
-        height: anchored.proof.header.height,
-        anchored_at: anchored.proof.header.time.cast_signed(),
-        receipt: receipt.to_json(),
+        height,
+        anchored_at: time.cast_signed(),
+        receipt: receipt.to_owned(),
         wraps: plan.wraps.clone(),
         object: plan.statement.object,
         statement: plan.statement.clone(),
-    })
+    }
 }
 
-/// Numbers new units and decides the heads. Content equal to the head's adds no version; the highest order is the head.
-/// Gives the rows to add and the rows of the database that are heads no more.
+/// Decides the heads. Content equal to the head's adds no version; the highest order is the head.
+/// Gives the rows to add, in order, and the rows of the database that are heads no more.
 fn versions(known: Vec<Head>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<i64>) {
     /// Where the head of a chain stands.
     enum Place {
         Stored(i64),
         Added(usize),
     }
-    let known = known.into_iter().map(|h| (h.chain, (h.last, Some((h.order, h.content, Place::Stored(h.id))))));
-    let mut chains: HashMap<(String, SubjectId), _> = known.collect();
+    let known = known.into_iter().map(|head| (head.chain, (head.order, head.content, Place::Stored(head.id))));
+    let mut heads: HashMap<(String, SubjectId), _> = known.collect();
     let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
     let mut beheaded = Vec::new();
     for mut row in new {
-        let (last, head) = chains.entry((row.logical_id.clone(), row.subject)).or_insert((0, None));
-        if head.as_ref().is_some_and(|(_, content, _)| *content == row.content) {
+        let chain = (row.logical_id.clone(), row.subject);
+        let head = heads.get(&chain);
+        if head.is_some_and(|(_, content, _)| *content == row.content) {
             continue;
         }
-        *last += 1;
-        row.version = *last;
-        row.is_head = head.as_ref().is_none_or(|(order, ..)| row.order() > *order);
+        row.is_head = head.is_none_or(|(order, ..)| row.order() > *order);
         if row.is_head {
-            match head.replace((row.order(), row.content, Place::Added(added.len()))) {
+            match heads.insert(chain, (row.order(), row.content, Place::Added(added.len()))) {
                 Some((.., Place::Added(at))) => added[at].is_head = false,
                 Some((.., Place::Stored(id))) => beheaded.push(id),
                 None => {}

@@ -235,8 +235,6 @@ impl World {
         };
         let mut rows = Vec::new();
         for (index, ((kind, id, _), value)) in (0..).zip(resources.iter().zip(parsed)) {
-            let mut chain = units::versions(&self.store, kind, id).await.expect("versions");
-            chain.retain(|row| row.subject == patient.subject);
             let mut facts = UnitFacts::of(&value);
             facts.identity.push(gateway_consent::Reference::local(kind, id));
             let references = vec![("Patient/src-1".to_owned(), format!("Patient/{}", patient.id))];
@@ -249,7 +247,6 @@ impl World {
                 subject: patient.subject,
                 resource_type: (*kind).to_owned(),
                 logical_id: id.clone(),
-                version: chain.len() as u64 + 1,
                 is_head: true,
                 status_rank: 0,
                 event_time: event_time.map_or(0, |span| span.first_ms),
