@@ -4,6 +4,7 @@
 //! A step that fails as transient holds everything before it: consumption and acknowledgement stop, nothing is lost.
 
 mod anchor;
+mod heads;
 mod index;
 pub mod normalise;
 mod plan;

@@ -1,24 +1,24 @@
 //! *index*: an anchored submission becomes visible: receipts, case rows, versions and heads in one commit, in the order of
 //! sealing. Nothing is indexed that is not anchored; what is indexed has no intent and no raw copy any more.
 
-use std::collections::HashMap;
-
-use schemas::id::{Height, SubjectId, TimeMs};
+use schemas::id::{Height, TimeMs};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::anchor::Flight;
+use super::heads::Heads;
 use super::plan::Plan;
 use super::settle::Anchored;
 use super::{Control, Foundation, StepError, crash_point, now_ms};
 use crate::store::cases::CaseRow;
 use crate::store::intents::Intent;
-use crate::store::units::{self, Head, UnitRow};
+use crate::store::units;
 use crate::store::{self, cases, inbox, intents};
 use crate::telemetry::{Moment, Step};
 
 pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<Flight>) {
     let mut next = None;
+    let mut heads = Heads::default();
     loop {
         let first = match next.take() {
             Some(flight) => flight,
@@ -51,7 +51,7 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
         let (mut patience, mut again) = (control.patience("index"), false);
         loop {
             let span = tracing::info_span!("index", submissions = landed.len());
-            match index(&on, &landed, again).instrument(span).await {
+            match index(&on, &mut heads, &landed, again).instrument(span).await {
                 Ok(()) => break,
                 Err(error) if patience.wait(&error).await => again = true,
                 Err(_) => return,
@@ -70,7 +70,7 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
 
 /// Writes a group of submissions in one commit. `again`: an earlier attempt may have succeeded without a word of it; its
 /// submissions are gone then.
-async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), StepError> {
+async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: bool) -> Result<(), StepError> {
     let (mut rows, mut new) = (Vec::new(), Vec::new());
     for anchored in landed {
         for ((plan, intent), receipt) in anchored.plans.iter().zip(&anchored.submission.intents).zip(&anchored.receipts)
@@ -86,11 +86,9 @@ async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), 
     {
         return Ok(());
     }
-    let mut names: Vec<(&str, SubjectId)> = new.iter().map(|row| (row.logical_id.as_str(), row.subject)).collect();
-    names.sort_unstable();
-    names.dedup();
-    let known = units::chains(&mut write, &names).await?;
-    let (added, beheaded) = versions(known, new);
+    let mut known = std::mem::take(heads);
+    known.learn(&mut write, &new).await?;
+    let (added, beheaded) = known.place(new);
     cases::add(&mut write, &rows).await?;
     units::behead(&mut write, &beheaded).await?;
     units::add(&mut write, &added).await?;
@@ -102,6 +100,8 @@ async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), 
     inbox::finish(&mut write, &messages).await?;
     crash_point!("ingest::before_index_commit");
     store::commit(write).await?;
+    // kept only when nothing failed on the way
+    *heads = known;
     Ok(())
 }
 
@@ -122,37 +122,3 @@ fn case_row((height, time): (Height, TimeMs), plan: &Plan, intent: &Intent, rece
         statement: plan.statement.clone(),
     }
 }
-
-/// Decides the heads. Content equal to the head's adds no version; the highest order is the head.
-/// Gives the rows to add, in order, and the rows of the database that are heads no more.
-fn versions(known: Vec<Head>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<i64>) {
-    /// Where the head of a chain stands.
-    enum Place {
-        Stored(i64),
-        Added(usize),
-    }
-    let known = known.into_iter().map(|head| (head.chain, (head.order, head.content, Place::Stored(head.id))));
-    let mut heads: HashMap<(String, SubjectId), _> = known.collect();
-    let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
-    let mut beheaded = Vec::new();
-    for mut row in new {
-        let chain = (row.logical_id.clone(), row.subject);
-        let head = heads.get(&chain);
-        if head.is_some_and(|(_, content, _)| *content == row.content) {
-            continue;
-        }
-        row.is_head = head.is_none_or(|(order, ..)| row.order() > *order);
-        if row.is_head {
-            match heads.insert(chain, (row.order(), row.content, Place::Added(added.len()))) {
-                Some((.., Place::Added(at))) => added[at].is_head = false,
-                Some((.., Place::Stored(id))) => beheaded.push(id),
-                None => {}
-            }
-        }
-        added.push(row);
-    }
-    (added, beheaded)
-}
-
-#[cfg(test)]
-mod tests;

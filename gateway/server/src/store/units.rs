@@ -58,6 +58,11 @@ pub struct UnitRow {
 }
 
 impl UnitRow {
+    /// The chain that it belongs to.
+    pub fn chain(&self) -> Chain {
+        (self.logical_id.clone(), self.subject)
+    }
+
     /// What decides between versions: the highest is the head.
     pub const fn order(&self) -> (i64, i64, i64) {
         (self.status_rank, self.event_time, self.arrived)
@@ -126,62 +131,55 @@ pub async fn heads(store: &Store, of: &SubjectId, resource_type: Option<&str>) -
     rows.iter().map(unit_row).collect()
 }
 
-/// What *index* must know of a chain that it is about to extend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The head's row.
-    pub id: i64,
-    /// The chain: logical id (which says the type too) and subject.
-    pub chain: (String, SubjectId),
-    /// The head's order.
-    pub order: (i64, i64, i64),
-    /// The head's content.
-    pub content: Digest,
-}
+/// The versions of one resource of one subject: logical id (which says the type too) and subject.
+pub type Chain = (String, SubjectId);
 
-/// The heads of chains, each named by logical id and subject; those that are new have none.
+/// What *index* must know of a chain that it is about to extend: order and content of the head.
+pub type Head = ((i64, i64, i64), Digest);
+
+/// The heads of chains; those that are new have none.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn chains(write: &mut Write, names: &[(&str, SubjectId)]) -> Result<Vec<Head>, StoreError> {
+pub async fn chains(write: &mut Write, names: &[&Chain]) -> Result<Vec<(Chain, Head)>, StoreError> {
     let mut found = Vec::new();
     for piece in pieces(names) {
         // the names come first, so that each is one look into the index
         let sql = format!(
-            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT unit.id, unit.logical_id, unit.subject, \
-             unit.status_rank, unit.event_time, unit.arrived, unit.content FROM wanted CROSS JOIN unit \
+            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT unit.logical_id, unit.subject, unit.status_rank, \
+             unit.event_time, unit.arrived, unit.content FROM wanted CROSS JOIN unit \
              WHERE unit.logical_id = wanted.logical_id AND unit.subject = wanted.subject AND unit.is_head = 1",
             tuples(write.engine(), piece.len(), 2)
         );
-        let bind =
-            |query: AnyQuery<'static>, (id, of): &(&str, SubjectId)| query.bind((*id).to_owned()).bind(of.0.to_vec());
-        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, name| bind_chain(query, name));
         for row in query.fetch_all(&mut **write).await.map_err(failed("chains"))? {
             let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
-            let logical_id = row.try_get(1).map_err(failed("unit.logical_id"))?;
-            found.push(Head {
-                id: number(0)?,
-                chain: (logical_id, subject(&row, 2)?),
-                order: (number(3)?, number(4)?, number(5)?),
-                content: digest(&row, 6)?,
-            });
+            let logical_id = row.try_get(0).map_err(failed("unit.logical_id"))?;
+            let order = (number(2)?, number(3)?, number(4)?);
+            found.push(((logical_id, subject(&row, 1)?), (order, digest(&row, 5)?)));
         }
     }
     Ok(found)
 }
 
-/// Takes the head's mark from these rows.
+/// Takes the head's mark from these chains.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn behead(write: &mut Write, rows: &[i64]) -> Result<(), StoreError> {
-    for piece in pieces(rows) {
-        let sql =
-            format!("UPDATE unit SET is_head = 0 WHERE id IN (VALUES {})", tuples(write.engine(), piece.len(), 1));
-        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(*id));
+pub async fn behead(write: &mut Write, chains: &[Chain]) -> Result<(), StoreError> {
+    for piece in pieces(chains) {
+        let sql = format!(
+            "UPDATE unit SET is_head = 0 WHERE is_head = 1 AND (logical_id, subject) IN (VALUES {})",
+            tuples(write.engine(), piece.len(), 2)
+        );
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_chain);
         query.execute(&mut **write).await.map_err(failed("unit.is_head"))?;
     }
     Ok(())
+}
+
+fn bind_chain(query: AnyQuery<'static>, (logical_id, of): &Chain) -> AnyQuery<'static> {
+    query.bind(logical_id.clone()).bind(of.0.to_vec())
 }
 
 /// Writes versions.

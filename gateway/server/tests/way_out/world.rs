@@ -255,9 +255,7 @@ impl World {
                 summary,
             });
             let mut write = self.store.begin().await.expect("begin");
-            let heads = units::chains(&mut write, &[(id.as_str(), patient.subject)]).await.expect("heads");
-            let heads: Vec<_> = heads.iter().map(|head| head.id).collect();
-            units::behead(&mut write, &heads).await.expect("behead");
+            units::behead(&mut write, &[(id.clone(), patient.subject)]).await.expect("behead");
             store::commit(write).await.expect("commit");
         }
         let mut write = self.store.begin().await.expect("begin");

@@ -14,7 +14,7 @@ use crate::sample::HL7;
 use crate::watch::{Series, Watch, now_ms, sum};
 
 /// Messages under way at once: enough to fill two anchor transactions, few enough for a p99 that means something.
-const UNDER_WAY_MAX: u64 = 240;
+const UNDER_WAY_MAX: u64 = 400;
 /// Patients of the messages.
 pub const PATIENTS: u64 = 500;
 /// Phase that is not measured, in seconds.

@@ -2,8 +2,8 @@
 
 use schemas::id::{CaseId, Digest, SubjectId};
 
-use super::versions;
-use crate::store::units::{Head, UnitRow};
+use super::Heads;
+use crate::store::units::UnitRow;
 
 fn row(case: u8, content: u8, order: (i64, i64, i64)) -> UnitRow {
     UnitRow {
@@ -21,19 +21,20 @@ fn row(case: u8, content: u8, order: (i64, i64, i64)) -> UnitRow {
     }
 }
 
-fn head(row: &UnitRow) -> Head {
-    Head { id: 77, chain: (row.logical_id.clone(), row.subject), order: row.order(), content: row.content }
+/// What is known when this row is a head.
+fn known(row: &UnitRow) -> Heads {
+    Heads([(row.chain(), (row.order(), row.content))].into())
 }
 
 #[test]
 fn equal_content_adds_no_version() {
-    let (added, beheaded) = versions(vec![head(&row(1, 9, (3, 1, 1)))], vec![row(2, 9, (3, 5, 2))]);
+    let (added, beheaded) = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 9, (3, 5, 2))]);
     assert!(added.is_empty() && beheaded.is_empty());
 }
 
 #[test]
 fn a_late_preliminary_is_a_version_but_no_head() {
-    let (added, beheaded) = versions(vec![head(&row(1, 9, (3, 1, 1)))], vec![row(2, 8, (2, 5, 2))]);
+    let (added, beheaded) = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 8, (2, 5, 2))]);
     assert!(!added[0].is_head);
     assert!(beheaded.is_empty());
 }
@@ -41,17 +42,24 @@ fn a_late_preliminary_is_a_version_but_no_head() {
 #[test]
 fn the_highest_order_is_the_one_head_within_and_across_batches() {
     let new = vec![row(2, 8, (3, 5, 2)), row(3, 7, (3, 4, 3)), row(4, 6, (4, 1, 4))];
-    let (added, beheaded) = versions(vec![head(&row(1, 9, (3, 1, 1)))], new);
+    let mut heads = known(&row(1, 9, (3, 1, 1)));
+    let (added, beheaded) = heads.place(new);
     let heads: Vec<_> = added.iter().filter(|r| r.is_head).map(|r| r.case.0[0]).collect();
     assert_eq!(heads, [4]);
     assert_eq!(added.iter().map(|r| r.case.0[0]).collect::<Vec<_>>(), [2, 3, 4]);
-    assert_eq!(beheaded, [77]);
+    assert_eq!(beheaded, [("x".to_owned(), SubjectId([1; 16]))]);
+    let (added, _) = heads.place(vec![row(5, 6, (4, 2, 5)), row(6, 5, (4, 0, 6))]);
+    assert_eq!(
+        added.iter().map(|r| (r.case.0[0], r.is_head)).collect::<Vec<_>>(),
+        [(6, false)],
+        "heads are remembered"
+    );
 }
 
 #[test]
 fn another_subjects_chain_is_another_chain() {
     let mut other = row(2, 9, (0, 0, 2));
     other.subject = SubjectId([2; 16]);
-    let (added, _) = versions(vec![head(&row(1, 9, (0, 0, 1)))], vec![other]);
+    let (added, _) = known(&row(1, 9, (0, 0, 1))).place(vec![other]);
     assert!(added[0].is_head);
 }
