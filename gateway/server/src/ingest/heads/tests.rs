@@ -44,8 +44,8 @@ fn the_highest_order_is_the_one_head_within_and_across_batches() {
     let new = vec![row(2, 8, (3, 5, 2)), row(3, 7, (3, 4, 3)), row(4, 6, (4, 1, 4))];
     let mut heads = known(&row(1, 9, (3, 1, 1)));
     let (added, beheaded) = heads.place(new);
-    let heads: Vec<_> = added.iter().filter(|r| r.is_head).map(|r| r.case.0[0]).collect();
-    assert_eq!(heads, [4]);
+    let marked: Vec<_> = added.iter().filter(|r| r.is_head).map(|r| r.case.0[0]).collect();
+    assert_eq!(marked, [4]);
     assert_eq!(added.iter().map(|r| r.case.0[0]).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(beheaded, [("x".to_owned(), SubjectId([1; 16]))]);
     let (added, _) = heads.place(vec![row(5, 6, (4, 2, 5)), row(6, 5, (4, 0, 6))]);
