@@ -282,6 +282,20 @@ fn who_missed_a_view_change_is_given_the_new_view() {
     assert_eq!(network.certified(6), network.certified(1));
 }
 
+/// A process that was stopped sees its timer long over when it goes on; what it missed is still on its way to it.
+#[test]
+fn who_was_asleep_blames_nobody() {
+    let mut network = Network::new(4, 1, QUIET);
+    network.deaf = Some(0);
+    network.submit(3, 1);
+    network.run(20, 0, &[]);
+    network.now += 10 * limits::VIEW_TIMEOUT_MS_MAX;
+    network.deaf = None;
+    network.run(1_000, 0, &[]);
+    assert!(network.is_executed(1));
+    assert!((0..4).all(|i| network.view(i) == 0 && !network.is_changing(i)));
+}
+
 #[test]
 fn f_validators_drag_nobody_into_a_view() {
     let mut network = Network::new(7, 4, QUIET);
