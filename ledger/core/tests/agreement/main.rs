@@ -2,6 +2,7 @@
 //! determinism. Every run prints its seed when it fails; `SEED` runs one seed, `SEEDS` that many of each test.
 
 mod forgeries;
+mod logs;
 mod network;
 mod views;
 
