@@ -1,0 +1,147 @@
+//! What must hold after every step, whoever attacks. Each checker panics with its name; whoever runs the seed catches it. Only
+//! honest validators are held to anything: an attacker's replica is a means of attack.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ledger_core::Execution;
+use schemas::block::{self, Batch, Header, Phase, ValidatorIndex, ValidatorSignature, View, Vote};
+use schemas::id::{Digest, Height};
+use schemas::limits;
+
+use crate::keys::Keys;
+
+/// View and height of votes.
+type Place = (View, Height);
+
+/// What honest validators said and did so far.
+#[derive(Default)]
+pub struct Checks {
+    /// Each honest vote ever sent: nobody sends two that differ.
+    said: BTreeMap<(ValidatorIndex, View, Height, Phase), Digest>,
+    /// Each honest attestation ever sent.
+    attested: BTreeMap<(ValidatorIndex, Height), Digest>,
+    /// Honest senders of commits.
+    committing: BTreeMap<Place, (Digest, BTreeSet<ValidatorIndex>)>,
+    /// Batches of which a quorum may hold commits, by height.
+    locked: BTreeMap<Height, (View, Digest)>,
+    /// Honest prepares and proposals, by height.
+    prepared: BTreeMap<Height, BTreeMap<View, Digest>>,
+    /// Per validator: stable checkpoint of this life, and what was flushed for good.
+    stable: BTreeMap<ValidatorIndex, Height>,
+    /// The view that each honest validator said to have entered: no new vote below it.
+    left: BTreeMap<ValidatorIndex, View>,
+}
+
+impl Checks {
+    /// An honest validator sends a vote. `attackers` may add theirs to any quorum.
+    pub fn say(&mut self, by: ValidatorIndex, vote: &Vote, n: usize, attackers: usize) {
+        let Vote { view, height, phase, digest, .. } = *vote;
+        let is_new = match self.said.insert((by, view, height, phase), digest) {
+            None => true,
+            Some(before) => {
+                let what = format!("view {view}, height {height}, {phase:?}");
+                assert!(before == digest, "contradiction: validator {by} sends two votes at {what}");
+                false
+            }
+        };
+        if !is_new {
+            return;
+        }
+        let left = self.left.get(&by).copied().unwrap_or(0);
+        assert!(view >= left, "old view: validator {by} left for view {left}, then votes in {view} at height {height}");
+        match phase {
+            Phase::PrePrepare | Phase::Prepare => {
+                let before = self.prepared.entry(height).or_default().insert(view, digest);
+                // honest ones may accept different halves of an equivocation: only commits must agree
+                drop(before);
+                self.check_survival(height, view, digest);
+            }
+            Phase::Commit => self.commit(by, vote, n, attackers),
+        }
+    }
+
+    fn commit(&mut self, by: ValidatorIndex, vote: &Vote, n: usize, attackers: usize) {
+        let Vote { view, height, digest, .. } = *vote;
+        let (first, senders) = self.committing.entry((view, height)).or_insert_with(|| (digest, BTreeSet::new()));
+        assert!(*first == digest, "two batches are prepared in view {view} at height {height}");
+        senders.insert(by);
+        if senders.len() + attackers >= block::quorum(n) {
+            let held = self.locked.entry(height).or_insert((view, digest));
+            assert!(held.1 == digest, "two batches may be committed at height {height}, in views {} and {view}", held.0);
+            held.0 = held.0.min(view);
+            let (lock, lowest) = (held.1, held.0);
+            let later = self.prepared.get(&height).into_iter().flat_map(|views| views.range(lowest + 1..));
+            for (&view, &digest) in later.collect::<Vec<_>>() {
+                assert!(digest == lock, "prepared, then lost: height {height}, view {lowest}, and another in {view}");
+            }
+        }
+    }
+
+    /// What a quorum may have committed is what every later view proposes.
+    fn check_survival(&self, height: Height, view: View, digest: Digest) {
+        if let Some(&(lowest, lock)) = self.locked.get(&height)
+            && view > lowest
+        {
+            assert!(digest == lock, "prepared, then lost: height {height}, view {lowest}, and another in {view}");
+        }
+    }
+
+    /// An honest validator sends an attestation.
+    pub fn attest(&mut self, by: ValidatorIndex, height: Height, header: Digest) {
+        let before = self.attested.insert((by, height), header);
+        assert!(before.is_none_or(|before| before == header), "contradiction: {by} attests two headers at {height}");
+    }
+
+    /// An honest validator says that it left all views below.
+    pub fn leave(&mut self, by: ValidatorIndex, view: View) {
+        let left = self.left.entry(by).or_default();
+        *left = view.max(*left);
+    }
+
+    /// A validator's low watermark moves.
+    pub fn stable(&mut self, by: ValidatorIndex, height: Height) {
+        let before = self.stable.insert(by, height).unwrap_or(0);
+        assert!(height > before, "stable checkpoint of {by} retreats from {before} to {height}");
+    }
+
+    /// A restart finds what is durable.
+    pub fn restart(&mut self, by: ValidatorIndex, certified: Height) {
+        let stable = self.stable.entry(by).or_default();
+        // not flushed yet: the store may be behind, the log still has everything
+        *stable = (*stable).min(certified);
+    }
+}
+
+/// The commit certificate that an execution rests on.
+pub fn commits(keys: &Keys, execution: &Execution) {
+    let Execution { batch, certificate, .. } = execution;
+    let vote = commit_vote(batch, certificate.view);
+    quorum(keys, "commits", &vote.to_sign(), &certificate.commits);
+}
+
+/// The attestations that make a height final.
+pub fn attestations(keys: &Keys, header: &Header, attestations: &[ValidatorSignature]) {
+    quorum(keys, "attestations", &block::attestation_to_sign(header), attestations);
+}
+
+fn commit_vote(batch: &Batch, view: View) -> Vote {
+    let (chain, epoch, height) = (batch.chain, batch.epoch, batch.height);
+    Vote { chain, epoch, view, height, phase: Phase::Commit, digest: batch.digest() }
+}
+
+fn quorum(keys: &Keys, what: &str, message: &[u8], signatures: &[ValidatorSignature]) {
+    let n = keys.set.keys().len();
+    let distinct: BTreeSet<_> = signatures.iter().map(|by| by.validator).collect();
+    assert!(distinct.len() == signatures.len(), "certificate of {what}: a validator counts twice");
+    assert!(signatures.len() >= block::quorum(n), "certificate of {what}: {} of {n}", signatures.len());
+    let valid = signatures.iter().all(|by| keys.is_signed(by.validator, message, &by.signature));
+    assert!(valid, "certificate of {what}: a signature that does not verify");
+}
+
+/// Memory is bounded by the window, whatever peers send.
+pub fn memory(slots: usize, waiting: (usize, usize)) {
+    let slots_max = usize::try_from(limits::WATERMARK_WINDOW).unwrap_or(0) * 2;
+    assert!(slots <= slots_max, "memory: {slots} heights held, at most {slots_max}");
+    assert!(waiting.0 <= limits::MEMPOOL_TRANSACTIONS_MAX, "memory: {} transactions wait", waiting.0);
+    assert!(waiting.1 <= limits::MEMPOOL_BYTES_MAX, "memory: {} bytes wait", waiting.1);
+}

@@ -1,0 +1,129 @@
+//! One running validator: the real replica, its disk, its clock, and the loop of `ledger/node/src/protocol.rs` around it:
+//! inputs of a turn, a tick, effects in order, one sync, then everything that it justifies.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use ledger_core::{Input, Replica};
+use schemas::block::{Phase, ValidatorIndex, View};
+use schemas::id::{Digest, Height, TimeMs};
+use schemas::pbft::{Message, Record};
+
+use crate::attackers::{Attacker, Kind};
+use crate::disk::{Log, Store};
+
+/// A vote that a record stands for.
+pub type Reason = (View, Height, Phase, Digest);
+
+/// A validator, honest or the replica that an attacker uses.
+pub struct Seat {
+    /// Its index; twins share one.
+    pub index: ValidatorIndex,
+    /// Who twists what it says.
+    pub attacker: Option<(Kind, Box<dyn Attacker>)>,
+    /// Running, or crashed.
+    pub replica: Option<Replica>,
+    /// Its vote log.
+    pub log: Log,
+    /// Its block store.
+    pub store: Store,
+    /// Its clock minus true time.
+    pub skew_ms: i64,
+    /// Inputs that wait for a turn.
+    pub inbox: VecDeque<Input>,
+    /// What the turn wants to send.
+    pub outbox: Vec<(Option<ValidatorIndex>, Message)>,
+    /// Certified height that readers see: of the last synced turn.
+    pub published: Height,
+    /// Grows with every crash: events of an earlier life are void.
+    pub life: u32,
+    /// The disk syncs until then.
+    pub busy_until: u64,
+    /// Stands still until then.
+    pub paused_until: u64,
+    /// When and as which the next turn is scheduled.
+    pub turn: (u64, u64),
+    /// Will not start again.
+    pub is_dead: bool,
+    /// The low watermark, and up to where the log was let go.
+    pub stable: Height,
+    /// See `stable`.
+    pub dropped: Height,
+    /// Votes that durable records stand for.
+    pub justified: BTreeSet<Reason>,
+    /// Votes that the turn's records will stand for.
+    pub justifying: Vec<Reason>,
+    /// Which validators it exchanges messages with; all when empty.
+    pub circle: Vec<bool>,
+}
+
+impl Seat {
+    /// A validator with an empty disk.
+    pub fn new(index: ValidatorIndex, attacker: Option<(Kind, Box<dyn Attacker>)>) -> Self {
+        Self {
+            index,
+            attacker,
+            replica: None,
+            log: Log::default(),
+            store: Store::default(),
+            skew_ms: 0,
+            inbox: VecDeque::new(),
+            outbox: vec![],
+            published: 0,
+            life: 0,
+            busy_until: 0,
+            paused_until: 0,
+            turn: (u64::MAX, 0),
+            is_dead: false,
+            stable: 0,
+            dropped: 0,
+            justified: BTreeSet::new(),
+            justifying: vec![],
+            circle: vec![],
+        }
+    }
+
+    /// Not an attacker's.
+    pub const fn is_honest(&self) -> bool {
+        self.attacker.is_none()
+    }
+
+    /// Its clock.
+    pub fn clock(&self, now: u64) -> TimeMs {
+        now.saturating_add_signed(self.skew_ms)
+    }
+
+    /// Whether it exchanges messages with a validator: twins do so with a part only.
+    pub fn is_with(&self, other: ValidatorIndex) -> bool {
+        self.circle.get(usize::from(other)).copied().unwrap_or(true)
+    }
+
+    /// Something is in flight or waits: ticks come faster.
+    pub fn is_busy(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.slots() > 0 || replica.waiting().0 > 0)
+    }
+
+    /// Writes a record down, and notes which votes it justifies once it is durable.
+    pub fn append(&mut self, record: &Record) {
+        self.justifying.extend(justified(record));
+        self.log.append(record);
+    }
+
+    /// A restart: what the durable log justifies, and nothing else.
+    pub fn remember(&mut self, records: &[Record]) {
+        self.justified = records.iter().flat_map(justified).collect();
+    }
+}
+
+fn justified(record: &Record) -> Vec<Reason> {
+    match record {
+        Record::Accepted(pre_prepare, prepare) => {
+            let phase = if prepare.is_some() { Phase::Prepare } else { Phase::PrePrepare };
+            vec![(pre_prepare.view, pre_prepare.batch.height, phase, pre_prepare.batch.digest())]
+        }
+        Record::Prepared(prepared) => {
+            let vote = &prepared.vote;
+            vec![(vote.view, vote.height, vote.phase, vote.digest)]
+        }
+        Record::Committed(_) => vec![],
+    }
+}
