@@ -72,11 +72,6 @@ impl Chain {
         self.decided.get(id).copied()
     }
 
-    /// Whether a transaction was accepted.
-    pub fn is_accepted(&self, id: &Digest) -> bool {
-        self.accepted.contains_key(id)
-    }
-
     /// Executes a height, or compares it with what was executed there.
     pub fn execute(&mut self, keys: &Keys, execution: &Execution) -> Result<Rc<Done>, String> {
         let Execution { batch, transactions, .. } = execution;

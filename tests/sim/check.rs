@@ -25,7 +25,7 @@ pub struct Checks {
     /// Batches of which a quorum may hold commits, by height.
     locked: BTreeMap<Height, (View, Digest)>,
     /// Honest prepares and proposals, by height.
-    prepared: BTreeMap<Height, BTreeMap<View, Digest>>,
+    prepared: BTreeMap<Height, BTreeSet<(View, Digest)>>,
     /// Per validator: stable checkpoint of this life, and what was flushed for good.
     stable: BTreeMap<ValidatorIndex, Height>,
     /// The view that each honest validator said to have entered: no new vote below it.
@@ -51,9 +51,8 @@ impl Checks {
         assert!(view >= left, "old view: validator {by} left for view {left}, then votes in {view} at height {height}");
         match phase {
             Phase::PrePrepare | Phase::Prepare => {
-                let before = self.prepared.entry(height).or_default().insert(view, digest);
                 // honest ones may accept different halves of an equivocation: only commits must agree
-                drop(before);
+                self.prepared.entry(height).or_default().insert((view, digest));
                 self.check_survival(height, view, digest);
             }
             Phase::Commit => self.commit(by, vote, n, attackers),
@@ -67,11 +66,15 @@ impl Checks {
         senders.insert(by);
         if senders.len() + attackers >= block::quorum(n) {
             let held = self.locked.entry(height).or_insert((view, digest));
-            assert!(held.1 == digest, "two batches may be committed at height {height}, in views {} and {view}", held.0);
+            assert!(
+                held.1 == digest,
+                "two batches may be committed at height {height}, in views {} and {view}",
+                held.0
+            );
             held.0 = held.0.min(view);
             let (lock, lowest) = (held.1, held.0);
-            let later = self.prepared.get(&height).into_iter().flat_map(|views| views.range(lowest + 1..));
-            for (&view, &digest) in later.collect::<Vec<_>>() {
+            let voted = self.prepared.get(&height).into_iter().flatten();
+            for &(view, digest) in voted.filter(|(view, _)| *view > lowest) {
                 assert!(digest == lock, "prepared, then lost: height {height}, view {lowest}, and another in {view}");
             }
         }

@@ -68,9 +68,9 @@ impl Plan {
         let loss = sometimes(50, 1, 20);
         let duplication = sometimes(40, 1, 15);
         let straggling = sometimes(40, 1, 8);
-        let crashes = sometimes(50, 1, if large { 3 } else { 8 });
+        let crashes = sometimes(50, 1, if large { 2 } else { 6 });
         let power_cuts = sometimes(70, 30, 100);
-        let rot = sometimes(50, 10, 40);
+        let rot = sometimes(60, 20, 90);
         let full = sometimes(25, 1, 2);
         let pauses = sometimes(40, 5, 25);
         let partitions = sometimes(50, 5, 30);
@@ -98,11 +98,6 @@ impl Plan {
             transactions: if large { dice.between(15, 50) } else { dice.between(30, 200) },
             spacing_ms: [4, 12, 40, 90][dice.index(4)],
         }
-    }
-
-    /// Most faulty validators.
-    pub const fn f(&self) -> usize {
-        block::faults_tolerated(self.n)
     }
 }
 

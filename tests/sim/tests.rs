@@ -17,8 +17,23 @@ fn no_seed_violates_anything_and_all_is_reached() {
         assert!(report.count.attackers.contains_key(kind.name()), "no {} in {SEEDS} seeds", kind.name());
     }
     let faults = [
-        "loss", "duplicate", "reorder", "delay", "partition", "crash", "power_cut", "blackout", "lost_tail",
-        "torn_write", "store_behind", "bit_rot", "misdirected_write", "disk_full", "pause", "clock_skew", "clock_jump",
+        "loss",
+        "duplicate",
+        "reorder",
+        "delay",
+        "partition",
+        "crash",
+        "power_cut",
+        "blackout",
+        "lost_tail",
+        "torn_write",
+        "store_behind",
+        "bit_rot",
+        "misdirected_write",
+        "disk_full",
+        "pause",
+        "clock_skew",
+        "clock_jump",
     ];
     for fault in faults {
         assert!(report.count.faults.contains_key(fault), "no {fault} in {SEEDS} seeds");

@@ -53,7 +53,9 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             let height = pre_prepare.batch.height;
             proposal(keys, pre_prepare).map(|proposal| Checked::At(height, Input::Proposed(proposal)))
         }
-        Message::Vote(signed) => vote(keys, from, &signed).then(|| Checked::At(signed.vote.height, Input::Voted(signed))),
+        Message::Vote(signed) => {
+            vote(keys, from, &signed).then(|| Checked::At(signed.vote.height, Input::Voted(signed)))
+        }
         Message::Attest(attest) => {
             attestation(keys, from, &attest).then(|| Checked::At(attest.height, Input::Attested(attest)))
         }

@@ -29,7 +29,8 @@ impl Attacker for Flooding {
                 2 => Message::Fetch(height),
                 3 => {
                     let stuck = hand.dice.percent(80);
-                    let status = Status { view: hand.view, executed: height, certified: height, proposed: height, stuck };
+                    let status =
+                        Status { view: hand.view, executed: height, certified: height, proposed: height, stuck };
                     Message::Status(status)
                 }
                 _ => hand.signed(hand.vote(hand.view, height, phase, digest)),

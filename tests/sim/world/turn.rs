@@ -131,7 +131,8 @@ impl World {
             self.crash(seat, false);
             return;
         }
-        if !self.healed && self.dice.per_mille(self.plan.crashes) {
+        let chance = if is_pending { self.plan.crashes * 4 } else { self.plan.crashes / 2 };
+        if !self.healed && self.dice.per_mille(chance) {
             // before, or within, the sync
             if is_pending && self.dice.percent(50) {
                 self.seats[seat].log.write();
@@ -153,6 +154,9 @@ impl World {
             self.at(latency, Event::Synced(seat, life));
         }
         let at = &self.seats[seat];
+        if at.life != life {
+            return;
+        }
         let tick = if at.is_busy() { TICK_BUSY_MS } else { TICK_IDLE_MS };
         let next = self.now + latency + if at.inbox.is_empty() { tick } else { 1 };
         self.turn_at(seat, next);
