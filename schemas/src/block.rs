@@ -50,6 +50,12 @@ impl Batch {
     pub fn digest(&self) -> Digest {
         Parts::new("cs1/batch").part(self).hash()
     }
+
+    /// The null batch that fills a gap in a new view: without transactions, at time 0, so that its digest is one per chain,
+    /// epoch and height, whoever proposes it.
+    pub fn null(chain: ChainId, epoch: Epoch, height: Height) -> Self {
+        Self { chain, epoch, height, transactions_root: merkle::empty_root(), time: 0 }
+    }
 }
 
 /// Signed transaction bytes of a batch, in order.
@@ -159,6 +165,12 @@ pub struct ValidatorSignature {
     /// The signature.
     #[n(1)]
     pub signature: Signature,
+}
+
+/// The primary of view v of n validators is validator v mod n (§4.1).
+pub fn primary_of(view: View, validators: usize) -> ValidatorIndex {
+    let n = u64::try_from(validators).unwrap_or(u64::MAX).max(1);
+    ValidatorIndex::try_from(view % n).unwrap_or(0)
 }
 
 /// q commits of one view over one batch digest.

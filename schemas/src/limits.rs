@@ -56,6 +56,18 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 pub const BATCH_AGE_MS_MAX: u64 = 10;
 /// Blocks in flight at once, PBFT's watermark window L (ledger issue widens its use).
 pub const WATERMARK_WINDOW: u64 = 128;
+/// Heights above its newest checkpoint at which a validator votes: bounds what a view change carries.
+pub const OPEN_HEIGHTS_MAX: u64 = 24;
+/// Bodies of different batches that a validator keeps for one height until it is final.
+pub const BODIES_PER_HEIGHT_MAX: usize = 4;
+/// A primary that does not get the oldest transaction executed within this loses its view, in milliseconds.
+pub const VIEW_TIMEOUT_MS: u64 = 2_000;
+/// The same after many view changes in a row, each of which doubles it, in milliseconds.
+pub const VIEW_TIMEOUT_MS_MAX: u64 = 64_000;
+/// A view change is sent again after this, in milliseconds.
+pub const VIEW_CHANGE_AGAIN_MS: u64 = 500;
+/// A new view is sent again to the same validator after this, in milliseconds.
+pub const NEW_VIEW_AGAIN_MS: u64 = 1_000;
 /// Checkpoint interval K, in blocks.
 pub const CHECKPOINT_INTERVAL: u64 = 64;
 /// Transactions waiting at one validator.
@@ -68,9 +80,11 @@ pub const BLOCKS_IN_FLIGHT_MAX: u64 = 8;
 pub const PROPOSALS_BYTES_MAX: usize = 32 << 20;
 /// A backup hands a waiting transaction to the primary after this, in milliseconds.
 pub const FORWARD_AFTER_MS: u64 = 50;
+/// To all validators after this, so that every timer runs, in milliseconds.
+pub const FORWARD_TO_ALL_MS: u64 = 450;
 /// And again after this, in milliseconds.
 pub const FORWARD_AGAIN_MS: u64 = 1_000;
-/// Most transactions handed to the primary at once.
+/// Most transactions handed on at once.
 pub const FORWARD_MAX: usize = 64;
 /// A validator that makes no progress says how far it is after this, in milliseconds.
 pub const STATUS_STUCK_MS: u64 = 200;
@@ -142,6 +156,16 @@ const _: () = assert!(CHECKPOINT_INTERVAL * 2 <= WATERMARK_WINDOW);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);
 const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPOSALS_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
+const _: () = assert!(BLOCKS_IN_FLIGHT_MAX * 2 <= OPEN_HEIGHTS_MAX && OPEN_HEIGHTS_MAX <= CHECKPOINT_INTERVAL);
+const _: () = assert!(FORWARD_AFTER_MS + FORWARD_TO_ALL_MS + STATUS_STUCK_MS < VIEW_TIMEOUT_MS);
+const _: () = assert!(VIEW_CHANGE_AGAIN_MS < VIEW_TIMEOUT_MS && VIEW_TIMEOUT_MS <= VIEW_TIMEOUT_MS_MAX);
+/// Largest NEW-VIEW in bytes: q view changes of q attestations and a full set P, each with q signatures of 72 bytes.
+const NEW_VIEW_BYTES_MAX: usize = {
+    let q = (VALIDATORS_MAX + (VALIDATORS_MAX - 1) / 3 + 1).div_ceil(2);
+    let prepared = OPEN_HEIGHTS_MAX as usize * (q * 72 + 140);
+    q * (prepared + q * 72 + 300) + OPEN_HEIGHTS_MAX as usize * 72 + 300
+};
+const _: () = assert!(NEW_VIEW_BYTES_MAX <= PEER_FRAME_BYTES_MAX);
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
 const _: () = assert!(RPC_WAIT_MS_MAX * 2 <= RPC_IDLE_MS_MAX);

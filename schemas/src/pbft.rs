@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::block::{Batch, Block, CommitCertificate, TransactionBytes, ValidatorSignature, View, Vote};
 use crate::id::{Digest, Height, Signature};
+use crate::view::{NewView, SignedViewChange};
 
 /// One frame between two validators.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -31,6 +32,15 @@ pub enum Message {
     /// Final blocks in order of height.
     #[n(6)]
     Blocks(#[n(0)] Vec<Block>),
+    /// The sender leaves its view.
+    #[n(7)]
+    ViewChange(#[n(0)] SignedViewChange),
+    /// A view begins.
+    #[n(8)]
+    NewView(#[n(0)] NewView),
+    /// A committed batch for one who lacks it. Final or not, its certificate proves that nothing else is at its height.
+    #[n(9)]
+    Decided(#[n(0)] Decision),
 }
 
 /// PRE-PREPARE: the body and the primary's signature over the vote.
@@ -97,6 +107,9 @@ pub struct Status {
     /// No progress since its last status although something is in flight: resend what I may lack.
     #[n(4)]
     pub stuck: bool,
+    /// It left the view before and waits for the NEW-VIEW of `view`.
+    #[n(5)]
+    pub changing: bool,
 }
 
 /// A line of the vote log: durable before the message that it justifies is sent.
@@ -111,6 +124,48 @@ pub enum Record {
     /// A commit certificate: its height is executed after this.
     #[n(2)]
     Committed(#[n(0)] Committed),
+    /// A batch whose body stands in an earlier record, proposed again in a new view.
+    #[n(3)]
+    Repeated(#[n(0)] Repeated),
+    /// No vote of a view below this one after it. Kept as long as records of the height.
+    #[n(4)]
+    ViewChange(#[n(0)] Height, #[n(1)] SignedViewChange),
+    /// The view begins here. Kept as long as records of the height.
+    #[n(5)]
+    NewView(#[n(0)] Height, #[n(1)] NewView),
+    /// A committed batch that another validator sent.
+    #[n(6)]
+    Decided(#[n(0)] Decision),
+}
+
+/// A batch proposed again: the pre-prepare without its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Repeated {
+    /// The PRE-PREPARE vote.
+    #[n(0)]
+    pub vote: Vote,
+    /// The primary's signature over it.
+    #[n(1)]
+    pub pre_prepare: Signature,
+    /// A backup's own signature over its PREPARE.
+    #[n(2)]
+    pub prepare: Option<Signature>,
+}
+
+/// A batch with its body and the proof that it was agreed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Decision {
+    /// What was agreed.
+    #[n(0)]
+    pub batch: Batch,
+    /// The signed transactions' bytes under the batch's root.
+    #[n(1)]
+    pub transactions: Vec<TransactionBytes>,
+    /// q commits of one view.
+    #[n(2)]
+    pub certificate: CommitCertificate,
 }
 
 /// The prepared certificate: with the pre-prepare, q distinct signers.
@@ -150,6 +205,9 @@ impl Record {
             Self::Accepted(pre_prepare, _) => pre_prepare.batch.height,
             Self::Prepared(prepared) => prepared.vote.height,
             Self::Committed(committed) => committed.height,
+            Self::Repeated(repeated) => repeated.vote.height,
+            Self::ViewChange(height, _) | Self::NewView(height, _) => *height,
+            Self::Decided(decision) => decision.batch.height,
         }
     }
 }

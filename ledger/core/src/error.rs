@@ -22,6 +22,14 @@ pub enum CoreError {
         /// What contradicts.
         what: &'static str,
     },
+    /// The checkpoint handed over at the start is not that of the certified height.
+    #[error("store: found a checkpoint at height {found}, expected one at the certified height {certified}")]
+    CheckpointGap {
+        /// The checkpoint's height.
+        found: Height,
+        /// Up to where every block has q attestations.
+        certified: Height,
+    },
     /// Headers handed over at the start do not end at the executed height.
     #[error("store: found headers that do not end at the executed height {executed}")]
     HeaderGap {
@@ -35,7 +43,7 @@ impl CoreError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::NotAValidator { .. } => ErrorClass::Caller,
-            Self::Contradiction { .. } | Self::HeaderGap { .. } => ErrorClass::Corrupt,
+            Self::Contradiction { .. } | Self::CheckpointGap { .. } | Self::HeaderGap { .. } => ErrorClass::Corrupt,
         }
     }
 }

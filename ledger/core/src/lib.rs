@@ -1,15 +1,21 @@
-//! Castro and Liskov's PBFT, normal case (OSDI '99 §4.2 to §4.4, with the choices of formats.md §4), as a pure function:
+//! Castro and Liskov's PBFT (OSDI '99 §4, with the choices of formats.md §4), as a pure function:
 //! `Replica::step(Input) -> Vec<Effect>`.
 //!
 //! ```text
 //! Requested -> Proposed (pre-prepare) -> Prepared (q signers) -> Committed (q commits) -> Executed -> Certified (q attestations)
 //! ```
 //!
+//! Where the paper's parts are: §4.1 the client, `pool.rs` and `replica/forward.rs`; §4.2 normal case, `replica/propose.rs` and
+//! `replica/agree.rs`; execution, `replica/execute.rs`; §4.3 checkpoints and garbage collection, `replica/attest.rs`; §4.4 view
+//! changes, `change.rs` (what is valid), `replica/change.rs` (leaving a view), `replica/renew.rs` (a new one begins); §4.5.2
+//! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`.
+//!
 //! Effects are performed in order: an `Append` comes before the message that it justifies, and whoever performs effects
 //! makes appended records durable before it sends anything. Signatures of inputs are verified before they enter.
 //! The same inputs give the same effects, byte for byte: no clock, randomness, float, hash map, IO or async in here.
-//! View change, state transfer and membership have their place (`view` and `epoch` in every message) but are not here.
+//! State transfer and membership have their place (`epoch` in every message) but are not here.
 
+mod change;
 mod error;
 mod pool;
 mod proposal;
@@ -22,8 +28,9 @@ use schemas::block::{
 use schemas::id::{ChainId, Height, Signature, TimeMs};
 use schemas::pbft::{Attest, Message, Record, SignedVote, Status};
 
+pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
 pub use error::{CoreError, Divergence};
-pub use proposal::{Proposal, ProposalError, Request};
+pub use proposal::{Decided, Proposal, ProposalError, Request};
 pub use replica::{Replica, Start};
 
 /// Signs with the validator's key. Must be deterministic (RFC 6979).
@@ -64,6 +71,12 @@ pub enum Input {
     Final(Vec<Block>),
     /// The header that executing the last `Execute` made.
     Executed(Header),
+    /// Another validator leaves its view.
+    ViewChanged(VerifiedViewChange),
+    /// A view begins.
+    Renewed(VerifiedNewView),
+    /// A committed batch that another validator holds.
+    Decided(Decided),
 }
 
 /// What has to be done, in this order.
@@ -75,7 +88,8 @@ pub enum Effect {
     Broadcast(Message),
     /// To one validator.
     Send(ValidatorIndex, Message),
-    /// Execute the next height, answer with `Input::Executed` before any other input.
+    /// Execute the next height, answer with `Input::Executed` before any other input. What it writes must not outlast a crash
+    /// without the `Record::Prepared` of its height: that one is durable before.
     Execute(Box<Execution>),
     /// The height has q attestations: it is final for everyone outside. In order of height.
     Certify(Height, Vec<ValidatorSignature>),

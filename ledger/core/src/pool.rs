@@ -1,5 +1,6 @@
-//! Transactions that wait for a batch: bounded, each id once, revocations first, else in order of arrival. Also remembers
-//! what was executed within the last window, so that a late copy is not proposed again.
+//! Transactions that wait for a batch or for its execution: bounded, each id once, revocations first, else in order of
+//! arrival. A transaction keeps its place until it is executed, also when a batch that held it lost against another one. Also
+//! remembers what was executed within the last window, so that a late copy is not proposed again.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,19 +12,36 @@ use crate::proposal::{Proposal, Request};
 /// Executed transactions remembered.
 const RECENT_MAX: usize = limits::BATCH_TRANSACTIONS_MAX * limits::BLOCKS_IN_FLIGHT_MAX as usize * 8;
 
+/// Lane and order of arrival. Lane 0 holds revocations, lane 1 everything else.
+type Place = (u8, u64);
+
 struct Waiting {
     request: Request,
     since: TimeMs,
     forward_at: TimeMs,
+    forwarded: bool,
+    /// In a proposal that this replica accepted in this view.
+    in_flight: bool,
 }
 
-/// The pool. Lane 0 holds revocations, lane 1 everything else.
+/// Whom a waiting transaction goes to.
+pub(crate) enum Forward {
+    /// It may have missed the primary.
+    ToPrimary(Request),
+    /// The primary had its chance: every validator's timer has to run (§4.1: the client sends it to all).
+    ToAll(Request),
+}
+
+/// The pool.
 #[derive(Default)]
 pub(crate) struct Pool {
     next: u64,
-    waiting: BTreeMap<(u8, u64), Waiting>,
-    ids: BTreeMap<Digest, Option<(u8, u64)>>,
-    bytes: usize,
+    all: BTreeMap<Place, Waiting>,
+    /// Places of those in no proposal.
+    ready: BTreeSet<Place>,
+    /// Their size in bytes.
+    ready_bytes: usize,
+    ids: BTreeMap<Digest, Place>,
     recent: BTreeSet<Digest>,
     recent_order: VecDeque<Digest>,
 }
@@ -32,38 +50,53 @@ impl Pool {
     /// Takes a request in unless it is known or there is no room.
     pub fn admit(&mut self, request: Request, now: TimeMs) {
         let known = self.ids.contains_key(&request.id()) || self.recent.contains(&request.signed());
-        if known || self.waiting.len() >= limits::MEMPOOL_TRANSACTIONS_MAX {
-            return;
+        if !known && self.has_room(&request) {
+            let place = self.insert(request, now);
+            self.set_ready(place);
         }
-        if self.bytes + request.len() > limits::MEMPOOL_BYTES_MAX {
-            return;
-        }
-        let key = (u8::from(!request.is_urgent()), self.next);
-        self.next += 1;
-        self.bytes += request.len();
-        assert!(self.ids.insert(request.id(), Some(key)).is_none(), "each id waits once");
-        let forward_at = now.saturating_add(limits::FORWARD_AFTER_MS);
-        self.waiting.insert(key, Waiting { request, since: now, forward_at });
     }
 
-    /// Number and bytes of waiting transactions.
+    fn has_room(&self, request: &Request) -> bool {
+        self.ready.len() < limits::MEMPOOL_TRANSACTIONS_MAX
+            && self.ready_bytes + request.len() <= limits::MEMPOOL_BYTES_MAX
+    }
+
+    fn insert(&mut self, request: Request, now: TimeMs) -> Place {
+        let place = (u8::from(!request.is_urgent()), self.next);
+        self.next += 1;
+        assert!(self.ids.insert(request.id(), place).is_none(), "each id waits once");
+        let forward_at = now.saturating_add(limits::FORWARD_AFTER_MS);
+        let waiting = Waiting { request, since: now, forward_at, forwarded: false, in_flight: true };
+        self.all.insert(place, waiting);
+        place
+    }
+
+    /// Number and bytes of transactions that wait for a proposal.
     pub fn size(&self) -> (usize, usize) {
-        (self.waiting.len(), self.bytes)
+        (self.ready.len(), self.ready_bytes)
+    }
+
+    /// The transaction that came first of all that are not executed, in a proposal or not: its number.
+    pub fn oldest(&self) -> Option<u64> {
+        let first_of = |lane: u8| self.all.range((lane, 0)..).next().map(|(&(found, number), _)| (found, number));
+        let numbers = [0, 1].into_iter().filter_map(|lane| first_of(lane).filter(|(found, _)| *found == lane));
+        numbers.map(|(_, number)| number).min()
     }
 
     /// Whether waiting is over: a full batch, a revocation, or the oldest has waited long enough.
     pub fn is_ripe(&self, now: TimeMs) -> bool {
-        let Some((&(lane, _), first)) = self.waiting.first_key_value() else { return false };
-        lane == 0
-            || self.waiting.len() >= limits::BATCH_TRANSACTIONS_MAX
-            || self.bytes >= limits::BATCH_BYTES_MAX
-            || now >= first.since.saturating_add(limits::BATCH_AGE_MS_MAX)
+        let Some(first) = self.ready.first() else { return false };
+        let Some(waiting) = self.all.get(first) else { return false };
+        first.0 == 0
+            || self.ready.len() >= limits::BATCH_TRANSACTIONS_MAX
+            || self.ready_bytes >= limits::BATCH_BYTES_MAX
+            || now >= waiting.since.saturating_add(limits::BATCH_AGE_MS_MAX)
     }
 
     /// The next batch: as much as fits.
     pub fn batch(&self) -> Vec<Request> {
         let (mut out, mut bytes) = (Vec::new(), 0);
-        for waiting in self.waiting.values() {
+        for waiting in self.ready.iter().filter_map(|place| self.all.get(place)) {
             bytes += waiting.request.len() + 5;
             if out.len() == limits::BATCH_TRANSACTIONS_MAX || bytes > limits::BATCH_BYTES_MAX {
                 break;
@@ -73,21 +106,28 @@ impl Pool {
         out
     }
 
-    /// Marks the proposal's transactions as being in flight.
-    pub fn take(&mut self, proposal: &Proposal) {
+    /// Marks the proposal's transactions as being in flight, also those seen here for the first time: their timer runs too.
+    pub fn take(&mut self, proposal: &Proposal, now: TimeMs) {
         for request in proposal.requests() {
-            if let Some(Some(key)) = self.ids.insert(request.id(), None) {
-                self.drop_waiting(key);
+            match self.ids.get(&request.id()).copied() {
+                Some(place) => self.set_in_flight(place),
+                // what was executed already waits for nothing
+                None if self.recent.contains(&request.signed()) => {}
+                None => drop(self.insert(request.clone(), now)),
             }
         }
     }
 
-    /// The proposal lost against another batch: its transactions wait again, the oldest place is not kept.
-    pub fn give_back(&mut self, proposal: &Proposal, now: TimeMs) {
+    /// The proposal lost against another batch, or its view ended: its transactions wait again, at their old places.
+    pub fn give_back(&mut self, proposal: &Proposal) {
         for request in proposal.requests() {
-            if self.ids.get(&request.id()) == Some(&None) {
-                self.ids.remove(&request.id());
-                self.admit(request.clone(), now);
+            let Some(&place) = self.ids.get(&request.id()) else { continue };
+            if self.all.get(&place).is_some_and(|waiting| waiting.in_flight) {
+                if self.has_room(request) {
+                    self.set_ready(place);
+                } else {
+                    self.remove(&request.id());
+                }
             }
         }
     }
@@ -95,9 +135,7 @@ impl Pool {
     /// Executed: forgets the ids, remembers the signed hashes for a while.
     pub fn executed(&mut self, requests: &[Request]) {
         for request in requests {
-            if let Some(Some(key)) = self.ids.remove(&request.id()) {
-                self.drop_waiting(key);
-            }
+            self.remove(&request.id());
             if self.recent.insert(request.signed()) {
                 self.recent_order.push_back(request.signed());
             }
@@ -108,22 +146,56 @@ impl Pool {
             }
         }
         assert!(self.recent.len() == self.recent_order.len(), "remembered once each");
+        assert!(self.ids.len() == self.all.len() && self.ready.len() <= self.all.len(), "each id has one place");
     }
 
-    /// What a backup should hand to the primary now.
-    pub fn take_forwards(&mut self, now: TimeMs) -> Vec<Request> {
-        let due = self.waiting.values_mut().filter(|w| w.forward_at <= now).take(limits::FORWARD_MAX);
-        due.map(|waiting| {
-            waiting.forward_at = now.saturating_add(limits::FORWARD_AGAIN_MS);
-            waiting.request.clone()
-        })
-        .collect()
-    }
-
-    fn drop_waiting(&mut self, key: (u8, u64)) {
-        if let Some(waiting) = self.waiting.remove(&key) {
-            assert!(self.bytes >= waiting.request.len(), "bytes are counted once");
-            self.bytes -= waiting.request.len();
+    /// What a backup should hand on now.
+    pub fn take_forwards(&mut self, now: TimeMs) -> Vec<Forward> {
+        let mut out = Vec::new();
+        for place in &self.ready {
+            let Some(waiting) = self.all.get_mut(place).filter(|waiting| waiting.forward_at <= now) else { continue };
+            let request = waiting.request.clone();
+            let (forward, again) = if waiting.forwarded {
+                (Forward::ToAll(request), limits::FORWARD_AGAIN_MS)
+            } else {
+                (Forward::ToPrimary(request), limits::FORWARD_TO_ALL_MS)
+            };
+            waiting.forwarded = true;
+            waiting.forward_at = now.saturating_add(again);
+            out.push(forward);
+            if out.len() == limits::FORWARD_MAX {
+                break;
+            }
         }
+        out
+    }
+
+    /// A new primary has its own chance before everyone is told again.
+    pub fn forward_anew(&mut self, now: TimeMs) {
+        for waiting in self.all.values_mut() {
+            waiting.forwarded = false;
+            waiting.forward_at = now.saturating_add(limits::FORWARD_AFTER_MS);
+        }
+    }
+
+    fn set_ready(&mut self, place: Place) {
+        let Some(waiting) = self.all.get_mut(&place).filter(|waiting| waiting.in_flight) else { return };
+        waiting.in_flight = false;
+        self.ready_bytes += waiting.request.len();
+        self.ready.insert(place);
+    }
+
+    fn set_in_flight(&mut self, place: Place) {
+        let Some(waiting) = self.all.get_mut(&place).filter(|waiting| !waiting.in_flight) else { return };
+        waiting.in_flight = true;
+        assert!(self.ready_bytes >= waiting.request.len(), "bytes are counted once");
+        self.ready_bytes -= waiting.request.len();
+        self.ready.remove(&place);
+    }
+
+    fn remove(&mut self, id: &Digest) {
+        let Some(place) = self.ids.remove(id) else { return };
+        self.set_in_flight(place);
+        self.all.remove(&place);
     }
 }

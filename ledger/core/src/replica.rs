@@ -3,16 +3,21 @@
 
 mod agree;
 mod attest;
+mod change;
 mod execute;
+mod forward;
 mod propose;
+mod renew;
 mod start;
 mod tell;
+mod timer;
 
 use std::collections::BTreeMap;
 
 use schemas::block::{self, Phase, ValidatorIndex, View};
 use schemas::id::{Height, TimeMs};
 use schemas::limits;
+use schemas::view::Checkpoint;
 
 use crate::pool::Pool;
 use crate::slot::Slot;
@@ -23,8 +28,10 @@ pub use start::Start;
 /// One validator's protocol state.
 pub struct Replica {
     config: Config,
-    /// The view. Stays 0 until view changes exist; all messages carry it.
+    /// The view in which it votes, or for whose NEW-VIEW it waits.
     view: View,
+    /// Whether the view has begun here: view 0 always, any other with its NEW-VIEW.
+    active: bool,
     /// Time of the last tick.
     now: TimeMs,
     /// Newest executed height.
@@ -33,7 +40,9 @@ pub struct Replica {
     executing: bool,
     /// Up to where every block has q attestations.
     certified: Height,
-    /// The stable checkpoint: low watermark h (§4.3).
+    /// The newest checkpoint with its proof: the own certified height, or a higher one that others proved.
+    checkpoint: Checkpoint,
+    /// Certified height of the last garbage collection: low watermark h (§4.3).
     stable: Height,
     /// The next height that this replica proposes as primary.
     next: Height,
@@ -43,13 +52,15 @@ pub struct Replica {
     pool: Pool,
     timeliness: propose::Timeliness,
     telling: tell::Telling,
+    changing: change::Changing,
+    timer: timer::Timer,
 }
 
 impl Replica {
     /// Takes one verified input and says what has to be done.
     pub fn step(&mut self, input: Input, signer: &dyn Sign) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let (executed, certified) = (self.executed, self.certified);
+        let (view, executed, certified) = (self.view, self.executed, self.certified);
         match input {
             Input::Tick(now) => self.tick(now, signer, &mut effects),
             Input::Request(request) => self.pool.admit(request, self.now),
@@ -59,9 +70,14 @@ impl Replica {
             Input::Told(from, status) => self.hear_status(from, status, &mut effects),
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
             Input::Executed(header) => self.executed(header, signer, &mut effects),
+            Input::ViewChanged(change) => self.hear_view_change(change, signer, &mut effects),
+            Input::Renewed(new_view) => self.hear_new_view(new_view, signer, &mut effects),
+            Input::Decided(decided) => self.learn(decided, signer, &mut effects),
         }
+        assert!(self.view >= view, "views only grow");
         assert!(self.executed >= executed && self.certified >= certified, "heights only grow");
         assert!(self.certified <= self.executed && self.stable <= self.certified, "final means executed");
+        assert!(self.checkpoint.height >= self.certified, "what is certified is a checkpoint");
         effects
     }
 
@@ -75,9 +91,14 @@ impl Replica {
         self.certified
     }
 
-    /// The view.
+    /// The view in which it votes, or for whose NEW-VIEW it waits.
     pub const fn view(&self) -> View {
         self.view
+    }
+
+    /// Whether it left a view and the next one has not begun.
+    pub const fn is_changing(&self) -> bool {
+        !self.active
     }
 
     /// Number and bytes of waiting transactions.
@@ -97,13 +118,13 @@ impl Replica {
         } else {
             self.forward(effects);
         }
+        self.watch(signer, effects);
         self.tell(effects);
     }
 
     /// The primary of view v is replica v mod n (§4.1).
     fn primary(&self) -> ValidatorIndex {
-        let n = self.config.validators as u64;
-        ValidatorIndex::try_from(self.view % n).unwrap_or(0)
+        block::primary_of(self.view, self.config.validators)
     }
 
     fn is_primary(&self) -> bool {
@@ -114,9 +135,20 @@ impl Replica {
         block::quorum(self.config.validators)
     }
 
-    /// Between the watermarks: h < n <= H (§4.2).
+    fn faults(&self) -> usize {
+        block::faults_tolerated(self.config.validators)
+    }
+
+    /// Between the watermarks: h < n <= H (§4.2), of the own garbage collection or of a checkpoint that others proved.
     fn is_in_window(&self, height: Height) -> bool {
-        height > self.stable && height <= self.stable.saturating_add(limits::WATERMARK_WINDOW)
+        let is_above = |low: Height| height > low && height <= low.saturating_add(limits::WATERMARK_WINDOW);
+        height > self.certified && (is_above(self.stable) || is_above(self.checkpoint.height))
+    }
+
+    /// Where proposals are voted for: a view change must be able to carry what prepares there.
+    fn is_open(&self, height: Height) -> bool {
+        let low = self.checkpoint.height;
+        height > low && height <= low.saturating_add(limits::OPEN_HEIGHTS_MAX)
     }
 
     fn is_member(&self, validator: ValidatorIndex) -> bool {
@@ -125,13 +157,13 @@ impl Replica {
 
     /// The slot of a height that is in the window and not final yet.
     fn slot(&mut self, height: Height) -> Option<&mut Slot> {
-        (self.is_in_window(height) && height > self.certified).then(|| self.slots.entry(height).or_default())
+        self.is_in_window(height).then(|| self.slots.entry(height).or_default())
     }
 
     /// The own signature of a phase over the slot's proposal.
     fn sign(&self, slot: &Slot, phase: Phase, signer: &dyn Sign) -> Option<schemas::id::Signature> {
         let proposal = slot.proposal.as_ref()?;
-        assert!(proposal.view() == self.view, "votes are of the view");
+        assert!(self.active && proposal.view() == self.view, "votes are of the view, while it lasts");
         Some(signer.sign(&proposal.vote(phase).to_sign()))
     }
 }

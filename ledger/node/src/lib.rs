@@ -110,7 +110,7 @@ impl Opened {
         me: ValidatorIndex,
         stop: CancellationToken,
     ) -> Result<Self, NodeError> {
-        let chain = genesis.chain_id();
+        let (chain, waiting_max) = (genesis.chain_id(), config.mempool_transactions);
         let (log_folder, store_folder) = (config.data.join("votes"), config.data.join("blocks"));
         // looked at before anything is made: a new log beside an old store would let this validator contradict itself
         if Store::exists(&store_folder) && !VoteLog::exists(&log_folder)? {
@@ -123,8 +123,10 @@ impl Opened {
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
-        let replica = Config { chain, epoch: 0, validators, me };
-        let start = Start { config: replica, executed, unattested, records, now: protocol::now_ms() };
+        let config = Config { chain, epoch: 0, validators, me };
+        let checkpoint = store.checkpoint(certified, &chain)?;
+        let now = protocol::now_ms();
+        let start = Start { config: config.clone(), executed, unattested, checkpoint, records, now };
         let (replica, effects) = Replica::start(start, &key)?;
 
         let keys: BTreeSet<PublicKey> = genesis.validator_keys().into_iter().collect();
@@ -137,10 +139,10 @@ impl Opened {
         let node = Arc::new(Node::new(Parts {
             outboxes: Outboxes::new(me, validators),
             genesis,
-            me,
+            config,
             store,
             heights: Heights { executed, certified },
-            waiting_max: config.mempool_transactions,
+            waiting_max,
             stop,
             inputs,
         }));

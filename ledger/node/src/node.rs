@@ -1,12 +1,12 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use ledger_core::Input;
+use ledger_core::{Config, Input};
 use ledger_proof::{AwsLc, ValidatorSet};
-use schemas::block::{SignedHead, ValidatorIndex};
+use schemas::block::{SignedHead, ValidatorIndex, View};
 use schemas::cose::Verifier;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Height, PublicKey, Signature};
@@ -27,6 +27,8 @@ pub(crate) struct Heights {
 /// Shared by all parts.
 pub(crate) struct Node {
     pub genesis: Genesis,
+    /// Who this validator is among which.
+    pub config: Config,
     pub chain: ChainId,
     pub me: ValidatorIndex,
     pub validators: ValidatorSet,
@@ -37,6 +39,8 @@ pub(crate) struct Node {
     pub heights: watch::Sender<Heights>,
     pub head: watch::Sender<Option<SignedHead>>,
     pub view: AtomicU64,
+    /// It left the view before and waits for this one to begin.
+    pub changing: AtomicBool,
     pub waiting: AtomicUsize,
     pub waiting_bytes: AtomicUsize,
     pub waiting_max: usize,
@@ -57,7 +61,7 @@ pub(crate) enum Busy {
 /// What a node is made of.
 pub(crate) struct Parts {
     pub genesis: Genesis,
-    pub me: ValidatorIndex,
+    pub config: Config,
     pub store: Arc<Store>,
     pub outboxes: Outboxes,
     pub heights: Heights,
@@ -68,18 +72,20 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, me, store, outboxes, heights, waiting_max, stop, inputs } = parts;
+        let Parts { genesis, config, store, outboxes, heights, waiting_max, stop, inputs } = parts;
         Self {
             chain: genesis.chain_id(),
             validators: ValidatorSet::of(&genesis),
             genesis,
-            me,
+            me: config.me,
+            config,
             store,
             verified: Verified::default(),
             outboxes,
             heights: watch::Sender::new(heights),
             head: watch::Sender::new(None),
             view: AtomicU64::new(0),
+            changing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiting_max,
@@ -105,6 +111,12 @@ impl Node {
             && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= schemas::limits::MEMPOOL_BYTES_MAX
     }
 
+    /// Whether a view that begins, or is wanted, is news here.
+    pub fn is_news(&self, view: View) -> bool {
+        let current = self.view.load(Ordering::Relaxed);
+        view > current || (view == current && self.changing.load(Ordering::Relaxed))
+    }
+
     /// The key of a validator.
     pub fn key_of(&self, validator: ValidatorIndex) -> Option<&PublicKey> {
         self.validators.keys().get(usize::from(validator))
@@ -113,5 +125,12 @@ impl Node {
     /// Whether a validator signed this.
     pub fn is_signed(&self, by: ValidatorIndex, message: &[u8], signature: &Signature) -> bool {
         self.key_of(by).is_some_and(|key| AwsLc.verify(key, message, signature))
+    }
+}
+
+/// Signatures within view changes: the same certificates come from many validators, and again with the new view.
+impl ledger_core::Verify for Node {
+    fn is_signed(&self, by: ValidatorIndex, bytes: &[u8], signature: &Signature) -> bool {
+        self.key_of(by).is_some_and(|key| self.verified.verify(key, bytes, signature))
     }
 }

@@ -11,8 +11,8 @@ use ledger_core::{Effect, Execution, Input, Replica, Sign};
 use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature};
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
-use schemas::pbft::Message;
-use tracing::debug;
+use schemas::pbft::{Message, Record};
+use tracing::{debug, info};
 
 use crate::NodeError;
 use crate::execute::execute;
@@ -38,6 +38,8 @@ pub(crate) struct Protocol {
     pub log: VoteLog,
     pub inputs: Receiver<Input>,
     outbox: Vec<(Option<ValidatorIndex>, Message)>,
+    /// Highest height that prepared in this turn, 0 for none.
+    unsynced_prepared: Height,
     stable: Height,
     /// Up to where the log was asked to let go.
     dropped: Height,
@@ -49,7 +51,8 @@ pub(crate) struct Protocol {
 impl Protocol {
     pub fn new(node: Arc<Node>, replica: Replica, key: ValidatorKey, log: VoteLog, inputs: Receiver<Input>) -> Self {
         let (outbox, flushing, head) = (vec![], None, None);
-        Self { node, replica, key, log, inputs, outbox, stable: 0, dropped: 0, flushing, head }
+        let (unsynced_prepared, stable, dropped) = (0, 0, 0);
+        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, head }
     }
 
     /// Runs until told to stop.
@@ -94,7 +97,12 @@ impl Protocol {
     fn perform(&mut self, effects: Vec<Effect>) -> Result<(), NodeError> {
         for effect in effects {
             match effect {
-                Effect::Append(record) => self.log.append(&record),
+                Effect::Append(record) => {
+                    if let Record::Prepared(prepared) = &record {
+                        self.unsynced_prepared = self.unsynced_prepared.max(prepared.vote.height);
+                    }
+                    self.log.append(&record);
+                }
                 Effect::Broadcast(message) => self.outbox.push((None, message)),
                 Effect::Send(to, message) => self.outbox.push((Some(to), message)),
                 Effect::Execute(execution) => self.execute(&execution)?,
@@ -107,13 +115,22 @@ impl Protocol {
     }
 
     fn execute(&mut self, execution: &Execution) -> Result<(), NodeError> {
+        // what the store executed must be in this validator's view changes, also when the power fails now
+        if self.unsynced_prepared >= execution.batch.height {
+            self.sync()?;
+        }
         let header = execute(&self.node.store, &self.node.chain, execution, &self.node.verified)?;
         self.step(Input::Executed(header))
     }
 
+    fn sync(&mut self) -> Result<(), NodeError> {
+        self.unsynced_prepared = 0;
+        Ok(self.log.sync()?)
+    }
+
     /// One sync, then everything that it justifies.
     fn end_turn(&mut self) -> Result<(), NodeError> {
-        self.log.sync()?;
+        self.sync()?;
         let (executed, certified) = (self.replica.executed_height(), self.replica.certified_height());
         // the head goes first: whoever holds a proof of a height finds no quorum of heads below it
         self.sign_head(executed)?;
@@ -125,7 +142,11 @@ impl Protocol {
         let (waiting, bytes) = self.replica.waiting();
         self.node.waiting.store(waiting, Ordering::Relaxed);
         self.node.waiting_bytes.store(bytes, Ordering::Relaxed);
-        self.node.view.store(self.replica.view(), Ordering::Relaxed);
+        let view = self.replica.view();
+        if self.node.view.swap(view, Ordering::Relaxed) != view {
+            info!(view, changing = self.replica.is_changing(), "another view");
+        }
+        self.node.changing.store(self.replica.is_changing(), Ordering::Relaxed);
         self.flush()
     }
 

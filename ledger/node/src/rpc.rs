@@ -180,13 +180,16 @@ async fn head(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
 
 async fn status(State(node): State<Arc<Node>>) -> Response {
     let heights = *node.heights.borrow();
+    let view = node.view.load(Ordering::Relaxed);
     let name = node.genesis.validators.get(usize::from(node.me)).map(|v| v.name.as_str());
     axum::Json(serde_json::json!({
         "name": name,
         "index": node.me,
         "chain": node.chain,
         "epoch": 0,
-        "view": node.view.load(Ordering::Relaxed),
+        "view": view,
+        "primary": schemas::block::primary_of(view, node.config.validators),
+        "changing": node.changing.load(Ordering::Relaxed),
         "height": heights.certified,
         "executed": heights.executed,
         "validators": node.validators.keys().len(),

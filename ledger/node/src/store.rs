@@ -16,6 +16,7 @@ use schemas::cbor;
 use schemas::id::{ChainId, Digest, Height};
 use schemas::merkle::Frontier;
 use schemas::transaction::{LogEntry, Outcome};
+use schemas::view::Checkpoint;
 
 const BLOCKS: &str = "blocks";
 const ATTESTATIONS: &str = "attestations";
@@ -181,8 +182,11 @@ impl Store {
             attestations: vec![],
         };
         batch.put_cf(self.family(BLOCKS), height_key(block.header.height), cbor::encode(&stored));
-        let nodes: Vec<u8> = block.nodes.iter().flat_map(|node| node.0).collect();
-        batch.put_cf(self.family(LOG_NODES), block.first_leaf.to_be_bytes(), nodes);
+        // a null batch adds nothing to the log
+        if !block.nodes.is_empty() {
+            let nodes: Vec<u8> = block.nodes.iter().flat_map(|node| node.0).collect();
+            batch.put_cf(self.family(LOG_NODES), block.first_leaf.to_be_bytes(), nodes);
+        }
         self.put_places(&mut batch, block.entries)?;
         self.put_changes(&mut batch, block.changes);
         let tip = Tip { header: Some(block.header.clone()), frontier: block.frontier.clone() };
@@ -233,6 +237,18 @@ impl Store {
         }
         out.reverse();
         Ok(out)
+    }
+
+    /// The proof that a height and everything below is final; genesis needs none.
+    ///
+    /// # Errors
+    /// `StoreError` when a row is missing.
+    pub fn checkpoint(&self, height: Height, chain: &ChainId) -> Result<Checkpoint, StoreError> {
+        if height == 0 {
+            return Ok(Checkpoint::genesis(chain));
+        }
+        let block = self.block(height)?.ok_or(StoreError::Corrupt { row: "block" })?;
+        Ok(Checkpoint { height, header: block.header.hash(), attestations: block.attestations })
     }
 
     /// A block with its q attestations; `None` while it has fewer.

@@ -2,12 +2,13 @@
 //! Runs beside the loop, in the order in which a peer sent. What does not verify is dropped with a word in the log.
 
 use ledger_contract::admit;
-use ledger_core::{Input, Proposal, Request};
-use ledger_proof::verify_finalised_block;
+use ledger_core::{Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_proof::{verify_commits, verify_finalised_block};
 use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, Vote};
 use schemas::id::Height;
 use schemas::limits;
-use schemas::pbft::{Attest, Message, PrePrepare, SignedVote, Status};
+use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::view::{NewView, SignedViewChange};
 
 use crate::node::Node;
 use crate::store::StoreError;
@@ -45,6 +46,9 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
         Message::Fetch(height) => return fetch(node, certified, height).map(Heard::Answer),
         Message::Blocks(blocks) => finals(node, certified, blocks).map(Input::Final),
+        Message::ViewChange(signed) => view_change(node, from, signed).map(Input::ViewChanged),
+        Message::NewView(message) => new_view(node, message).map(Input::Renewed),
+        Message::Decided(decision) => decided(node, certified, decision).map(Input::Decided),
     }
     .map(Heard::Input)
 }
@@ -80,7 +84,7 @@ fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<P
         phase: Phase::PrePrepare,
         digest: batch.digest(),
     };
-    let primary = primary_of(node, view);
+    let primary = block::primary_of(view, node.config.validators);
     if too_many || batch.chain != node.chain || !node.is_signed(primary, &vote.to_sign(), &signature) {
         return Err(Dropped::Invalid("pre-prepare"));
     }
@@ -91,12 +95,6 @@ fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<P
         requests.push(Request::of(&transaction, bytes));
     }
     Proposal::check(view, batch, requests, signature).map_err(|_| Dropped::Invalid("proposal"))
-}
-
-/// The primary of view v is validator v mod n.
-fn primary_of(node: &Node, view: block::View) -> ValidatorIndex {
-    let n = node.validators.keys().len() as u64;
-    ValidatorIndex::try_from(view % n.max(1)).unwrap_or(0)
 }
 
 fn vote(node: &Node, certified: Height, from: ValidatorIndex, signed: SignedVote) -> Result<SignedVote, Dropped> {
@@ -142,4 +140,36 @@ fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Bloc
     let news: Vec<Block> = blocks.into_iter().filter(|block| block.header.height > certified).collect();
     let are_valid = news.iter().all(|block| verify_finalised_block(&node.validators, block).is_ok());
     are_valid.then_some(news).filter(|news| !news.is_empty()).ok_or(Dropped::Invalid("block"))
+}
+
+/// Only its sender says it: whoever resends someone else's gains nothing.
+fn view_change(node: &Node, from: ValidatorIndex, signed: SignedViewChange) -> Result<VerifiedViewChange, Dropped> {
+    if !node.is_news(signed.change.view) {
+        return Err(Dropped::Old);
+    }
+    if signed.by.validator != from {
+        return Err(Dropped::Invalid("view change"));
+    }
+    VerifiedViewChange::check(&node.config, signed, node).map_err(|_| Dropped::Invalid("view change"))
+}
+
+/// Anyone may pass it on.
+fn new_view(node: &Node, message: NewView) -> Result<VerifiedNewView, Dropped> {
+    if !node.is_news(message.view) {
+        return Err(Dropped::Old);
+    }
+    VerifiedNewView::check(&node.config, message, node).map_err(|_| Dropped::Invalid("new view"))
+}
+
+/// Its certificate holds an honest validator's admission of every transaction.
+fn decided(node: &Node, certified: Height, decision: Decision) -> Result<Decided, Dropped> {
+    let Decision { batch, transactions, certificate } = decision;
+    if batch.height <= certified {
+        return Err(Dropped::Old);
+    }
+    let invalid = || Dropped::Invalid("decision");
+    verify_commits(&node.validators, &batch, &certificate).map_err(|_| invalid())?;
+    let requests: Result<Vec<_>, _> = transactions.into_iter().map(Request::read).collect();
+    let requests = requests.map_err(|_| invalid())?;
+    Decided::check(batch, requests, certificate).map_err(|_| invalid())
 }

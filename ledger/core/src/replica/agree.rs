@@ -1,13 +1,17 @@
 //! Prepare and commit (§4.2). A batch is prepared with the pre-prepare and q − 1 matching prepares of backups: q distinct
 //! signers, 2f + 1 at n = 3f + 1. It is committed with q matching commits once it is prepared here.
 
+use std::sync::Arc;
+
 use schemas::block::{CommitCertificate, Phase, ValidatorSignature};
 use schemas::id::Height;
 use schemas::pbft::{Committed, Message, Prepared, Record, SignedVote};
+use schemas::view::PreparedCertificate;
 
+use crate::proposal::Decided;
 use crate::replica::Replica;
 use crate::slot::Slot;
-use crate::{Effect, Sign};
+use crate::{Divergence, Effect, Sign};
 
 impl Replica {
     /// Counts a prepare or commit of another validator.
@@ -33,34 +37,69 @@ impl Replica {
     pub(super) fn prepare(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let (me, needed) = (self.config.me, self.quorum() - 1);
         let Some(slot) = self.slots.get(&height) else { return };
-        let Some(digest) = slot.digest() else { return };
+        let Some(proposal) = &slot.proposal else { return };
+        let digest = proposal.digest();
         let prepares = Slot::over(&slot.prepares, &digest);
         if !slot.commits.contains_key(&me) && prepares.len() >= needed {
+            let (vote, view, pre_prepare) = (proposal.vote(Phase::Commit), proposal.view(), proposal.signature());
             let Some(signature) = self.sign(slot, Phase::Commit, signer) else { return };
-            let Some(vote) = slot.proposal.as_ref().map(|p| p.vote(Phase::Commit)) else { return };
             let by = ValidatorSignature { validator: me, signature };
+            let certificate = PreparedCertificate { view, height, digest, pre_prepare, prepares: prepares.clone() };
             effects.push(Effect::Append(Record::Prepared(Prepared { vote, prepares, commit: signature })));
             effects.push(Effect::Broadcast(Message::Vote(SignedVote { vote, by })));
             if let Some(slot) = self.slots.get_mut(&height) {
                 assert!(slot.commits.insert(me, (digest, signature)).is_none(), "one commit per view and height");
+                assert!(slot.prepared.as_ref().is_none_or(|before| before.view < view), "prepared once in a view");
+                slot.prepared = Some(certificate);
             }
         }
         self.commit(height, signer, effects);
     }
 
-    /// committed-local(m, v, n, i): prepared, and q commits.
+    /// committed-local(m, v, n, i): prepared, and q commits. In a later view the same again, for those who missed it.
     fn commit(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let (me, view, needed) = (self.config.me, self.view, self.quorum());
         let Some(slot) = self.slots.get_mut(&height) else { return };
-        let Some(digest) = slot.digest() else { return };
+        let Some(proposal) = &slot.proposal else { return };
+        let digest = proposal.digest();
         let commits = Slot::over(&slot.commits, &digest);
-        if slot.certificate.is_some() || !slot.commits.contains_key(&me) || commits.len() < needed {
+        if slot.decided.is_some() || !slot.commits.contains_key(&me) || commits.len() < needed {
             return;
         }
         assert!(commits.iter().any(|c| c.validator == me), "the own commit is over the accepted digest");
+        assert!(slot.settled().is_none_or(|settled| settled == digest), "nothing else committed at this height");
         let certificate = CommitCertificate { view, commits };
-        slot.certificate = Some(certificate.clone());
+        slot.decided = Some(Decided::of(Arc::clone(proposal.body()), certificate.clone()));
         effects.push(Effect::Append(Record::Committed(Committed { height, digest, certificate })));
+        self.timer.progressed();
+        self.decide(height, signer, effects);
+    }
+
+    /// A committed batch that another validator holds: its certificate says all, whatever the view is here (§4.2: a replica
+    /// that missed messages gets them from others).
+    pub(super) fn learn(&mut self, decided: Decided, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+        let (height, digest) = (decided.batch().height, decided.digest());
+        let is_ours = decided.batch().chain == self.config.chain && decided.batch().epoch == self.config.epoch;
+        if !is_ours || !self.is_in_window(height) {
+            return;
+        }
+        let settled = self.slots.get(&height).and_then(Slot::settled);
+        if let Some(ours) = settled.filter(|ours| *ours != digest) {
+            effects.push(Effect::Halt(Divergence { height, ours }));
+            return;
+        }
+        let Some(slot) = self.slot(height) else { return };
+        if slot.decided.is_some() || slot.block.is_some() {
+            return;
+        }
+        effects.push(Effect::Append(Record::Decided(decided.to_decision())));
+        slot.decided = Some(decided);
+        self.accept_again(height, signer, effects);
+        self.decide(height, signer, effects);
+    }
+
+    /// What follows from a decision.
+    fn decide(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         // executed already when the store was ahead of the log
         self.attest(height, signer, effects);
         self.certify(height, effects);

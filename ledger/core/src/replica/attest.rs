@@ -4,7 +4,8 @@
 use schemas::block::{self, ValidatorSignature};
 use schemas::id::Height;
 use schemas::limits;
-use schemas::pbft::{Attest, Message};
+use schemas::pbft::{Attest, Message, Record};
+use schemas::view::Checkpoint;
 
 use crate::replica::Replica;
 use crate::slot::Slot;
@@ -16,7 +17,7 @@ impl Replica {
         let me = self.config.me;
         let Some(slot) = self.slots.get_mut(&height) else { return };
         let Some(header) = &slot.header else { return };
-        if slot.certificate.is_none() || slot.block.is_some() {
+        if slot.decided.is_none() || slot.block.is_some() {
             return;
         }
         let (hash, signature) = (header.hash(), signer.sign(&block::attestation_to_sign(header)));
@@ -46,13 +47,28 @@ impl Replica {
         while let Some(attestations) = self.final_attestations(self.certified + 1) {
             assert!(self.certified < self.executed, "what is not executed has no header");
             self.certified += 1;
-            self.slots.remove(&self.certified);
+            let header = self.slots.remove(&self.certified).and_then(|slot| slot.header);
+            if self.certified > self.checkpoint.height
+                && let Some(header) = header
+            {
+                let (height, attestations) = (self.certified, attestations.clone());
+                self.checkpoint = Checkpoint { height, header: header.hash(), attestations };
+            }
             effects.push(Effect::Certify(self.certified, attestations));
             if self.certified.is_multiple_of(limits::CHECKPOINT_INTERVAL) {
                 self.stable = self.certified;
+                // records of older heights go; in which view this replica is must outlast them
+                effects.extend(self.view_record().map(Effect::Append));
                 effects.push(Effect::Stable(self.stable));
             }
         }
+    }
+
+    /// What the log must hold about the view.
+    fn view_record(&self) -> Option<Record> {
+        let height = self.certified.saturating_add(1);
+        let began = self.changing.began.as_ref().map(|began| Record::NewView(height, began.message().clone()));
+        began.or_else(|| self.changing.own.clone().map(|own| Record::ViewChange(height, own)))
     }
 
     fn final_attestations(&self, height: Height) -> Option<Vec<ValidatorSignature>> {
@@ -67,6 +83,6 @@ impl Replica {
         let slot = self.slots.get(&height)?;
         let ours = slot.header.as_ref()?.hash();
         let others = slot.attestations.values().filter(|(hash, _)| *hash != ours).count();
-        (others > block::faults_tolerated(self.config.validators)).then_some(Divergence { height, ours })
+        (others > self.faults()).then_some(Divergence { height, ours })
     }
 }

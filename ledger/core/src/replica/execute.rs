@@ -3,6 +3,7 @@
 
 use schemas::block::{Block, Header};
 use schemas::limits;
+use schemas::pbft::Decision;
 
 use crate::proposal::Request;
 use crate::replica::Replica;
@@ -46,16 +47,15 @@ impl Replica {
     /// Settles the pool: executed transactions leave, those of a proposal that lost come back.
     fn settle(&mut self, header: &Header) {
         let Some(slot) = self.slots.get(&header.height) else { return };
-        if let Some(proposal) = &slot.proposal {
-            if proposal.digest() == header.batch {
-                self.pool.executed(proposal.requests());
-                return;
-            }
-            self.pool.give_back(proposal, self.now);
+        if let Some(proposal) = slot.proposal.as_ref().filter(|proposal| proposal.digest() != header.batch) {
+            self.pool.give_back(proposal);
         }
-        if let Some(block) = &slot.block {
+        if let Some(decided) = &slot.decided {
+            self.pool.executed(decided.requests());
+        } else if let Some(block) = &slot.block {
             let requests = block.transactions.iter().filter_map(|bytes| Request::read(bytes.clone()).ok());
             self.pool.executed(&requests.collect::<Vec<_>>());
+            self.timer.caught_up();
         }
     }
 
@@ -86,7 +86,7 @@ impl Replica {
         if let Some(ours) = slot.header.as_ref().map(Header::hash).filter(|ours| *ours != hash) {
             return Err(Divergence { height, ours });
         }
-        if let (Some(_), Some(ours)) = (&slot.certificate, slot.digest().filter(|ours| *ours != batch)) {
+        if let Some(ours) = slot.settled().filter(|ours| *ours != batch) {
             return Err(Divergence { height, ours });
         }
         for by in &block.attestations {
@@ -102,6 +102,6 @@ fn to_execute(slot: &Slot) -> Option<Execution> {
         let Block { batch, transactions, certificate, .. } = block.as_ref().clone();
         return Some(Execution { batch, transactions, certificate });
     }
-    let (proposal, certificate) = (slot.proposal.as_ref()?, slot.certificate.clone()?);
-    Some(Execution { batch: proposal.batch().clone(), transactions: proposal.transactions(), certificate })
+    let Decision { batch, transactions, certificate } = slot.decided.as_ref()?.to_decision();
+    Some(Execution { batch, transactions, certificate })
 }

@@ -31,6 +31,7 @@ impl Timeliness {
 }
 
 impl Replica {
+    /// Assigns the next heights while there is something to propose and room in flight.
     pub(super) fn propose(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         assert!(self.is_primary(), "only the primary proposes");
         while self.may_propose() {
@@ -67,66 +68,75 @@ impl Replica {
     fn may_propose(&self) -> bool {
         let in_flight = self.next.saturating_sub(self.executed + 1);
         let is_wanted = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now) };
-        is_wanted
+        // who does not know every batch before could propose a transaction twice
+        let knows_all = self.executed >= self.checkpoint.height && self.has_bodies();
+        self.active
+            && is_wanted
+            && knows_all
             && in_flight < limits::BLOCKS_IN_FLIGHT_MAX
             && self.next > self.executed
+            && self.is_open(self.next)
             && self.is_in_window(self.next)
     }
 
     /// §4.2: accepts the pre-prepare if the view is right, the height lies between the watermarks and no other digest was
-    /// accepted there; then writes it down with the prepare and sends the prepare to all.
+    /// accepted there; then writes it down with the prepare and sends the prepare to all. What the new view assigned is
+    /// accepted in its place only, whoever passes its body on, and without a look at the clock.
     pub(super) fn accept(&mut self, proposal: Proposal, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let batch = proposal.batch();
         let height = batch.height;
         let is_ours = batch.chain == self.config.chain && batch.epoch == self.config.epoch;
-        if self.is_primary() || proposal.view() != self.view || !is_ours || height <= self.certified {
+        if !self.active || proposal.view() != self.view || !is_ours || !self.is_in_window(height) {
             return;
         }
+        let slot = self.slots.get(&height);
+        let assigned = slot.and_then(|slot| slot.assigned);
         let digest = proposal.digest();
         // a store may be ahead of the log after a power cut: then the proposal must be what was executed
-        let is_taken = self.slots.get(&height).is_some_and(|slot| {
-            slot.proposal.is_some() || slot.header.as_ref().is_some_and(|header| header.batch != digest)
+        let is_taken = slot.is_some_and(|slot| {
+            slot.proposal.is_some() || slot.settled().is_some_and(|settled| settled != digest)
         });
-        if !self.is_in_window(height) || is_taken {
+        if is_taken || assigned.is_some_and(|(assigned, _)| assigned != digest) {
             return;
         }
-        let held: usize =
-            self.slots.range(self.executed + 1..).filter_map(|(_, s)| s.proposal.as_ref()).map(Proposal::len).sum();
-        if held + proposal.len() > limits::PROPOSALS_BYTES_MAX {
+        if assigned.is_none() && (self.is_primary() || !self.is_fresh(&proposal)) {
             return;
         }
-        if !self.timeliness.is_timely(batch, self.executed, self.now) {
-            return;
-        }
-        self.timeliness.accepted_at = self.now;
-        let vote = proposal.vote(Phase::Prepare);
-        let signature = signer.sign(&vote.to_sign());
-        effects.push(Effect::Append(Record::Accepted(proposal.to_pre_prepare(), Some(signature))));
-        let by = schemas::block::ValidatorSignature { validator: self.config.me, signature };
-        effects.push(Effect::Broadcast(Message::Vote(schemas::pbft::SignedVote { vote, by })));
-        if let Some(slot) = self.slot(height) {
-            // a validator that forgot its own vote could contradict itself: the own one always counts
-            let before = slot.prepares.insert(by.validator, (vote.digest, signature));
-            assert!(before.is_none_or(|(digest, _)| digest == vote.digest), "one prepare per view and height");
-        }
+        let prepare = (!self.is_primary()).then(|| self.sign_prepare(&proposal, signer));
+        let record = Record::Accepted(proposal.to_pre_prepare(), prepare.map(|signed| signed.by.signature));
+        effects.push(Effect::Append(record));
+        effects.extend(prepare.map(|signed| Effect::Broadcast(Message::Vote(signed))));
         self.hold(proposal, signer, effects);
     }
 
-    /// Keeps an accepted proposal and looks whether votes that came earlier complete it.
-    fn hold(&mut self, proposal: Proposal, signer: &dyn Sign, effects: &mut Vec<Effect>) {
-        let height = proposal.batch().height;
-        self.pool.take(&proposal);
-        let Some(slot) = self.slot(height) else { unreachable!("checked to be in the window") };
-        assert!(slot.proposal.is_none(), "never two proposals at one height of a view");
-        slot.proposal = Some(proposal);
-        self.prepare(height, signer, effects);
+    /// Whether a fresh proposal may be voted for: above what the view assigned, where a view change can carry it, within
+    /// bounds, at a believable time.
+    fn is_fresh(&mut self, proposal: &Proposal) -> bool {
+        let batch = proposal.batch();
+        let is_above = self.changing.began.as_ref().is_none_or(|began| batch.height > began.assigned_to());
+        let held: usize =
+            self.slots.range(self.executed + 1..).filter_map(|(_, s)| s.proposal.as_ref()).map(Proposal::len).sum();
+        let has_room = held + proposal.len() <= limits::PROPOSALS_BYTES_MAX;
+        if !is_above || !self.is_open(batch.height) || !has_room {
+            return false;
+        }
+        if !self.timeliness.is_timely(batch, self.executed, self.now) {
+            return false;
+        }
+        self.timeliness.accepted_at = self.now;
+        true
     }
 
-    /// A backup hands transactions that nobody proposes to the primary.
-    pub(super) fn forward(&mut self, effects: &mut Vec<Effect>) {
-        assert!(!self.is_primary(), "the primary has nobody to forward to");
-        let primary = self.primary();
-        let due = self.pool.take_forwards(self.now);
-        effects.extend(due.into_iter().map(|r| Effect::Send(primary, Message::Request(r.bytes().clone()))));
+    /// Keeps an accepted proposal, which was written down, and looks whether votes that came earlier complete it.
+    pub(super) fn hold(&mut self, proposal: Proposal, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+        let height = proposal.batch().height;
+        self.pool.take(&proposal, self.now);
+        let Some(slot) = self.slot(height) else { unreachable!("checked to be in the window") };
+        assert!(slot.proposal.is_none(), "never two proposals at one height of a view");
+        if !proposal.is_empty() {
+            slot.keep_body(&proposal);
+        }
+        slot.proposal = Some(proposal);
+        self.prepare(height, signer, effects);
     }
 }

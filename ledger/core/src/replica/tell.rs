@@ -1,5 +1,6 @@
 //! Statuses (Castro's thesis: messages are resent to those who say what they lack): every validator says once a second how far it
-//! is, sooner when it is stuck; others resend their own messages, or the one who is behind fetches final blocks.
+//! is, sooner when it is stuck; others resend their own messages, the view's NEW-VIEW, or what was decided, and the one who is
+//! far behind fetches final blocks.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,8 @@ pub(crate) struct Telling {
     watched: (Height, Height),
     watched_at: TimeMs,
     stuck: bool,
+    /// Something is known to be missing: said at the next tick.
+    at_once: bool,
     /// Whom `fetch_more` asked last.
     asked: ValidatorIndex,
     heard: BTreeMap<ValidatorIndex, Heard>,
@@ -31,56 +34,80 @@ struct Heard {
     /// Up to where it holds proposals.
     furthest: Height,
     helped_at: Option<TimeMs>,
+    /// Its executed height when it was helped: the same again means that votes were not enough.
+    helped: Option<Height>,
     asked_at: Option<TimeMs>,
+    renewed_at: Option<TimeMs>,
 }
 
 impl Replica {
+    /// Says at the next tick what is missing, instead of waiting until nothing moves.
+    pub(super) fn ask_at_once(&mut self) {
+        self.telling.at_once = true;
+    }
+
     pub(super) fn tell(&mut self, effects: &mut Vec<Effect>) {
         let progress = (self.executed, self.certified);
         // also one that heard of nothing but the status of others has something in flight
         let is_behind = self.telling.heard.values().any(|heard| heard.furthest > self.certified);
-        if self.telling.watched != progress || (self.slots.is_empty() && !is_behind) {
+        let is_quiet = self.slots.is_empty() && !is_behind && self.active;
+        if self.telling.watched != progress || is_quiet {
             self.telling.watched = progress;
             self.telling.watched_at = self.now;
         }
-        let stuck = self.now >= self.telling.watched_at.saturating_add(limits::STATUS_STUCK_MS);
+        let is_standing = self.now >= self.telling.watched_at.saturating_add(limits::STATUS_STUCK_MS);
+        let at_once = std::mem::take(&mut self.telling.at_once);
+        let stuck = is_standing || at_once;
         self.telling.stuck = stuck;
         let interval = if stuck { limits::STATUS_STUCK_MS } else { limits::HEAD_INTERVAL_MS };
-        if self.now < self.telling.told_at.saturating_add(interval) {
+        if !at_once && self.now < self.telling.told_at.saturating_add(interval) {
             return;
         }
         self.telling.told_at = self.now;
+        let holds = |slot: &Slot| slot.proposal.is_some() || slot.decided.is_some();
         let proposed = (self.executed + 1..)
-            .take_while(|height| self.slots.get(height).is_some_and(|slot| slot.proposal.is_some()))
+            .take_while(|height| self.slots.get(height).is_some_and(holds))
             .last()
             .unwrap_or(self.executed);
-        let status = Status { view: self.view, executed: self.executed, certified: self.certified, proposed, stuck };
-        effects.push(Effect::Broadcast(Message::Status(status)));
+        let (view, changing) = (self.view, !self.active);
+        let (executed, certified) = (self.executed, self.certified);
+        effects.push(Effect::Broadcast(Message::Status(Status {
+            view,
+            executed,
+            certified,
+            proposed,
+            stuck,
+            changing,
+        })));
     }
 
-    /// A peer's status: helps it with the own messages, or asks it for final blocks.
+    /// A peer's status: helps it with what is here, or asks it for final blocks.
     pub(super) fn hear_status(&mut self, from: ValidatorIndex, status: Status, effects: &mut Vec<Effect>) {
         if !self.is_member(from) || from == self.config.me {
             return;
         }
         let now = self.now;
+        let lacks_view = status.view < self.view || (status.view == self.view && status.changing);
+        let began = self.changing.began.as_ref().filter(|_| lacks_view).map(|began| began.message().clone());
         let heard = self.telling.heard.entry(from).or_default();
         heard.certified = status.certified;
         heard.furthest = status.certified.max(status.proposed);
-        let may_help = heard.helped_at.is_none_or(|at| now >= at.saturating_add(limits::STATUS_STUCK_MS / 2));
-        let is_helped = status.stuck && status.view == self.view && may_help;
-        if is_helped {
-            heard.helped_at = Some(now);
+        let may = |at: Option<TimeMs>, interval: u64| at.is_none_or(|at| now >= at.saturating_add(interval));
+        if let Some(began) = began.filter(|_| may(heard.renewed_at, limits::NEW_VIEW_AGAIN_MS)) {
+            heard.renewed_at = Some(now);
+            effects.push(Effect::Send(from, Message::NewView(began)));
         }
         let is_far = status.certified > self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX);
         let is_behind = is_far || (self.telling.stuck && status.certified > self.certified);
         // each peer has its own allowance: one that only boasts takes nothing from the others
-        if is_behind && heard.asked_at.is_none_or(|at| now >= at.saturating_add(limits::STATUS_STUCK_MS)) {
+        if is_behind && may(heard.asked_at, limits::STATUS_STUCK_MS) {
             heard.asked_at = Some(now);
             effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
         }
-        if is_helped {
-            self.resend(from, &status, effects);
+        if status.stuck && may(heard.helped_at, limits::STATUS_STUCK_MS / 2) {
+            heard.helped_at = Some(now);
+            let again = heard.helped.replace(status.executed) == Some(status.executed);
+            self.resend(from, &status, again, effects);
         }
     }
 
@@ -97,35 +124,46 @@ impl Replica {
         effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
     }
 
-    /// Resends what this replica itself said about the heights that the peer still needs.
-    fn resend(&self, to: ValidatorIndex, status: &Status, effects: &mut Vec<Effect>) {
+    /// Resends what the peer needs of the heights that are not final there.
+    fn resend(&self, to: ValidatorIndex, status: &Status, again: bool, effects: &mut Vec<Effect>) {
+        let shares_view = self.active && !status.changing && status.view == self.view;
         let heights = self.slots.range(status.certified.saturating_add(1)..).take(limits::RESEND_HEIGHTS_MAX);
         for (&height, slot) in heights {
-            for message in self.own_messages(slot, height > status.proposed) {
-                effects.push(Effect::Send(to, message));
+            let lacks_body = height > status.proposed;
+            let needs_decision = height > status.executed && (!shares_view || lacks_body || again);
+            let mut messages = Vec::new();
+            if let Some(decided) = slot.decided.as_ref().filter(|_| needs_decision) {
+                messages.push(Message::Decided(decided.to_decision()));
+            } else if shares_view {
+                self.own_votes(slot, lacks_body, &mut messages);
+            }
+            messages.extend(self.own_attestation(slot));
+            effects.extend(messages.into_iter().map(|message| Effect::Send(to, message)));
+        }
+    }
+
+    /// The own votes of this view, and the proposal. A proposal that the NEW-VIEW assigned comes from everyone who holds its
+    /// body; the primary itself may lack it.
+    fn own_votes(&self, slot: &Slot, lacks_body: bool, out: &mut Vec<Message>) {
+        let Some(proposal) = &slot.proposal else { return };
+        let is_source = self.is_primary() || slot.assigned.is_some();
+        if lacks_body && is_source && !proposal.is_empty() {
+            out.push(Message::PrePrepare(proposal.to_pre_prepare()));
+        }
+        let me = self.config.me;
+        for (phase, votes) in [(Phase::Prepare, &slot.prepares), (Phase::Commit, &slot.commits)] {
+            if let Some(&(digest, signature)) = votes.get(&me) {
+                assert!(digest == proposal.digest(), "own votes are over the accepted digest");
+                let by = ValidatorSignature { validator: me, signature };
+                out.push(Message::Vote(SignedVote { vote: proposal.vote(phase), by }));
             }
         }
     }
 
-    fn own_messages(&self, slot: &Slot, with_proposal: bool) -> Vec<Message> {
+    fn own_attestation(&self, slot: &Slot) -> Option<Message> {
         let me = self.config.me;
-        let mut out = Vec::new();
-        if let Some(proposal) = &slot.proposal {
-            if self.is_primary() && with_proposal {
-                out.push(Message::PrePrepare(proposal.to_pre_prepare()));
-            }
-            for (phase, votes) in [(Phase::Prepare, &slot.prepares), (Phase::Commit, &slot.commits)] {
-                if let Some(&(digest, signature)) = votes.get(&me) {
-                    assert!(digest == proposal.digest(), "own votes are over the accepted digest");
-                    let by = ValidatorSignature { validator: me, signature };
-                    out.push(Message::Vote(SignedVote { vote: proposal.vote(phase), by }));
-                }
-            }
-        }
-        if let (Some(header), Some(&(hash, signature))) = (&slot.header, slot.attestations.get(&me)) {
-            let by = ValidatorSignature { validator: me, signature };
-            out.push(Message::Attest(Attest { height: header.height, header: hash, by }));
-        }
-        out
+        let (header, &(hash, signature)) = (slot.header.as_ref()?, slot.attestations.get(&me)?);
+        let by = ValidatorSignature { validator: me, signature };
+        Some(Message::Attest(Attest { height: header.height, header: hash, by }))
     }
 }
