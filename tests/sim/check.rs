@@ -7,6 +7,7 @@ use ledger_core::Execution;
 use schemas::block::{self, Batch, Header, Phase, ValidatorIndex, ValidatorSignature, View, Vote};
 use schemas::id::{Digest, Height};
 use schemas::limits;
+use schemas::view::{NewView, ViewChange};
 
 use crate::keys::Keys;
 
@@ -28,8 +29,14 @@ pub struct Checks {
     prepared: BTreeMap<Height, BTreeSet<(View, Digest)>>,
     /// Per validator: stable checkpoint of this life, and what was flushed for good.
     stable: BTreeMap<ValidatorIndex, Height>,
-    /// The view that each honest validator said to have entered: no new vote below it.
+    /// The view that each honest validator wants: no new vote below it.
     left: BTreeMap<ValidatorIndex, View>,
+    /// The highest view in which each honest validator voted.
+    voted: BTreeMap<ValidatorIndex, View>,
+    /// View changes by sender and view, as they were first said.
+    changes: BTreeMap<(ValidatorIndex, View), Digest>,
+    /// Views that began.
+    began: BTreeSet<View>,
 }
 
 impl Checks {
@@ -49,6 +56,9 @@ impl Checks {
         }
         let left = self.left.get(&by).copied().unwrap_or(0);
         assert!(view >= left, "old view: validator {by} left for view {left}, then votes in {view} at height {height}");
+        let voted = self.voted.entry(by).or_default();
+        assert!(view >= *voted, "old view: validator {by} voted in view {voted}, then in {view} at height {height}");
+        *voted = view;
         match phase {
             Phase::PrePrepare | Phase::Prepare => {
                 // honest ones may accept different halves of an equivocation: only commits must agree
@@ -95,10 +105,55 @@ impl Checks {
         assert!(before.is_none_or(|before| before == header), "contradiction: {by} attests two headers at {height}");
     }
 
-    /// An honest validator says that it left all views below.
-    pub fn leave(&mut self, by: ValidatorIndex, view: View) {
+    /// An honest validator leaves all views below: its view change names everything that it committed to above its
+    /// checkpoint, in a view not below.
+    pub fn leave(&mut self, by: ValidatorIndex, change: &ViewChange) {
+        let hash = schemas::cbor::sha256(&change.to_sign());
+        let before = self.changes.insert((by, change.view), hash);
+        assert!(before.is_none_or(|before| before == hash), "contradiction: {by} sends two view changes for one view");
+        if before.is_some() {
+            return;
+        }
+        let voted = self.voted.get(&by).copied().unwrap_or(0);
+        assert!(change.view > voted || change.view == 0, "{by} votes in view {voted}, then leaves for {}", change.view);
         let left = self.left.entry(by).or_default();
-        *left = view.max(*left);
+        assert!(change.view > *left, "{by} leaves for view {}, after it left for {left}", change.view);
+        *left = change.view;
+        let said = self.said.range((by, 0, 0, Phase::PrePrepare)..(by, change.view, 0, Phase::PrePrepare));
+        for (&(_, view, height, phase), digest) in said {
+            if phase != Phase::Commit || height <= change.checkpoint.height {
+                continue;
+            }
+            let named = change.prepared.iter().find(|certificate| certificate.height == height);
+            let holds = named.is_some_and(|named| named.view > view || (named.view == view && named.digest == *digest));
+            assert!(holds, "{by} leaves for view {} without its prepared certificate of view {view}, {height}", change.view);
+        }
+    }
+
+    /// A new view assigns what follows from its view changes, computed here once more (§4.4).
+    pub fn new_view(&mut self, message: &NewView, assigned: &[(Height, Digest)]) {
+        let low = message.changes.iter().map(|signed| signed.change.checkpoint.height).max().unwrap_or(0);
+        let mut expected: BTreeMap<Height, (View, Digest)> = BTreeMap::new();
+        for certificate in message.changes.iter().flat_map(|signed| &signed.change.prepared) {
+            let found = (certificate.view, certificate.digest);
+            let best = expected.entry(certificate.height).or_insert(found);
+            assert!(best.0 != found.0 || best.1 == found.1, "two batches prepared in view {}", found.0);
+            *best = found.max(*best);
+        }
+        expected.retain(|&height, _| height > low);
+        let high = expected.last_key_value().map_or(low, |(&height, _)| height);
+        let heights: Vec<Height> = assigned.iter().map(|&(height, _)| height).collect();
+        assert!(heights == (low + 1..=high).collect::<Vec<_>>(), "view {} has a gap: {heights:?}", message.view);
+        for &(height, digest) in assigned {
+            let null = Batch::null(message.chain, message.epoch, height).digest();
+            let expected = expected.get(&height).map_or(null, |&(_, digest)| digest);
+            assert!(digest == expected, "view {} assigns another batch to {height} than prepared", message.view);
+        }
+    }
+
+    /// Whether this is the first that is heard of a view.
+    pub fn begins(&mut self, view: View) -> bool {
+        self.began.insert(view)
     }
 
     /// A validator's low watermark moves.

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use schemas::limits;
+
 use crate::count::Count;
 use crate::plan::Plan;
 use crate::world::World;
@@ -11,8 +13,8 @@ use crate::world::World;
 const STORM_AFTER_MS: u64 = 500;
 /// A run may be stormy for this long at most.
 const STORM_MS_MAX: u64 = 30_000;
-/// After healing, everything admitted is final within this time.
-const LIVE_WITHIN_MS: u64 = 60_000;
+/// After healing, everything admitted is final within this time, and as much again for each faulty primary.
+const LIVE_WITHIN_MS: u64 = 2 * limits::VIEW_TIMEOUT_MS_MAX;
 
 /// What a seed came to.
 pub struct Verdict {
@@ -62,13 +64,10 @@ fn play(world: &mut World) -> Result<(), String> {
     world.run(STORM_AFTER_MS);
     world.heal();
     let healed = world.now;
+    let within = LIVE_WITHIN_MS * (2 + world.plan.attackers.len() as u64);
     while !world.is_done() {
-        if world.now - healed > LIVE_WITHIN_MS {
-            if !world.is_live() {
-                world.count.reach("runs_without_liveness");
-                return Ok(());
-            }
-            return Err(format!("liveness: not all is final {LIVE_WITHIN_MS} ms after healing: {}", world.standing()));
+        if world.now - healed > within {
+            return Err(format!("liveness: not all is final {within} ms after healing: {}", world.standing()));
         }
         world.run(50);
     }

@@ -4,15 +4,24 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use ledger_core::{Input, Replica};
-use schemas::block::{Phase, ValidatorIndex, View};
+use schemas::block::{Phase, ValidatorIndex, View, Vote};
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::pbft::{Message, Record};
 
 use crate::attackers::{Attacker, Kind};
 use crate::disk::{Log, Store};
+use crate::verify::Published;
 
-/// A vote that a record stands for.
-pub type Reason = (View, Height, Phase, Digest);
+/// What a record justifies to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// A vote.
+    Vote(View, Height, Phase, Digest),
+    /// A view change for a view.
+    ViewChange(View),
+    /// The new view of a primary.
+    NewView(View),
+}
 
 /// A validator, honest or the replica that an attacker uses.
 pub struct Seat {
@@ -32,8 +41,10 @@ pub struct Seat {
     pub inbox: VecDeque<Input>,
     /// What the turn wants to send.
     pub outbox: Vec<(Option<ValidatorIndex>, Message)>,
-    /// Certified height that readers see: of the last synced turn.
-    pub published: Height,
+    /// What readers see.
+    pub published: Published,
+    /// Highest height that prepared in this turn.
+    pub unsynced_prepared: Height,
     /// Grows with every crash: events of an earlier life are void.
     pub life: u32,
     /// The disk syncs until then.
@@ -68,7 +79,8 @@ impl Seat {
             skew_ms: 0,
             inbox: VecDeque::new(),
             outbox: vec![],
-            published: 0,
+            published: Published::default(),
+            unsynced_prepared: 0,
             life: 0,
             busy_until: 0,
             paused_until: 0,
@@ -104,8 +116,25 @@ impl Seat {
 
     /// Writes a record down, and notes which votes it justifies once it is durable.
     pub fn append(&mut self, record: &Record) {
+        if let Record::Prepared(prepared) = record {
+            self.unsynced_prepared = self.unsynced_prepared.max(prepared.vote.height);
+        }
         self.justifying.extend(justified(record));
         self.log.append(record);
+    }
+
+    /// The log's sync returned.
+    pub fn synced(&mut self) {
+        self.log.synced();
+        self.unsynced_prepared = 0;
+        self.justified.extend(std::mem::take(&mut self.justifying));
+    }
+
+    /// The turn's end: what readers may know.
+    pub fn publish(&mut self) {
+        let Some(replica) = &self.replica else { return };
+        let (certified, view, changing) = (replica.certified_height(), replica.view(), replica.is_changing());
+        self.published = Published { certified, view, changing };
     }
 
     /// A restart: what the durable log justifies, and nothing else.
@@ -115,15 +144,19 @@ impl Seat {
 }
 
 fn justified(record: &Record) -> Vec<Reason> {
+    let of = |vote: &Vote, phase| Reason::Vote(vote.view, vote.height, phase, vote.digest);
     match record {
         Record::Accepted(pre_prepare, prepare) => {
             let phase = if prepare.is_some() { Phase::Prepare } else { Phase::PrePrepare };
-            vec![(pre_prepare.view, pre_prepare.batch.height, phase, pre_prepare.batch.digest())]
+            vec![Reason::Vote(pre_prepare.view, pre_prepare.batch.height, phase, pre_prepare.batch.digest())]
         }
-        Record::Prepared(prepared) => {
-            let vote = &prepared.vote;
-            vec![(vote.view, vote.height, vote.phase, vote.digest)]
+        Record::Repeated(repeated) => {
+            let phase = if repeated.prepare.is_some() { Phase::Prepare } else { Phase::PrePrepare };
+            vec![of(&repeated.vote, phase)]
         }
-        Record::Committed(_) => vec![],
+        Record::Prepared(prepared) => vec![of(&prepared.vote, prepared.vote.phase)],
+        Record::ViewChange(_, signed) => vec![Reason::ViewChange(signed.change.view)],
+        Record::NewView(_, message) => vec![Reason::NewView(message.view)],
+        Record::Committed(_) | Record::Decided(_) => vec![],
     }
 }

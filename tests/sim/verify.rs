@@ -2,12 +2,13 @@
 //! or does not verify is dropped. The core never sees anything else.
 
 use ledger_contract::admit;
-use ledger_core::{Input, Proposal, Request};
-use ledger_proof::verify_finalised_block;
+use ledger_core::{Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_proof::{verify_commits, verify_finalised_block};
 use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View, Vote};
 use schemas::id::Height;
 use schemas::limits;
-use schemas::pbft::{Attest, Message, PrePrepare, SignedVote, Status};
+use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::view::SignedViewChange;
 
 use crate::keys::Keys;
 use crate::network::Frame;
@@ -18,6 +19,8 @@ pub enum Checked {
     Request(Request),
     /// About one height; old once that is final.
     At(Height, Input),
+    /// About a view that has not begun; else old.
+    View(View, Input),
     /// Blocks, each with what its proofs are worth.
     Blocks(Vec<(Block, bool)>),
     /// Asks for blocks.
@@ -31,11 +34,24 @@ pub fn check<'f>(keys: &Keys, frame: &'f Frame) -> Option<&'f Checked> {
     frame.checked.get_or_init(|| checked(keys, frame.from, &frame.message)).as_ref()
 }
 
-/// What a validator whose published certified height is given makes of it. `None`: dropped.
-pub fn input(checked: &Checked, certified: Height) -> Option<Input> {
+/// What readers of a validator know of it: as of its last synced turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Published {
+    /// Certified height.
+    pub certified: Height,
+    /// View.
+    pub view: View,
+    /// It waits for that view to begin.
+    pub changing: bool,
+}
+
+/// What a validator makes of it. `None`: dropped.
+pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
+    let Published { certified, view, changing } = *published;
     match checked {
         Checked::Request(request) => Some(Input::Request(request.clone())),
         Checked::At(height, input) => (*height > certified).then(|| input.clone()),
+        Checked::View(of, input) => (*of > view || (*of == view && changing)).then(|| input.clone()),
         Checked::Any(input) => Some(input.clone()),
         Checked::Fetch(_) => None,
         Checked::Blocks(blocks) => {
@@ -62,6 +78,19 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Status(status) => is_status(&status).then(|| Checked::Any(Input::Told(from, status))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
+        Message::ViewChange(signed) => {
+            let view = signed.change.view;
+            view_change(keys, from, signed).map(|verified| Checked::View(view, Input::ViewChanged(verified)))
+        }
+        Message::NewView(message) => {
+            let (view, config) = (message.view, config(keys));
+            let verified = VerifiedNewView::check(&config, message, &verify_with(keys)).ok()?;
+            Some(Checked::View(view, Input::Renewed(verified)))
+        }
+        Message::Decided(decision) => {
+            let height = decision.batch.height;
+            decided(keys, decision).map(|decided| Checked::At(height, Input::Decided(decided)))
+        }
     }
 }
 
@@ -83,7 +112,7 @@ fn proposal(keys: &Keys, pre_prepare: PrePrepare) -> Option<Proposal> {
         phase: Phase::PrePrepare,
         digest: batch.digest(),
     };
-    let primary = primary_of(keys.set.keys().len(), view);
+    let primary = block::primary_of(view, keys.set.keys().len());
     if too_many || batch.chain != keys.chain || !keys.is_signed(primary, &vote.to_sign(), &signature) {
         return None;
     }
@@ -91,9 +120,27 @@ fn proposal(keys: &Keys, pre_prepare: PrePrepare) -> Option<Proposal> {
     Proposal::check(view, batch, requests?, signature).ok()
 }
 
-/// The primary of view v is validator v mod n.
-pub fn primary_of(n: usize, view: View) -> ValidatorIndex {
-    ValidatorIndex::try_from(view % n.max(1) as u64).unwrap_or(0)
+/// What checks that do not depend on the receiver need to know.
+pub fn config(keys: &Keys) -> Config {
+    Config { chain: keys.chain, epoch: 0, validators: keys.set.keys().len(), me: 0 }
+}
+
+fn verify_with(keys: &Keys) -> impl Fn(ValidatorIndex, &[u8], &schemas::id::Signature) -> bool {
+    |by, bytes, signature| keys.is_signed(by, bytes, signature)
+}
+
+fn view_change(keys: &Keys, from: ValidatorIndex, signed: SignedViewChange) -> Option<VerifiedViewChange> {
+    if signed.by.validator != from {
+        return None;
+    }
+    VerifiedViewChange::check(&config(keys), signed, &verify_with(keys)).ok()
+}
+
+fn decided(keys: &Keys, decision: Decision) -> Option<Decided> {
+    let Decision { batch, transactions, certificate } = decision;
+    verify_commits(&keys.set, &batch, &certificate).ok()?;
+    let requests: Result<Vec<_>, _> = transactions.into_iter().map(Request::read).collect();
+    Decided::check(batch, requests.ok()?, certificate).ok()
 }
 
 fn vote(keys: &Keys, from: ValidatorIndex, signed: &SignedVote) -> bool {

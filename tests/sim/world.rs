@@ -3,6 +3,7 @@
 
 mod crash;
 mod nemesis;
+mod said;
 mod turn;
 
 use std::cmp::Reverse;
@@ -160,12 +161,7 @@ impl World {
         let Some(needed) = needed.collect::<Option<Vec<Height>>>() else { return false };
         let needed = needed.into_iter().max().unwrap_or(0);
         let living = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead);
-        living.map(|seat| seat.published).all(|certified| certified >= needed)
-    }
-
-    /// The primary of view 0 is honest and not dead: without view changes nothing else is live.
-    pub fn is_live(&self) -> bool {
-        self.seats[0].is_honest() && !self.seats[0].is_dead
+        living.map(|seat| seat.published.certified).all(|certified| certified >= needed)
     }
 
     /// How far everyone is, for the message of a run that is not live.
@@ -174,8 +170,8 @@ impl World {
             let role = seat.attacker.as_ref().map_or("honest", |(kind, _)| kind.name());
             let role = if seat.is_dead { "dead" } else { role };
             let core =
-                seat.replica.as_ref().map(|r| (r.view(), r.executed_height(), r.certified_height(), r.waiting().0));
-            format!("{}: {role}, (view, executed, certified, waiting) {core:?}", seat.index)
+                seat.replica.as_ref().map(|r| (r.view(), r.is_changing(), r.executed_height(), r.certified_height(), r.waiting().0));
+            format!("{}: {role}, (view, changing, executed, certified, waiting) {core:?}", seat.index)
         });
         seats.collect::<Vec<_>>().join("; ")
     }
@@ -263,7 +259,7 @@ impl World {
             Checked::Fetch(height) => self.answer(seat, from, *height),
             Checked::Request(request) if self.chain.is_known(request, self.seats[seat].store.executed()) => {}
             _ => {
-                let Some(input) = verify::input(checked, self.seats[seat].published) else { return };
+                let Some(input) = verify::input(checked, &self.seats[seat].published) else { return };
                 let admits = self.seats[seat].attacker.as_mut().is_none_or(|(_, attacker)| attacker.admits(&input));
                 if admits {
                     self.input(seat, input);
@@ -275,7 +271,7 @@ impl World {
     /// Final blocks for one who is behind.
     fn answer(&mut self, seat: usize, to: ValidatorIndex, from: Height) {
         let at = &self.seats[seat];
-        let last = at.published.min(from.saturating_add(limits::CATCH_UP_BLOCKS_MAX as u64 - 1));
+        let last = at.published.certified.min(from.saturating_add(limits::CATCH_UP_BLOCKS_MAX as u64 - 1));
         let blocks = (from.max(1)..=last).map_while(|height| {
             let (certificate, attestations) = at.store.proofs(height)?;
             let done = self.chain.at(height)?;
@@ -339,7 +335,7 @@ impl World {
             n: self.plan.n,
             now: self.now,
             view: at.replica.as_ref().map_or(0, ledger_core::Replica::view),
-            certified: at.published,
+            certified: at.published.certified,
             friends: &friends,
             known: &self.clients.bytes,
             chain: &self.chain,

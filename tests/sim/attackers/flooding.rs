@@ -29,8 +29,9 @@ impl Attacker for Flooding {
                 2 => Message::Fetch(height),
                 3 => {
                     let stuck = hand.dice.percent(80);
+                    let (view, changing) = (hand.view, hand.dice.percent(20));
                     let status =
-                        Status { view: hand.view, executed: height, certified: height, proposed: height, stuck };
+                        Status { view, executed: height, certified: height, proposed: height, stuck, changing };
                     Message::Status(status)
                 }
                 _ => hand.signed(hand.vote(hand.view, height, phase, digest)),

@@ -46,7 +46,8 @@ impl Attacker for Views {
             hand.send(None, message);
         }
         let far = hand.certified + hand.dice.below(1_000);
-        let status = Status { view, executed: far, certified: far, proposed: far, stuck: hand.dice.percent(50) };
+        let (stuck, changing) = (hand.dice.percent(50), hand.dice.percent(50));
+        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing };
         hand.send(None, Message::Status(status));
     }
 }

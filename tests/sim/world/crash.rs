@@ -2,9 +2,11 @@
 //! `Replica::start` continues from the rest. An altered log must be refused: that validator is dead.
 
 use ledger_core::{Config, Replica, Start};
+use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::disk::{Log, Store};
+use crate::verify::Published;
 
 impl World {
     /// The process ends; it starts again after a while.
@@ -17,6 +19,7 @@ impl World {
         at.inbox.clear();
         at.outbox.clear();
         at.justifying.clear();
+        at.unsynced_prepared = 0;
         at.turn = (u64::MAX, at.turn.1 + 1);
         at.log.crash(power_cut, &mut self.dice, &mut self.count);
         if power_cut {
@@ -53,10 +56,19 @@ impl World {
         assert!(!at.log.altered, "validator {} starts with an altered log", at.index);
         let (executed, certified) = (at.store.executed(), at.store.certified());
         let unattested = (certified + 1..=executed).filter_map(|height| self.chain.at(height));
+        let checkpoint = match certified {
+            0 => Checkpoint::genesis(&self.keys.chain),
+            height => {
+                let header = self.chain.at(height).expect("certified means executed").header.hash();
+                let attestations = at.store.proofs(height).map(|(_, attestations)| attestations.clone());
+                Checkpoint { height, header, attestations: attestations.expect("certified means attested") }
+            }
+        };
         let start = Start {
             config: Config { chain: self.keys.chain, epoch: 0, validators: self.plan.n, me: at.index },
             executed,
             unattested: unattested.map(|done| done.header.clone()).collect(),
+            checkpoint,
             records,
             now: at.clock(self.now),
         };
@@ -65,8 +77,8 @@ impl World {
         match Replica::start(start, &self.keys.signer(index)) {
             Ok((replica, effects)) => {
                 let at = &mut self.seats[seat];
-                at.published = replica.certified_height();
                 at.replica = Some(replica);
+                at.publish();
                 if is_honest {
                     self.checks.restart(index, certified);
                 }
@@ -93,7 +105,7 @@ impl World {
         at.outbox.clear();
         at.turn = (u64::MAX, at.turn.1 + 1);
         (at.log, at.store) = (Log::default(), Store::default());
-        (at.stable, at.dropped, at.published) = (0, 0, 0);
+        (at.stable, at.dropped, at.published) = (0, 0, Published::default());
         let life = at.life;
         self.at(50, Event::Start(seat, life));
     }

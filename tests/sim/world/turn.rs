@@ -1,9 +1,7 @@
 //! A validator's turn: inputs, tick, effects in order; then the sync, and only then what it justifies leaves.
 
 use ledger_core::{Effect, Execution, Input};
-use schemas::block::{Phase, Vote};
 use schemas::cbor;
-use schemas::pbft::Message;
 use schemas::transaction::Outcome;
 
 use super::{Event, World};
@@ -38,15 +36,19 @@ impl World {
     pub(super) fn step(&mut self, seat: usize, input: Input) {
         let at = &mut self.seats[seat];
         let Some(replica) = at.replica.as_mut() else { return };
-        let view = replica.view();
+        let (view, was_changing) = (replica.view(), replica.is_changing());
         let effects = replica.step(input, &self.keys.signer(at.index));
         let (slots, waiting, entered) = (replica.slots(), replica.waiting(), replica.view());
+        let replica_changing = replica.is_changing();
         self.count.steps += 1;
         if at.is_honest() {
             check::memory(slots, waiting);
             assert!(entered >= view, "validator {} goes back from view {view} to {entered}", at.index);
             if entered > view {
                 self.count.reach("view_changes");
+            }
+            if !replica_changing && was_changing {
+                self.count.reach("views_entered");
             }
         }
         self.perform(seat, effects);
@@ -93,7 +95,12 @@ impl World {
 
     fn execute(&mut self, seat: usize, execution: Execution) {
         check::commits(&self.keys, &execution);
-        let at = &self.seats[seat];
+        let at = &mut self.seats[seat];
+        if at.unsynced_prepared >= execution.batch.height {
+            // what the store executed must be in this validator's view changes, also when the power fails now
+            at.log.write();
+            at.synced();
+        }
         let (height, before) = (execution.batch.height, at.store.executed());
         assert!(height == before + 1, "total order: validator {} executes {height} after {before}", at.index);
         let is_first = self.chain.height() < height;
@@ -167,10 +174,8 @@ impl World {
         if at.life != life {
             return;
         }
-        at.log.synced();
-        let justifying = std::mem::take(&mut at.justifying);
-        at.justified.extend(justifying);
-        at.published = at.replica.as_ref().map_or(at.published, ledger_core::Replica::certified_height);
+        at.synced();
+        at.publish();
         let mut outbox = std::mem::take(&mut at.outbox);
         let dies = !self.healed && self.dice.per_mille(self.plan.crashes / 2);
         if dies {
@@ -192,35 +197,6 @@ impl World {
                 let height = at.dropped;
                 at.log.drop_up_to(height);
             }
-        }
-    }
-
-    /// An honest validator's words: never two that contradict, never one that no durable record stands for.
-    pub(super) fn check_said(&mut self, seat: usize, message: &Message) {
-        let (n, attackers) = (self.plan.n, self.plan.attackers.len());
-        let by = self.seats[seat].index;
-        let vote_said = |checks: &mut check::Checks, vote: &Vote| {
-            let reason = (vote.view, vote.height, vote.phase, vote.digest);
-            let is_durable = self.seats[seat].justified.contains(&reason);
-            assert!(is_durable, "validator {by} sends {reason:?} before its record is durable");
-            checks.say(by, vote, n, attackers);
-        };
-        match message {
-            Message::PrePrepare(pre_prepare) => {
-                let batch = &pre_prepare.batch;
-                let vote = Vote {
-                    chain: batch.chain,
-                    epoch: batch.epoch,
-                    view: pre_prepare.view,
-                    height: batch.height,
-                    phase: Phase::PrePrepare,
-                    digest: batch.digest(),
-                };
-                vote_said(&mut self.checks, &vote);
-            }
-            Message::Vote(signed) => vote_said(&mut self.checks, &signed.vote),
-            Message::Attest(attest) => self.checks.attest(by, attest.height, attest.header),
-            Message::Request(_) | Message::Status(_) | Message::Fetch(_) | Message::Blocks(_) => {}
         }
     }
 }
