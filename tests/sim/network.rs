@@ -63,7 +63,7 @@ impl Network {
     }
 
     /// Cuts links at random: in two halves, one validator off, or single directions.
-    pub fn partition(&mut self, dice: &mut Dice, count: &mut Count) {
+    pub fn partition(&mut self, victim: usize, dice: &mut Dice, count: &mut Count) {
         self.blocked.fill(false);
         let n = self.n;
         match dice.below(4) {
@@ -74,7 +74,7 @@ impl Network {
                 links.for_each(|link| self.blocked[link] = true);
             }
             2 => {
-                let (one, hears) = (dice.index(n), dice.percent(50));
+                let (one, hears) = (victim, dice.percent(50));
                 for other in 0..n {
                     self.blocked[one * n + other] = true;
                     self.blocked[other * n + one] = !hears;

@@ -96,7 +96,7 @@ impl Plan {
             partitions,
             skew_ms,
             transactions: if large { dice.between(15, 50) } else { dice.between(30, 200) },
-            spacing_ms: [4, 12, 40, 90][dice.index(4)],
+            spacing_ms: [5, 40, 150, 400][dice.index(4)],
         }
     }
 }
@@ -120,7 +120,9 @@ fn attackers(n: usize, f: usize, dice: &mut Dice) -> Vec<(ValidatorIndex, Kind)>
     let one_kind = Kind::ALL[dice.index(Kind::ALL.len())];
     let mixed = dice.percent(50);
     for _ in 0..count.min(f) {
-        let index = indices.swap_remove(dice.index(indices.len()));
+        // the first primaries matter most
+        let among = if dice.percent(50) { indices.len().min(2) } else { indices.len() };
+        let index = indices.remove(dice.index(among));
         let kind = if mixed { Kind::ALL[dice.index(Kind::ALL.len())] } else { one_kind };
         out.push((index, kind));
     }

@@ -34,7 +34,7 @@ impl World {
             }
         }
         let life = self.seats[seat].life;
-        let delay = if self.healed { 100 } else { self.dice.between(20, 3_000) };
+        let delay = if self.healed { 100 } else { self.dice.between(20, 6_000) };
         self.at(delay, Event::Start(seat, life));
     }
 

@@ -16,13 +16,15 @@ impl World {
             return;
         }
         if self.dice.percent(self.plan.pauses) {
-            let seat = self.dice.index(self.seats.len());
-            let pause = self.dice.between(20, 4_000);
+            let seat = self.victim();
+            let pause = self.dice.between(20, 6_000);
             self.seats[seat].paused_until = self.now + pause;
             self.count.fault("pause");
         }
         if self.dice.percent(self.plan.partitions) {
-            self.network.partition(&mut self.dice, &mut self.count);
+            let seat = self.victim();
+            let victim = usize::from(self.seats[seat].index);
+            self.network.partition(victim, &mut self.dice, &mut self.count);
         }
         if self.plan.skew_ms > 0 && self.dice.percent(3) {
             let seat = self.dice.index(self.seats.len());
@@ -31,7 +33,7 @@ impl World {
             self.count.fault("clock_jump");
         }
         if self.plan.crashes > 0 && self.dice.percent(3) {
-            let (seat, power_cut) = (self.dice.index(self.seats.len()), self.dice.percent(self.plan.power_cuts));
+            let (seat, power_cut) = (self.victim(), self.dice.percent(self.plan.power_cuts));
             self.crash(seat, power_cut);
         }
         if self.plan.blackouts && self.dice.percent(2) {
@@ -39,6 +41,15 @@ impl World {
             (0..self.seats.len()).for_each(|seat| self.crash(seat, true));
         }
         self.at(ROUND_MS, Event::Nemesis);
+    }
+
+    /// Anyone, the newest view's primary more often.
+    fn victim(&mut self) -> usize {
+        if self.dice.percent(60) {
+            return self.dice.index(self.seats.len());
+        }
+        let views = self.seats.iter().filter(|seat| seat.is_honest()).map(|seat| seat.published.view);
+        usize::from(schemas::block::primary_of(views.max().unwrap_or(0), self.plan.n))
     }
 
     /// Each of two twins talks to a part of the others.
