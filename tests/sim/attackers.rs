@@ -19,11 +19,13 @@ use ledger_core::{Input, Sign};
 use schemas::block::{Batch, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, View, Vote};
 use schemas::id::{Digest, Height, Signature};
 use schemas::pbft::{Attest, Message, PrePrepare, SignedVote};
+use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
 use crate::chain::Chain;
 use crate::client;
 use crate::dice::Dice;
 use crate::keys::Keys;
+use crate::oracle;
 
 /// Something an attacker sends. `to` none: to everyone.
 pub struct Said {
@@ -110,6 +112,40 @@ impl Hand<'_> {
         PrePrepare { view, batch, transactions, signature: self.sign(&vote.to_sign()) }
     }
 
+    /// Its view change.
+    pub fn view_change(
+        &self,
+        view: View,
+        checkpoint: Checkpoint,
+        prepared: Vec<PreparedCertificate>,
+    ) -> SignedViewChange {
+        let change = ViewChange { chain: self.keys.chain, epoch: 0, view, checkpoint, prepared };
+        let by = ValidatorSignature { validator: self.me, signature: self.sign(&change.to_sign()) };
+        SignedViewChange { change, by }
+    }
+
+    /// Its new view from these view changes, right or not.
+    pub fn new_view(&self, view: View, mut changes: Vec<SignedViewChange>) -> NewView {
+        changes.sort_by_key(|signed| signed.by.validator);
+        let votes = oracle::assignment(self.keys.chain, &changes);
+        let votes = votes.into_iter().map(|(height, digest)| self.vote(view, height, Phase::PrePrepare, digest));
+        let pre_prepares = votes.map(|vote| self.sign(&vote.to_sign())).collect();
+        self.sealed(NewView {
+            chain: self.keys.chain,
+            epoch: 0,
+            view,
+            changes,
+            pre_prepares,
+            signature: self.sign(b""),
+        })
+    }
+
+    /// A new view with its signature made again.
+    pub fn sealed(&self, mut message: NewView) -> NewView {
+        message.signature = self.sign(&message.to_sign());
+        message
+    }
+
     /// Its attestation of any header.
     pub fn attest(&self, height: Height, header: Digest) -> Message {
         let bytes = schemas::block::attestation_bytes(&self.keys.chain, 0, height, &header);
@@ -186,7 +222,7 @@ macro_rules! kinds {
 kinds! {
     Silent, "silent", silent::Silent::default();
     Delayed, "delayed", delayed::Delayed;
-    Equivocating, "equivocating", equivocating::Equivocating;
+    Equivocating, "equivocating", equivocating::Equivocating::default();
     Selective, "selective", selective::Selective::default();
     Replaying, "replaying", replaying::Replaying::default();
     Views, "stale_and_future_views", views::Views;

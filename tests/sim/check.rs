@@ -10,6 +10,7 @@ use schemas::limits;
 use schemas::view::{NewView, ViewChange};
 
 use crate::keys::Keys;
+use crate::oracle;
 
 /// View and height of votes.
 type Place = (View, Height);
@@ -126,29 +127,18 @@ impl Checks {
             }
             let named = change.prepared.iter().find(|certificate| certificate.height == height);
             let holds = named.is_some_and(|named| named.view > view || (named.view == view && named.digest == *digest));
-            assert!(holds, "{by} leaves for view {} without its prepared certificate of view {view}, {height}", change.view);
+            assert!(
+                holds,
+                "{by} leaves for view {} without its prepared certificate of view {view}, {height}",
+                change.view
+            );
         }
     }
 
-    /// A new view assigns what follows from its view changes, computed here once more (§4.4).
+    /// A new view assigns what follows from its view changes.
     pub fn new_view(&mut self, message: &NewView, assigned: &[(Height, Digest)]) {
-        let low = message.changes.iter().map(|signed| signed.change.checkpoint.height).max().unwrap_or(0);
-        let mut expected: BTreeMap<Height, (View, Digest)> = BTreeMap::new();
-        for certificate in message.changes.iter().flat_map(|signed| &signed.change.prepared) {
-            let found = (certificate.view, certificate.digest);
-            let best = expected.entry(certificate.height).or_insert(found);
-            assert!(best.0 != found.0 || best.1 == found.1, "two batches prepared in view {}", found.0);
-            *best = found.max(*best);
-        }
-        expected.retain(|&height, _| height > low);
-        let high = expected.last_key_value().map_or(low, |(&height, _)| height);
-        let heights: Vec<Height> = assigned.iter().map(|&(height, _)| height).collect();
-        assert!(heights == (low + 1..=high).collect::<Vec<_>>(), "view {} has a gap: {heights:?}", message.view);
-        for &(height, digest) in assigned {
-            let null = Batch::null(message.chain, message.epoch, height).digest();
-            let expected = expected.get(&height).map_or(null, |&(_, digest)| digest);
-            assert!(digest == expected, "view {} assigns another batch to {height} than prepared", message.view);
-        }
+        let expected: Vec<_> = oracle::assignment(message.chain, &message.changes).into_iter().collect();
+        assert!(assigned == expected, "view {} assigns {assigned:?}, expected {expected:?}", message.view);
     }
 
     /// Whether this is the first that is heard of a view.

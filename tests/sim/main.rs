@@ -13,6 +13,7 @@ mod disk;
 mod group;
 mod keys;
 mod network;
+mod oracle;
 mod plan;
 mod report;
 mod run;

@@ -169,8 +169,10 @@ impl World {
         let seats = self.seats.iter().map(|seat| {
             let role = seat.attacker.as_ref().map_or("honest", |(kind, _)| kind.name());
             let role = if seat.is_dead { "dead" } else { role };
-            let core =
-                seat.replica.as_ref().map(|r| (r.view(), r.is_changing(), r.executed_height(), r.certified_height(), r.waiting().0));
+            let core = seat
+                .replica
+                .as_ref()
+                .map(|r| (r.view(), r.is_changing(), r.executed_height(), r.certified_height(), r.waiting().0));
             format!("{}: {role}, (view, changing, executed, certified, waiting) {core:?}", seat.index)
         });
         seats.collect::<Vec<_>>().join("; ")

@@ -243,11 +243,7 @@ impl Decided {
     ///
     /// # Errors
     /// `ProposalError` for what nobody honest sends.
-    pub fn check(
-        batch: Batch,
-        requests: Vec<Request>,
-        certificate: CommitCertificate,
-    ) -> Result<Self, ProposalError> {
+    pub fn check(batch: Batch, requests: Vec<Request>, certificate: CommitCertificate) -> Result<Self, ProposalError> {
         Ok(Self { body: Body::check(batch, requests)?, certificate })
     }
 

@@ -12,7 +12,31 @@ pub struct Borrowed {
 }
 
 impl Attacker for Borrowed {
-    fn hear(&mut self, _from: ValidatorIndex, message: &Message, hand: &mut Hand) {
+    fn hear(&mut self, from: ValidatorIndex, message: &Message, hand: &mut Hand) {
+        // not each time: two of this kind would answer each other without end
+        let is_passed_on = hand.dice.percent(30);
+        if let Message::ViewChange(signed) = message
+            && is_passed_on
+        {
+            let mut altered = signed.clone();
+            match hand.dice.below(4) {
+                0 => {}
+                1 => altered.by.validator = hand.me,
+                2 => drop(altered.change.prepared.pop()),
+                _ => altered.change.view += 1,
+            }
+            hand.send(None, Message::ViewChange(altered));
+            return;
+        }
+        if let Message::NewView(message) = message
+            && from != hand.me
+            && is_passed_on
+        {
+            let mut altered = message.clone();
+            altered.pre_prepares.pop();
+            hand.send(None, Message::NewView(altered));
+            return;
+        }
         if let Message::Vote(signed) = message {
             if self.heard.len() >= 50 {
                 self.heard.swap_remove(hand.dice.index(50));

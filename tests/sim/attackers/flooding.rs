@@ -23,7 +23,7 @@ impl Attacker for Flooding {
             let height = hand.certified.saturating_sub(2) + hand.dice.below(300);
             let digest = hand.digest();
             let phase = if hand.dice.percent(50) { Phase::Prepare } else { Phase::Commit };
-            let message = match hand.dice.below(6) {
+            let message = match hand.dice.below(7) {
                 0 => hand.attest(height, digest),
                 1 => Message::Request(hand.transaction()),
                 2 => Message::Fetch(height),
@@ -33,6 +33,11 @@ impl Attacker for Flooding {
                     let status =
                         Status { view, executed: height, certified: height, proposed: height, stuck, changing };
                     Message::Status(status)
+                }
+                4 => {
+                    let view = hand.view + hand.dice.below(50);
+                    let genesis = schemas::view::Checkpoint::genesis(&hand.keys.chain);
+                    Message::ViewChange(hand.view_change(view, genesis, vec![]))
                 }
                 _ => hand.signed(hand.vote(hand.view, height, phase, digest)),
             };

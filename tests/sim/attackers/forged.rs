@@ -1,8 +1,10 @@
-//! Sends blocks with certificates that are forged, too short, count someone twice, or belong to something else.
+//! Sends blocks, decisions, view changes and new views with certificates that are forged, too short, count someone twice, or
+//! belong to something else.
 
 use schemas::block::{Block, CommitCertificate, Header, Phase, ValidatorSignature};
 use schemas::id::Digest;
-use schemas::pbft::Message;
+use schemas::pbft::{Decision, Message};
+use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange};
 
 use super::{Attacker, Hand};
 
@@ -14,11 +16,55 @@ impl Attacker for Forged {
         if hand.dice.percent(80) {
             return;
         }
-        let block = block(hand);
         let others = hand.others();
         let to = others[hand.dice.index(others.len())];
-        hand.send(Some(to), Message::Blocks(vec![block]));
+        let message = match hand.dice.below(4) {
+            0 => Message::Blocks(vec![block(hand)]),
+            1 => {
+                let Block { batch, transactions, certificate, .. } = block(hand);
+                Message::Decided(Decision { batch, transactions, certificate })
+            }
+            2 => Message::ViewChange(view_change(hand)),
+            _ => Message::NewView(new_view(hand)),
+        };
+        hand.send(Some(to), message);
     }
+}
+
+/// A view change that claims what never prepared, or a checkpoint that nobody attested.
+fn view_change(hand: &mut Hand) -> SignedViewChange {
+    let view = hand.view + 1;
+    let height = hand.height();
+    let digest = hand.digest();
+    let mut checkpoint = Checkpoint::genesis(&hand.keys.chain);
+    if hand.dice.percent(40) {
+        let bytes = schemas::block::attestation_bytes(&hand.keys.chain, 0, height, &digest);
+        checkpoint = Checkpoint { height, header: digest, attestations: signatures(hand, &bytes) };
+    }
+    let vote = hand.vote(hand.view, height, Phase::Prepare, digest);
+    let mut prepares = signatures(hand, &vote.to_sign());
+    prepares.pop();
+    let pre_prepare = hand.sign(&hand.vote(hand.view, height, Phase::PrePrepare, digest).to_sign());
+    let prepared = PreparedCertificate { view: hand.view, height, digest, pre_prepare, prepares };
+    hand.view_change(view, checkpoint, vec![prepared])
+}
+
+/// A new view from view changes that nobody else made: its own several times, too few, with others' names.
+fn new_view(hand: &mut Hand) -> NewView {
+    let view = hand.view + 1 + hand.dice.below(2);
+    let own = hand.view_change(view, Checkpoint::genesis(&hand.keys.chain), vec![]);
+    let q = schemas::block::quorum(hand.n);
+    let changes = match hand.dice.below(3) {
+        0 => vec![own],
+        1 => vec![own; q],
+        _ => (0..q as u16)
+            .map(|validator| SignedViewChange {
+                by: ValidatorSignature { validator, ..own.by },
+                change: own.change.clone(),
+            })
+            .collect(),
+    };
+    hand.new_view(view, changes)
 }
 
 /// The next block, or an agreed one with another body, under proofs that prove nothing.

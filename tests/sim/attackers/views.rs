@@ -1,4 +1,4 @@
-//! Votes and proposes in views that are over or have not begun, and boasts of huge ones.
+//! Votes and proposes in views that are over or have not begun, wants ever new ones, and boasts of huge ones.
 
 use schemas::block::{Phase, ValidatorIndex, View};
 use schemas::pbft::{Message, Status};
@@ -44,6 +44,13 @@ impl Attacker for Views {
         for phase in [Phase::Prepare, Phase::Commit] {
             let message = hand.signed(hand.vote(view, height, phase, digest));
             hand.send(None, message);
+        }
+        let genesis = schemas::view::Checkpoint::genesis(&hand.keys.chain);
+        let change = hand.view_change(view, genesis, vec![]);
+        hand.send(None, Message::ViewChange(change.clone()));
+        if hand.dice.percent(30) {
+            let message = hand.new_view(view, vec![change]);
+            hand.send(None, Message::NewView(message));
         }
         let far = hand.certified + hand.dice.below(1_000);
         let (stuck, changing) = (hand.dice.percent(50), hand.dice.percent(50));

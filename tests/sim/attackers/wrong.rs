@@ -21,6 +21,19 @@ impl Attacker for Wrong {
             let attest = hand.attest(vote.height, vote.digest);
             hand.send(to, attest);
         }
+        if let Message::NewView(message) = &message
+            && hand.dice.percent(50)
+        {
+            let mut twisted = message.clone();
+            match hand.dice.below(4) {
+                0 => drop(twisted.pre_prepares.pop()),
+                1 => twisted.pre_prepares.reverse(),
+                2 => twisted.changes.reverse(),
+                _ => drop(twisted.changes.pop()),
+            }
+            let twisted = hand.sealed(twisted);
+            hand.send(to, Message::NewView(twisted));
+        }
         hand.send(to, message);
     }
 

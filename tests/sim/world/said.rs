@@ -29,7 +29,8 @@ impl World {
             Message::Attest(attest) => self.checks.attest(by, attest.height, attest.header),
             Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
             Message::NewView(message) => self.check_new_view(seat, by, message),
-            Message::Request(_) | Message::Status(_) | Message::Fetch(_) | Message::Blocks(_) | Message::Decided(_) => {}
+            Message::Request(_) | Message::Status(_) | Message::Fetch(_) | Message::Blocks(_) | Message::Decided(_) => {
+            }
         }
     }
 

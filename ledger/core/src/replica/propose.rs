@@ -93,9 +93,8 @@ impl Replica {
         let assigned = slot.and_then(|slot| slot.assigned);
         let digest = proposal.digest();
         // a store may be ahead of the log after a power cut: then the proposal must be what was executed
-        let is_taken = slot.is_some_and(|slot| {
-            slot.proposal.is_some() || slot.settled().is_some_and(|settled| settled != digest)
-        });
+        let is_taken =
+            slot.is_some_and(|slot| slot.proposal.is_some() || slot.settled().is_some_and(|settled| settled != digest));
         if is_taken || assigned.is_some_and(|(assigned, _)| assigned != digest) {
             return;
         }

@@ -37,12 +37,7 @@ impl Replica {
     }
 
     /// A NEW-VIEW of this view or a later one, from its primary or from anyone who passes it on.
-    pub(super) fn hear_new_view(
-        &mut self,
-        new_view: VerifiedNewView,
-        signer: &dyn Sign,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn hear_new_view(&mut self, new_view: VerifiedNewView, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let message = new_view.message();
         let is_ours = message.chain == self.config.chain && message.epoch == self.config.epoch;
         let is_news = new_view.view() > self.view || (new_view.view() == self.view && !self.active);
