@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use schemas::id::{Digest, TimeMs};
 use schemas::limits;
 
-use crate::proposal::{Proposal, Request};
+use crate::proposal::Request;
 
 /// Executed transactions remembered.
 const RECENT_MAX: usize = limits::BATCH_TRANSACTIONS_MAX * limits::BLOCKS_IN_FLIGHT_MAX as usize * 8;
@@ -106,9 +106,9 @@ impl Pool {
         out
     }
 
-    /// Marks the proposal's transactions as being in flight, also those seen here for the first time: their timer runs too.
-    pub fn take(&mut self, proposal: &Proposal, now: TimeMs) {
-        for request in proposal.requests() {
+    /// Marks a proposal's transactions as being in flight, also those seen here for the first time: their timer runs too.
+    pub fn take(&mut self, requests: &[Request], now: TimeMs) {
+        for request in requests {
             match self.ids.get(&request.id()).copied() {
                 Some(place) => self.set_in_flight(place),
                 // what was executed already waits for nothing
@@ -119,8 +119,8 @@ impl Pool {
     }
 
     /// The proposal lost against another batch, or its view ended: its transactions wait again, at their old places.
-    pub fn give_back(&mut self, proposal: &Proposal) {
-        for request in proposal.requests() {
+    pub fn give_back(&mut self, requests: &[Request]) {
+        for request in requests {
             let Some(&place) = self.ids.get(&request.id()) else { continue };
             if self.all.get(&place).is_some_and(|waiting| waiting.in_flight) {
                 if self.has_room(request) {

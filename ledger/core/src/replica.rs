@@ -113,7 +113,7 @@ impl Replica {
 
     fn tick(&mut self, now: TimeMs, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
-        if self.is_primary() {
+        if self.active && self.is_primary() {
             self.propose(signer, effects);
         } else {
             self.forward(effects);

@@ -72,12 +72,13 @@ impl Slot {
         assert!(self.bodies.len() <= limits::BODIES_PER_HEIGHT_MAX, "bodies of a height are bounded");
     }
 
-    /// The view ends: its proposal and votes count no more. The proposal, unless it was decided.
+    /// The view ends: its proposal and votes count no more. The proposal, unless it is what was decided.
     pub fn leave_view(&mut self) -> Option<Proposal> {
         self.assigned = None;
         self.prepares.clear();
         self.commits.clear();
-        self.proposal.take().filter(|_| self.decided.is_none())
+        let decided = self.decided.as_ref().map(Decided::digest);
+        self.proposal.take().filter(|proposal| Some(proposal.digest()) != decided)
     }
 
     /// Signatures over the given digest, sorted by validator.

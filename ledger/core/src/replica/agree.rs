@@ -93,7 +93,12 @@ impl Replica {
             return;
         }
         effects.push(Effect::Append(Record::Decided(decided.to_decision())));
-        slot.decided = Some(decided);
+        if slot.header.is_none() {
+            self.pool.take(decided.requests(), self.now);
+        }
+        if let Some(slot) = self.slot(height) {
+            slot.decided = Some(decided);
+        }
         self.accept_again(height, signer, effects);
         self.decide(height, signer, effects);
     }

@@ -76,7 +76,7 @@ impl Replica {
         self.changing.began = None;
         for slot in self.slots.values_mut() {
             if let Some(lost) = slot.leave_view() {
-                self.pool.give_back(&lost);
+                self.pool.give_back(lost.requests());
             }
         }
     }

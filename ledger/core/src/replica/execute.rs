@@ -48,7 +48,7 @@ impl Replica {
     fn settle(&mut self, header: &Header) {
         let Some(slot) = self.slots.get(&header.height) else { return };
         if let Some(proposal) = slot.proposal.as_ref().filter(|proposal| proposal.digest() != header.batch) {
-            self.pool.give_back(proposal);
+            self.pool.give_back(proposal.requests());
         }
         if let Some(decided) = &slot.decided {
             self.pool.executed(decided.requests());

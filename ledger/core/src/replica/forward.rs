@@ -9,15 +9,17 @@ use crate::replica::Replica;
 
 impl Replica {
     pub(super) fn forward(&mut self, effects: &mut Vec<Effect>) {
-        assert!(!self.is_primary(), "the primary has nobody to forward to");
-        if !self.active {
-            return;
-        }
+        assert!(!self.active || !self.is_primary(), "the primary has nobody to forward to");
         let primary = self.primary();
         let due = self.pool.take_forwards(self.now);
         effects.extend(due.into_iter().map(|forward| match forward {
-            Forward::ToPrimary(request) => Effect::Send(primary, Message::Request(request.bytes().clone())),
-            Forward::ToAll(request) => Effect::Broadcast(Message::Request(request.bytes().clone())),
+            // one who waits for a view that others may not want yet has no primary
+            Forward::ToPrimary(request) if self.active => {
+                Effect::Send(primary, Message::Request(request.bytes().clone()))
+            }
+            Forward::ToPrimary(request) | Forward::ToAll(request) => {
+                Effect::Broadcast(Message::Request(request.bytes().clone()))
+            }
         }));
     }
 }

@@ -129,7 +129,12 @@ impl Replica {
     /// Keeps an accepted proposal, which was written down, and looks whether votes that came earlier complete it.
     pub(super) fn hold(&mut self, proposal: Proposal, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let height = proposal.batch().height;
-        self.pool.take(&proposal, self.now);
+        let is_executed = self.slots.get(&height).is_some_and(|slot| slot.header.is_some());
+        if is_executed {
+            self.pool.executed(proposal.requests());
+        } else {
+            self.pool.take(proposal.requests(), self.now);
+        }
         let Some(slot) = self.slot(height) else { unreachable!("checked to be in the window") };
         assert!(slot.proposal.is_none(), "never two proposals at one height of a view");
         if !proposal.is_empty() {

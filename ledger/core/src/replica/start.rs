@@ -174,7 +174,7 @@ impl Replica {
         if !proposal.is_empty() {
             slot.keep_body(&proposal);
         }
-        self.pool.take(&proposal, self.now);
+        self.pool.take(proposal.requests(), self.now);
         slot.proposal = Some(proposal);
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! The normal case under faults: agreement, total order, each transaction once, liveness, restart, equivocation,
-//! determinism. Every run prints its seed when it fails; `SEED` runs one seed.
+//! The protocol under faults: agreement, total order, each transaction once, liveness, restart, equivocation,
+//! determinism. Every run prints its seed when it fails; `SEED` runs one seed, `SEEDS` that many of each test.
 
 mod network;
+mod views;
 
 use ledger_core::{Input, Proposal, ProposalError, Request, Sign};
 use network::{CHAIN, Faults, Mock, Network, transaction};
@@ -25,9 +26,10 @@ impl Drop for Seed {
 }
 
 fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SEED").ok().and_then(|s| s.parse().ok()) {
+    let number = |name| std::env::var(name).ok().and_then(|s| s.parse().ok());
+    match number("SEED") {
         Some(seed) => vec![seed],
-        None => (1..=count).collect(),
+        None => (1..=number("SEEDS").unwrap_or(count)).collect(),
     }
 }
 
@@ -44,7 +46,7 @@ fn finish_without(network: &mut Network, numbers: u64, dead: &[usize]) {
             network.start(index as ValidatorIndex);
         }
     }
-    for _ in 0..200 {
+    for _ in 0..3_000 {
         let missing: Vec<u64> = (0..numbers).filter(|&k| !network.is_executed(k)).collect();
         let top = (0..network.n).map(|i| network.executed(i)).max().unwrap_or(0);
         let honest = (0..network.n).filter(|&i| network.attacker != Some(i as ValidatorIndex) && !dead.contains(&i));
@@ -52,13 +54,17 @@ fn finish_without(network: &mut Network, numbers: u64, dead: &[usize]) {
             return;
         }
         for number in missing {
-            network.submit(number as usize % network.n, number);
+            // to one that is alive: the next one after its own
+            let first = number as usize % network.n;
+            let alive = (0..network.n).map(|turn| (first + turn) % network.n).find(|&index| network.is_up(index));
+            network.submit(alive.unwrap_or(first), number);
         }
         network.run(100, 0, &[]);
     }
-    let heights: Vec<_> =
-        (0..network.n).map(|i| (network.executed(i), network.certified(i), network.slots(i))).collect();
-    panic!("not live after healing: (executed, certified, slots) {heights:?}");
+    let state =
+        |i| (network.executed(i), network.certified(i), network.slots(i), network.view(i), network.is_changing(i));
+    let states: Vec<_> = (0..network.n).map(state).collect();
+    panic!("not live after healing: (executed, certified, slots, view, changing) {states:?}");
 }
 
 #[test]

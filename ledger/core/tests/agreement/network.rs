@@ -4,12 +4,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use ledger_core::{Config, Effect, Execution, Input, Proposal, Replica, Request, Sign, Start};
-use schemas::block::{Block, Header, TransactionBytes, ValidatorIndex, ValidatorSignature};
+use ledger_core::{
+    ChangeError, Config, Decided, Effect, Execution, Input, Proposal, Replica, Request, Sign, Start, VerifiedNewView,
+    VerifiedViewChange,
+};
+use schemas::block::{Block, Header, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, Vote};
 use schemas::cbor::{self, sha256};
 use schemas::id::{ChainId, Digest, Height, RawSignature, Signature, SubjectId, TimeMs};
-use schemas::pbft::{Message, PrePrepare, Record};
+use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, SignedVote};
 use schemas::transaction::{Body, Core, RevokeConsent, Transaction};
+use schemas::view::{Checkpoint, NewView};
 
 pub const CHAIN: ChainId = ChainId([7; 32]);
 
@@ -24,6 +28,11 @@ impl Sign for Mock {
         out[32..].copy_from_slice(&half.0);
         Signature(RawSignature(out))
     }
+}
+
+/// Whether a mocked signature is right.
+pub fn is_signed(by: ValidatorIndex, bytes: &[u8], signature: &Signature) -> bool {
+    Mock(by).sign(bytes) == *signature
 }
 
 /// xorshift64*: enough for faults.
@@ -74,6 +83,14 @@ impl Disk {
         (1..=self.executed()).take_while(|h| self.attestations.contains_key(h)).last().unwrap_or(0)
     }
 
+    fn checkpoint(&self) -> Checkpoint {
+        let height = self.certified();
+        let Some(block) = height.checked_sub(1).and_then(|_| self.block(height)) else {
+            return Checkpoint::genesis(&CHAIN);
+        };
+        Checkpoint { height, header: block.header.hash(), attestations: block.attestations }
+    }
+
     fn block(&self, height: Height) -> Option<Block> {
         let (execution, header) = self.blocks.get(usize::try_from(height).ok()? - 1)?.clone();
         let Execution { batch, transactions, certificate } = execution;
@@ -103,6 +120,16 @@ pub struct Network {
     pub attacker: Option<ValidatorIndex>,
     /// Crashes within a turn happen while at most this many are down.
     pub down_max: usize,
+    /// View changes and new views that did not verify.
+    pub refused: Vec<ChangeError>,
+    /// Frames that are lost: (from, to) pairs cut by a partition.
+    pub cut: Vec<(ValidatorIndex, ValidatorIndex)>,
+    /// Requests to this one are lost: it never hears of them.
+    pub deaf: Option<ValidatorIndex>,
+    /// The NEW-VIEW of each view that began.
+    pub new_views: BTreeMap<u64, NewView>,
+    said: BTreeMap<(ValidatorIndex, u64, Height, u8), Digest>,
+    left: BTreeMap<ValidatorIndex, u64>,
     /// What reached the attacker.
     pub heard: Vec<Message>,
     nodes: Vec<Node>,
@@ -124,6 +151,12 @@ impl Network {
             dice: Dice::new(seed),
             attacker: None,
             down_max: 0,
+            refused: vec![],
+            cut: vec![],
+            deaf: None,
+            new_views: BTreeMap::new(),
+            said: BTreeMap::new(),
+            left: BTreeMap::new(),
             heard: vec![],
             nodes: (0..n).map(|_| Node { replica: None, disk: Disk::default() }).collect(),
             wire: BinaryHeap::new(),
@@ -137,6 +170,28 @@ impl Network {
             network.start(index as ValidatorIndex);
         }
         network
+    }
+
+    pub fn config(&self, me: ValidatorIndex) -> Config {
+        Config { chain: CHAIN, epoch: 0, validators: self.n, me }
+    }
+
+    /// The agreed header of a height, once anyone executed it.
+    pub fn agreed(&self, height: Height) -> Option<&Header> {
+        self.agreed.get(&height)
+    }
+
+    /// The checkpoint that a validator could prove.
+    pub fn checkpoint(&self, index: usize) -> Checkpoint {
+        self.nodes[index].disk.checkpoint()
+    }
+
+    pub fn is_changing(&self, index: usize) -> bool {
+        self.nodes[index].replica.as_ref().is_some_and(Replica::is_changing)
+    }
+
+    pub fn view(&self, index: usize) -> u64 {
+        self.nodes[index].replica.as_ref().map_or(0, Replica::view)
     }
 
     pub fn executed(&self, index: usize) -> Height {
@@ -170,9 +225,10 @@ impl Network {
         let disk = &self.nodes[usize::from(index)].disk;
         let unattested = disk.blocks[disk.certified() as usize..].iter().map(|(_, header)| header.clone()).collect();
         let start = Start {
-            config: Config { chain: CHAIN, epoch: 0, validators: self.n, me: index },
+            config: self.config(index),
             executed: disk.executed(),
             unattested,
+            checkpoint: disk.checkpoint(),
             records: disk.log.clone(),
             now: self.now,
         };
@@ -209,10 +265,44 @@ impl Network {
         }
     }
 
+    /// What the honest say is remembered across restarts: never two digests in one view, height and phase, never a vote in a
+    /// view that was left, never two view changes for one view.
+    fn assert_no_contradiction(&mut self, from: ValidatorIndex, message: &Message) {
+        let said = |said: &mut BTreeMap<_, Digest>, key, digest: Digest| {
+            let before = *said.entry(key).or_insert(digest);
+            assert_eq!(before, digest, "validator {from} contradicts itself at (view, height, phase) {key:?}");
+        };
+        let left = self.left.entry(from).or_default();
+        match message {
+            Message::Vote(SignedVote { vote, by }) if by.validator == from => {
+                assert!(vote.view >= *left, "validator {from} votes in view {} after it left for {left}", vote.view);
+                said(&mut self.said, (from, vote.view, vote.height, vote.phase as u8), vote.digest);
+            }
+            Message::PrePrepare(PrePrepare { view, batch, .. }) => {
+                let primary = schemas::block::primary_of(*view, self.n);
+                assert!(*view >= *left, "validator {from} proposes in view {view} after it left for {left}");
+                said(&mut self.said, (primary, *view, batch.height, 0), batch.digest());
+            }
+            Message::Attest(Attest { height, header, .. }) => said(&mut self.said, (from, 0, *height, 3), *header),
+            Message::ViewChange(signed) => {
+                let digest = sha256(&signed.change.to_sign());
+                said(&mut self.said, (from, signed.change.view, 0, 4), digest);
+                *left = signed.change.view.max(*left);
+            }
+            _ => {}
+        }
+    }
+
     pub fn send(&mut self, from: ValidatorIndex, to: ValidatorIndex, message: Message) {
+        if self.attacker != Some(from) {
+            self.assert_no_contradiction(from, &message);
+        }
+        if let Message::NewView(new_view) = &message {
+            self.new_views.insert(new_view.view, new_view.clone());
+        }
         let copies = 1 + u64::from(self.dice.percent(self.faults.duplication));
         for _ in 0..copies {
-            if self.dice.percent(self.faults.loss) {
+            if self.dice.percent(self.faults.loss) || self.cut.contains(&(from, to)) {
                 continue;
             }
             self.sent += 1;
@@ -255,6 +345,9 @@ impl Network {
             self.heard.push(message);
             return;
         }
+        if self.deaf == Some(to) && matches!(message, Message::Request(_)) {
+            return;
+        }
         let node = &self.nodes[usize::from(to)];
         let input = match message {
             Message::Request(bytes) => Input::Request(Request::read(bytes).unwrap()),
@@ -266,6 +359,22 @@ impl Network {
             Message::Attest(attest) => Input::Attested(attest),
             Message::Status(status) => Input::Told(from, status),
             Message::Blocks(blocks) => Input::Final(blocks),
+            Message::ViewChange(signed) => match VerifiedViewChange::check(&self.config(to), signed, &is_signed) {
+                Ok(verified) => Input::ViewChanged(verified),
+                Err(e) => return self.refused.push(e),
+            },
+            Message::NewView(message) => match VerifiedNewView::check(&self.config(to), message, &is_signed) {
+                Ok(verified) => Input::Renewed(verified),
+                Err(e) => return self.refused.push(e),
+            },
+            Message::Decided(Decision { batch, transactions, certificate }) => {
+                let (epoch, view, height, digest) = (batch.epoch, certificate.view, batch.height, batch.digest());
+                let vote = Vote { chain: batch.chain, epoch, view, height, phase: Phase::Commit, digest };
+                assert!(certificate.commits.iter().all(|c| is_signed(c.validator, &vote.to_sign(), &c.signature)));
+                assert!(certificate.commits.len() >= schemas::block::quorum(self.n));
+                let requests = transactions.into_iter().map(|t| Request::read(t).unwrap()).collect();
+                Input::Decided(Decided::check(batch, requests, certificate).unwrap())
+            }
             Message::Fetch(height) => {
                 let blocks: Vec<_> = (height..height + 10).map_while(|h| node.disk.block(h)).collect();
                 if node.replica.is_some() && !blocks.is_empty() {
@@ -294,12 +403,13 @@ impl Network {
     }
 
     fn perform(&mut self, index: ValidatorIndex, effects: Vec<Effect>, synced: bool) {
+        let mut unsynced = Vec::new();
         for effect in effects {
             self.trace = sha256(format!("{}{index}{effect:?}", self.trace).as_bytes());
             let disk = &mut self.nodes[usize::from(index)].disk;
             match effect {
                 Effect::Append(record) if synced => disk.log.push(record),
-                Effect::Append(_) => {}
+                Effect::Append(record) => unsynced.push(record),
                 Effect::Broadcast(message) if synced => {
                     for to in (0..self.n as ValidatorIndex).filter(|&to| to != index) {
                         self.send(index, to, message.clone());
@@ -307,7 +417,15 @@ impl Network {
                 }
                 Effect::Send(to, message) if synced => self.send(index, to, message),
                 Effect::Broadcast(_) | Effect::Send(..) => {}
-                Effect::Execute(execution) => self.execute(index, *execution, synced),
+                Effect::Execute(execution) => {
+                    // as the node: the log is synced before a height is executed that prepared in the same turn
+                    let height = execution.batch.height;
+                    let prepared = |r: &Record| matches!(r, Record::Prepared(p) if p.vote.height >= height);
+                    if unsynced.iter().any(prepared) {
+                        disk.log.append(&mut unsynced);
+                    }
+                    self.execute(index, *execution, synced);
+                }
                 Effect::Certify(height, attestations) => {
                     assert!(attestations.len() >= schemas::block::quorum(self.n), "q attestations");
                     disk.attestations.insert(height, attestations);
@@ -323,6 +441,7 @@ impl Network {
     }
 
     fn execute(&mut self, index: ValidatorIndex, execution: Execution, synced: bool) {
+        let view = (0..self.n).map(|i| self.view(i)).max().unwrap_or(0);
         let disk = &mut self.nodes[usize::from(index)].disk;
         let previous = disk.blocks.last().map(|(_, header)| header);
         let header = Header {
@@ -345,7 +464,8 @@ impl Network {
         for bytes in &execution.transactions {
             let id = Request::read(bytes.clone()).unwrap().id();
             let first = *self.executed_ids.entry(id).or_insert(header.height);
-            assert_eq!(first, header.height, "a transaction is executed at one height only");
+            // a batch that prepared before a view change may hold what was proposed again since: the contract refuses it
+            assert!(first == header.height || view > 0, "a transaction is executed at one height only");
         }
         disk.blocks.push((execution, header.clone()));
         let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
