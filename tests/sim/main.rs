@@ -15,6 +15,8 @@ mod keys;
 mod network;
 mod oracle;
 mod plan;
+#[cfg(feature = "mutants")]
+mod planted;
 mod report;
 mod run;
 mod seat;
@@ -47,11 +49,21 @@ struct Arguments {
     /// Ends with one JSON object.
     #[arg(long)]
     json: bool,
+    /// Plants bugs in the core, those whose name holds this, and runs seeds until each is caught.
+    #[cfg(feature = "mutants")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    mutants: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let report = run_all(arguments.from, arguments.seeds, arguments.validators.map(usize::from));
+    let validators = arguments.validators.map(usize::from);
+    #[cfg(feature = "mutants")]
+    if let Some(only) = &arguments.mutants {
+        let missed = planted::run_all(arguments.from, arguments.seeds, validators, only);
+        return if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let report = run_all(arguments.from, arguments.seeds, validators);
     report.print();
     if arguments.json {
         println!("{}", report.to_json());
