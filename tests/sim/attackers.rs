@@ -226,7 +226,7 @@ kinds! {
     Selective, "selective", selective::Selective::default();
     Replaying, "replaying", replaying::Replaying::default();
     Views, "stale_and_future_views", views::Views;
-    Forged, "forged_certificates", forged::Forged;
+    Forged, "forged_certificates", forged::Forged::default();
     Borrowed, "borrowed_signatures", borrowed::Borrowed::default();
     Wrong, "wrong_type_inside", wrong::Wrong;
     Amnesia, "amnesia", amnesia::Amnesia;

@@ -7,7 +7,7 @@ use ledger_core::Execution;
 use schemas::block::{self, Batch, Header, Phase, ValidatorIndex, ValidatorSignature, View, Vote};
 use schemas::id::{Digest, Height};
 use schemas::limits;
-use schemas::view::{NewView, ViewChange};
+use schemas::view::{Checkpoint, NewView, SignedViewChange, ViewChange};
 
 use crate::keys::Keys;
 use crate::oracle;
@@ -153,10 +153,40 @@ impl Checks {
     }
 
     /// A restart finds what is durable.
-    pub fn restart(&mut self, by: ValidatorIndex, certified: Height) {
+    pub fn restart(&mut self, by: ValidatorIndex, certified: Height, view: View) {
+        let known = self.left.get(&by).max(self.voted.get(&by)).copied().unwrap_or(0);
+        assert!(view >= known, "amnesia: validator {by} starts in view {view}, and was in {known} before");
         let stable = self.stable.entry(by).or_default();
         // not flushed yet: the store may be behind, the log still has everything
         *stable = (*stable).min(certified);
+    }
+}
+
+/// What a new view rests on: view changes of different members, each with a proven checkpoint and prepared certificates of q
+/// signers, the primary by its pre-prepare alone.
+pub fn view_changes(keys: &Keys, message: &NewView) {
+    let n = keys.set.keys().len();
+    let senders: BTreeSet<_> = message.changes.iter().map(|signed| signed.by.validator).collect();
+    assert!(senders.len() == message.changes.len() && senders.len() >= block::quorum(n), "view changes: too few");
+    for SignedViewChange { change, by } in &message.changes {
+        let is_theirs = change.view == message.view && keys.is_signed(by.validator, &change.to_sign(), &by.signature);
+        assert!(is_theirs, "view changes: one of {} that is not its own", by.validator);
+        let Checkpoint { height, header, attestations } = &change.checkpoint;
+        if *height > 0 {
+            let bytes = block::attestation_bytes(&keys.chain, 0, *height, header);
+            quorum(keys, "a checkpoint", &bytes, attestations);
+        }
+        for certificate in &change.prepared {
+            let bytes = |phase| certificate.vote(keys.chain, 0, phase).to_sign();
+            let primary = block::primary_of(certificate.view, n);
+            let proposed = keys.is_signed(primary, &bytes(Phase::PrePrepare), &certificate.pre_prepare);
+            let signers: BTreeSet<_> = certificate.prepares.iter().map(|prepare| prepare.validator).collect();
+            let is_quorum = signers.len() + 1 >= block::quorum(n) && !signers.contains(&primary);
+            let prepares = bytes(Phase::Prepare);
+            let valid = certificate.prepares.iter().all(|by| keys.is_signed(by.validator, &prepares, &by.signature));
+            let holds = proposed && is_quorum && valid && certificate.view < change.view;
+            assert!(holds, "view changes: {} claims a prepared certificate that is none", by.validator);
+        }
     }
 }
 

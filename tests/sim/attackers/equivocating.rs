@@ -55,6 +55,15 @@ impl Equivocating {
             let side = if hand.dice.percent(50) { first.clone() } else { second };
             hand.send(Some(other), Message::NewView(side));
         }
+        // and other batches in the place of those that it assigns
+        let assigned = crate::oracle::assignment(hand.keys.chain, &first.changes);
+        for height in assigned.into_keys() {
+            let transactions = vec![hand.transaction()];
+            let proposal = hand.proposal(view, height, hand.now, transactions);
+            let delay = hand.dice.below(20);
+            hand.later(None, delay, Message::PrePrepare(proposal.clone()));
+            support(&proposal, hand);
+        }
     }
 }
 

@@ -1,17 +1,40 @@
 //! Sends blocks, decisions, view changes and new views with certificates that are forged, too short, count someone twice, or
 //! belong to something else.
 
-use schemas::block::{Block, CommitCertificate, Header, Phase, ValidatorSignature};
+use std::collections::BTreeMap;
+
+use schemas::block::{Block, CommitCertificate, Header, Phase, ValidatorIndex, ValidatorSignature, Vote};
 use schemas::id::Digest;
-use schemas::pbft::{Decision, Message};
+use schemas::pbft::{Decision, Message, SignedVote};
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange};
 
 use super::{Attacker, Hand};
 
-/// A forger.
-pub struct Forged;
+/// Proposals whose prepares are kept.
+const HEARD_MAX: usize = 20;
+
+/// A forger, with the prepares that others sent for its own proposals.
+#[derive(Default)]
+pub struct Forged {
+    heard: BTreeMap<Vote, Vec<ValidatorSignature>>,
+}
 
 impl Attacker for Forged {
+    fn hear(&mut self, _from: ValidatorIndex, message: &Message, hand: &mut Hand) {
+        if let Message::Vote(SignedVote { vote, by }) = message
+            && vote.phase == Phase::Prepare
+            && schemas::block::primary_of(vote.view, hand.n) == hand.me
+        {
+            let prepares = self.heard.entry(*vote).or_default();
+            if prepares.iter().all(|before| before.validator != by.validator) {
+                prepares.push(*by);
+            }
+            if self.heard.len() > HEARD_MAX {
+                self.heard.pop_first();
+            }
+        }
+    }
+
     fn tick(&mut self, hand: &mut Hand) {
         if hand.dice.percent(80) {
             return;
@@ -24,29 +47,58 @@ impl Attacker for Forged {
                 let Block { batch, transactions, certificate, .. } = block(hand);
                 Message::Decided(Decision { batch, transactions, certificate })
             }
-            2 => Message::ViewChange(view_change(hand)),
+            2 => Message::ViewChange(self.view_change(hand)),
             _ => Message::NewView(new_view(hand)),
         };
         hand.send(Some(to), message);
     }
 }
 
-/// A view change that claims what never prepared, or a checkpoint that nobody attested.
-fn view_change(hand: &mut Hand) -> SignedViewChange {
-    let view = hand.view + 1;
-    let height = hand.height();
-    let digest = hand.digest();
-    let mut checkpoint = Checkpoint::genesis(&hand.keys.chain);
-    if hand.dice.percent(40) {
-        let bytes = schemas::block::attestation_bytes(&hand.keys.chain, 0, height, &digest);
-        checkpoint = Checkpoint { height, header: digest, attestations: signatures(hand, &bytes) };
+impl Forged {
+    /// A view change that claims what never prepared, or a checkpoint that nobody attested.
+    fn view_change(&self, hand: &mut Hand) -> SignedViewChange {
+        let view = hand.view + 1;
+        let mut checkpoint = Checkpoint::genesis(&hand.keys.chain);
+        if hand.dice.percent(40) {
+            let (height, header) = (hand.height(), hand.digest());
+            let bytes = schemas::block::attestation_bytes(&hand.keys.chain, 0, height, &header);
+            checkpoint = Checkpoint { height, header, attestations: signatures(hand, &bytes) };
+            return hand.view_change(view, checkpoint, vec![]);
+        }
+        let proposals: Vec<_> = self.heard.iter().filter(|(vote, _)| vote.view < view).collect();
+        let (height, digest) = (hand.height(), hand.digest());
+        let (vote, mut prepares) = match proposals.len() {
+            0 => (hand.vote(u64::from(hand.me), height, Phase::Prepare, digest), vec![]),
+            some => {
+                let (vote, prepares) = proposals[hand.dice.index(some)];
+                (*vote, prepares.clone())
+            }
+        };
+        let wanted = schemas::block::quorum(hand.n) - 1;
+        prepares.sort_unstable();
+        prepares.truncate(wanted - 1);
+        let own = ValidatorSignature { validator: hand.me, signature: hand.sign(&vote.to_sign()) };
+        match hand.dice.below(4) {
+            // one too few
+            0 => {}
+            // the primary's own beside its pre-prepare
+            1 => {
+                prepares.push(own);
+                prepares.sort_unstable();
+            }
+            // somebody again
+            2 => {
+                let again = prepares.first().copied().unwrap_or(own);
+                prepares.resize(wanted, again);
+                prepares.sort_unstable();
+            }
+            _ => prepares = signatures(hand, &vote.to_sign()),
+        }
+        let pre_prepare = hand.sign(&Vote { phase: Phase::PrePrepare, ..vote }.to_sign());
+        let prepared =
+            PreparedCertificate { view: vote.view, height: vote.height, digest: vote.digest, pre_prepare, prepares };
+        hand.view_change(view, checkpoint, vec![prepared])
     }
-    let vote = hand.vote(hand.view, height, Phase::Prepare, digest);
-    let mut prepares = signatures(hand, &vote.to_sign());
-    prepares.pop();
-    let pre_prepare = hand.sign(&hand.vote(hand.view, height, Phase::PrePrepare, digest).to_sign());
-    let prepared = PreparedCertificate { view: hand.view, height, digest, pre_prepare, prepares };
-    hand.view_change(view, checkpoint, vec![prepared])
 }
 
 /// A new view from view changes that nobody else made: its own several times, too few, with others' names.

@@ -1,5 +1,6 @@
 //! Says the right thing in the wrong place: a vote of a phase that is not sent as a vote, a prepare as primary, a proposal as
-//! backup, an empty batch, a batch's digest as header, a transaction twice.
+//! backup, an empty batch, a batch's digest as header, a transaction twice, a height
+//! far ahead.
 
 use schemas::block::{Batch, Phase, TransactionBytes, ValidatorIndex};
 use schemas::pbft::{Message, PrePrepare};
@@ -41,8 +42,16 @@ impl Attacker for Wrong {
         if hand.dice.percent(85) {
             return;
         }
-        let (view, height) = (hand.view, hand.height());
+        let view = hand.view;
         let one = hand.transaction();
+        if schemas::block::primary_of(view, hand.n) == hand.me && hand.dice.percent(50) {
+            // a right proposal, far ahead: leaves a gap behind it
+            let ahead = hand.certified + 2 + hand.dice.below(50);
+            let proposal = hand.proposal(view, ahead, hand.now, vec![one]);
+            hand.send(None, Message::PrePrepare(proposal));
+            return;
+        }
+        let height = hand.height();
         let transactions = match hand.dice.below(4) {
             0 => vec![],
             1 => vec![one.clone(), one],

@@ -80,7 +80,8 @@ impl World {
                 at.replica = Some(replica);
                 at.publish();
                 if is_honest {
-                    self.checks.restart(index, certified);
+                    let view = self.seats[seat].published.view;
+                    self.checks.restart(index, certified, view);
                 }
                 if executed > 0 {
                     self.count.reach("restarts");

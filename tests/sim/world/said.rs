@@ -7,6 +7,7 @@ use schemas::pbft::Message;
 use schemas::view::{NewView, SignedViewChange};
 
 use super::World;
+use crate::check;
 use crate::seat::Reason;
 use crate::verify;
 
@@ -60,10 +61,11 @@ impl World {
         let checked = VerifiedNewView::check(&verify::config(&self.keys), message.clone(), &verify);
         let Ok(checked) = checked else { panic!("validator {by} sends a new view that does not verify: {view}") };
         let assigned: Vec<_> = checked.assigned().map(|(height, digest, _)| (height, digest)).collect();
-        self.checks.new_view(message, &assigned);
         if block::primary_of(view, self.plan.n) != by {
             return;
         }
+        check::view_changes(&self.keys, message);
+        self.checks.new_view(message, &assigned);
         let null = |height| Batch::null(self.keys.chain, 0, height).digest();
         if self.checks.begins(view) {
             self.count.reach("new_views");

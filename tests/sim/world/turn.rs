@@ -197,6 +197,9 @@ impl World {
                 let height = at.dropped;
                 at.log.drop_up_to(height);
             }
+            if !self.healed && self.plan.crashes > 0 && self.dice.percent(8) {
+                self.crash(seat, true);
+            }
         }
     }
 }
