@@ -64,6 +64,8 @@ pub const BODIES_PER_HEIGHT_MAX: usize = 4;
 pub const VIEW_TIMEOUT_MS: u64 = 2_000;
 /// The same after many view changes in a row, each of which doubles it, in milliseconds.
 pub const VIEW_TIMEOUT_MS_MAX: u64 = 64_000;
+/// A validator whose clock did not tick for this long was asleep itself and blames nobody, in milliseconds.
+pub const TICK_GAP_MS_MAX: u64 = 1_000;
 /// A view change is sent again after this, in milliseconds.
 pub const VIEW_CHANGE_AGAIN_MS: u64 = 500;
 /// A new view is sent again to the same validator after this, in milliseconds.
@@ -158,6 +160,7 @@ const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPO
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX * 2 <= OPEN_HEIGHTS_MAX && OPEN_HEIGHTS_MAX <= CHECKPOINT_INTERVAL);
 const _: () = assert!(FORWARD_AFTER_MS + FORWARD_TO_ALL_MS + STATUS_STUCK_MS < VIEW_TIMEOUT_MS);
+const _: () = assert!(TICK_GAP_MS_MAX < VIEW_TIMEOUT_MS);
 const _: () = assert!(VIEW_CHANGE_AGAIN_MS < VIEW_TIMEOUT_MS && VIEW_TIMEOUT_MS <= VIEW_TIMEOUT_MS_MAX);
 /// Largest NEW-VIEW in bytes: q view changes of q attestations and a full set P, each with q signatures of 72 bytes.
 const NEW_VIEW_BYTES_MAX: usize = {

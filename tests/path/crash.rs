@@ -98,7 +98,7 @@ async fn a_thousand_messages_survive_kills_at_every_durable_point() {
 }
 
 /// Starts a gateway until its queue can be asked for.
-async fn declare_queue(world: &World, feed: &Feed) {
+pub async fn declare_queue(world: &World, feed: &Feed) {
     let gateway = world.gateway(None);
     let client = reqwest::Client::new();
     let config = std::fs::read_to_string(world.dir.join("gateway.toml")).expect("gateway.toml");
@@ -137,7 +137,7 @@ async fn killed_or_done(
 }
 
 /// Until `expected` cases are anchored; fails when none is added for two minutes.
-async fn settle(
+pub async fn settle(
     chain: &mut Chain,
     ledger: &dyn ledger_client::Ledger,
     expected: usize,

@@ -4,4 +4,5 @@
 mod chain;
 mod crash;
 mod feed;
+mod primary;
 mod world;

@@ -113,6 +113,9 @@ impl Replica {
     }
 
     fn tick(&mut self, now: TimeMs, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+        if now > self.now.saturating_add(limits::TICK_GAP_MS_MAX) {
+            self.timer.woke();
+        }
         self.now = self.now.max(now);
         if self.active && self.is_primary() {
             self.propose(signer, effects);

@@ -6,7 +6,8 @@ use schemas::block::{
 };
 use schemas::cbor::{decode, encode};
 use schemas::id::{ChainId, Digest, RawSignature, Signature, to_hex};
-use schemas::pbft::{Attest, Committed, Message, PrePrepare, Prepared, Record, SignedVote, Status};
+use schemas::pbft::{Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Repeated, SignedVote, Status};
+use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
 const CHAIN: ChainId = ChainId([0xc5; 32]);
 
@@ -45,12 +46,33 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         attestations: signatures(),
     };
     let prepared = Prepared { vote: vote(Phase::Commit), prepares: signatures(), commit: signature(3) };
-    let committed = Committed { height: 300, digest: batch.digest(), certificate };
-    let status = Status { view: 0, executed: 300, certified: 299, proposed: 301, stuck: true };
+    let committed = Committed { height: 300, digest: batch.digest(), certificate: certificate.clone() };
+    let status = Status { view: 0, executed: 300, certified: 299, proposed: 301, stuck: true, changing: false };
+    let decision =
+        Decision { batch: batch.clone(), transactions: transactions.clone(), certificate: certificate.clone() };
+    let prepares = signatures().split_off(1);
+    let prepared_certificate =
+        PreparedCertificate { view: 0, height: 300, digest: batch.digest(), pre_prepare: signature(1), prepares };
+    let checkpoint = Checkpoint { height: 299, header: Digest([4; 32]), attestations: signatures() };
+    let change = ViewChange { chain: CHAIN, epoch: 0, view: 1, checkpoint, prepared: vec![prepared_certificate] };
+    let signed = SignedViewChange { change: change.clone(), by };
+    let new_view = NewView {
+        chain: CHAIN,
+        epoch: 0,
+        view: 1,
+        changes: vec![signed.clone()],
+        pre_prepares: vec![signature(2)],
+        signature: signature(2),
+    };
+    let again = Vote { view: 1, ..vote(Phase::PrePrepare) };
+    let repeated = Repeated { vote: again, pre_prepare: signature(2), prepare: Some(signature(3)) };
     vec![
         ("sign-pre-prepare", vote(Phase::PrePrepare).to_sign()),
         ("sign-prepare", vote(Phase::Prepare).to_sign()),
         ("sign-commit", vote(Phase::Commit).to_sign()),
+        ("sign-view-change", change.to_sign()),
+        ("sign-new-view", new_view.to_sign()),
+        ("null-batch-digest", encode(&Batch::null(CHAIN, 0, 300).digest())),
         ("sign-attestation", attestation_to_sign(&header)),
         ("request", encode(&Message::Request(transactions[0].clone()))),
         ("pre-prepare", encode(&Message::PrePrepare(pre_prepare.clone()))),
@@ -60,9 +82,16 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("status", encode(&Message::Status(status))),
         ("fetch", encode(&Message::Fetch(300))),
         ("blocks", encode(&Message::Blocks(vec![block]))),
+        ("view-change", encode(&Message::ViewChange(signed.clone()))),
+        ("new-view", encode(&Message::NewView(new_view.clone()))),
+        ("decided", encode(&Message::Decided(decision.clone()))),
         ("record-accepted", encode(&Record::Accepted(pre_prepare, Some(signature(3))))),
         ("record-prepared", encode(&Record::Prepared(prepared))),
         ("record-committed", encode(&Record::Committed(committed))),
+        ("record-repeated", encode(&Record::Repeated(repeated))),
+        ("record-view-change", encode(&Record::ViewChange(300, signed))),
+        ("record-new-view", encode(&Record::NewView(300, new_view))),
+        ("record-decided", encode(&Record::Decided(decision))),
     ]
 }
 
@@ -77,7 +106,7 @@ fn bytes_are_frozen() {
 #[test]
 fn every_message_and_record_has_one_spelling() {
     for (name, bytes) in vectors() {
-        if name.starts_with("sign-") {
+        if name.starts_with("sign-") || name.ends_with("-digest") {
             continue;
         }
         let is_record = name.starts_with("record-");

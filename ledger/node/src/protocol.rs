@@ -19,6 +19,7 @@ use crate::execute::execute;
 use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
 use crate::store::StoreError;
+use crate::verify::is_known;
 use crate::votelog::{PENDING_BYTES_SOFT, VoteLog};
 
 /// Inputs of one turn.
@@ -90,6 +91,12 @@ impl Protocol {
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
+        // it may have been executed while it waited: it would never be again, and the primary would be blamed
+        if let Input::Request(request) = &input
+            && is_known(&self.node, request)?
+        {
+            return Ok(());
+        }
         let effects = self.replica.step(input, &self.key);
         self.perform(effects)
     }

@@ -8,7 +8,9 @@ use ledger_proof::{
     ValidatorSet, VerifyError, freshness, verify_block, verify_commits, verify_finalised_block, verify_genesis,
     verify_head,
 };
-use schemas::block::{Block, Head, SignedHead, ValidatorSignature};
+use schemas::block::{
+    Batch, Block, CommitCertificate, Head, Phase, SignedHead, ValidatorSignature, Vote, attestation_to_sign,
+};
 use schemas::cbor;
 use schemas::id::Digest;
 use schemas::transaction::Outcome;
@@ -69,6 +71,26 @@ fn commits_of_another_view_phase_or_list_do_not_count() {
     let other = ValidatorSet::of(&genesis(7));
     assert_ne!(other.chain(), &chain.id);
     assert!(matches!(verify_block(&other, &block), Err(VerifyError::OtherChain { .. })));
+}
+
+/// What a later view agreed on is proven like everything else, and so is a gap that a new view filled.
+#[test]
+fn certificates_of_later_views_and_null_batches_verify() {
+    let (set, chain, mut block) = block();
+    let commit = |chain: &Chain, block: &mut Block, view| {
+        let Block { batch, .. } = &*block;
+        let (height, digest) = (batch.height, batch.digest());
+        let vote = Vote { chain: chain.id, epoch: 0, view, height, phase: Phase::Commit, digest };
+        block.certificate = CommitCertificate { view, commits: chain.all_sign(&vote.to_sign()) };
+        block.header.batch = digest;
+        block.attestations = chain.all_sign(&attestation_to_sign(&block.header));
+    };
+    commit(&chain, &mut block, 7);
+    verify_finalised_block(&set, &block).expect("committed in view 7");
+    block.batch = Batch::null(chain.id, 0, block.batch.height);
+    block.transactions.clear();
+    commit(&chain, &mut block, u64::MAX);
+    verify_finalised_block(&set, &block).expect("a null batch, committed in the last view");
 }
 
 fn head(chain: &Chain, validator: u16, height: u64, time: u64) -> SignedHead {

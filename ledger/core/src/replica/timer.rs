@@ -48,6 +48,12 @@ impl Timer {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
+    /// This replica did not run for a while: whatever it missed is not the primary's fault.
+    pub fn woke(&mut self) {
+        self.oldest = None;
+        self.wanted_since = None;
+    }
+
     /// The others go on without this replica, which catches up: no reason to complain.
     pub fn caught_up(&mut self) {
         self.oldest = None;
