@@ -117,6 +117,13 @@ impl Checks {
         }
         let voted = self.voted.get(&by).copied().unwrap_or(0);
         assert!(change.view > voted || change.view == 0, "{by} votes in view {voted}, then leaves for {}", change.view);
+        // a timer moves on by one, and f + 1 who want more contain an honest one
+        let highest = self.left.values().max().copied().unwrap_or(0);
+        assert!(
+            change.view <= highest + 1,
+            "dragged: {by} leaves for view {}, nobody honest is above {highest}",
+            change.view
+        );
         let left = self.left.entry(by).or_default();
         assert!(change.view > *left, "{by} leaves for view {}, after it left for {left}", change.view);
         *left = change.view;

@@ -75,7 +75,6 @@ fn main() -> ExitCode {
 fn run_all(from: u64, seeds: u64, validators: Option<usize>) -> Report {
     let (start, next) = (Instant::now(), AtomicU64::new(from));
     let end = from.saturating_add(seeds);
-    run::keep_panics();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
         let mut report = Report::default();
@@ -91,7 +90,6 @@ fn run_all(from: u64, seeds: u64, validators: Option<usize>) -> Report {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("verdicts are caught")).collect::<Vec<_>>()
     });
-    drop(std::panic::take_hook());
     let mut all = Report::default();
     reports.into_iter().for_each(|report| all.merge(report));
     all.seconds = start.elapsed().as_secs_f64();

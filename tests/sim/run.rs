@@ -1,7 +1,8 @@
 //! One seed from plan to verdict: faults until everything is submitted, then healing, then everything must commit in time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use schemas::limits;
 
@@ -29,25 +30,38 @@ pub struct Verdict {
 }
 
 thread_local! {
+    /// A seed runs in this thread, and its last panic.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Panics of checkers and of the core are verdicts here: kept, not printed.
-pub fn keep_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
-        let payload = info.payload();
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default();
-        LAST_PANIC.with(|last| *last.borrow_mut() = Some(text + &place));
-    }));
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !RUNNING.get() {
+                before(info);
+                return;
+            }
+            let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default();
+            LAST_PANIC.with(|last| *last.borrow_mut() = Some(text + &place));
+        }));
+    });
 }
 
 /// Runs a seed.
 pub fn run(seed: u64, validators: Option<usize>) -> Verdict {
     let plan = Plan::of(seed, validators);
     let mut world = World::new(plan);
+    keep_panics();
+    RUNNING.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
+    RUNNING.set(false);
     let violation = match outcome {
         Ok(verdict) => verdict.err(),
         Err(_) => Some(LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "panic".to_owned())),
@@ -70,6 +84,14 @@ fn play(world: &mut World) -> Result<(), String> {
             return Err(format!("liveness: not all is final {within} ms after healing: {}", world.standing()));
         }
         world.run(50);
+    }
+    // whoever missed the new view is told of it: with nothing to do, all come to rest in one view
+    let done = world.now;
+    while !world.is_at_rest() {
+        if world.now - done > within {
+            return Err(format!("views: honest validators stay apart {within} ms after the end: {}", world.standing()));
+        }
+        world.run(200);
     }
     world.count.reach("live_runs");
     Ok(())

@@ -38,7 +38,19 @@ fn no_seed_violates_anything_and_all_is_reached() {
     for fault in faults {
         assert!(report.count.faults.contains_key(fault), "no {fault} in {SEEDS} seeds");
     }
-    for state in ["blocks", "checkpoints", "restarts", "refused_logs", "live_runs"] {
+    let states = [
+        "blocks",
+        "checkpoints",
+        "live_runs",
+        "new_views",
+        "new_views_with_batches",
+        "new_views_with_gaps",
+        "null_blocks",
+        "refused_logs",
+        "restarts",
+        "view_changes",
+    ];
+    for state in states {
         assert!(report.reached(state) > 0, "no {state} in {SEEDS} seeds");
     }
 }

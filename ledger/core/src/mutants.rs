@@ -31,7 +31,6 @@
 //! | votes-while-changing | sawtooth-pbft #117: agreement goes on while a view change is under way |
 //! | assigned-digest-ignored | a new view's batches replaced by fresh ones |
 //! | prepare-not-written | Jepsen of Tendermint: a vote without its log record |
-//! | fresh-below-assigned | a fresh proposal where the new view assigned nothing to be changed |
 //! | new-view-one-short | off by one in a quorum |
 //! | new-view-twice | sawtooth-pbft #98: a doubled NewView |
 //! | new-view-not-written | amnesia about a new view |
@@ -83,7 +82,6 @@ mod planting {
         "votes-while-changing",
         "assigned-digest-ignored",
         "prepare-not-written",
-        "fresh-below-assigned",
         "new-view-one-short",
         "new-view-twice",
         "new-view-not-written",

@@ -39,7 +39,7 @@ impl Attacker for Wrong {
     }
 
     fn tick(&mut self, hand: &mut Hand) {
-        if hand.dice.percent(85) {
+        if hand.dice.percent(75) {
             return;
         }
         let view = hand.view;

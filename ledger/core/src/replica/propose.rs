@@ -120,11 +120,7 @@ impl Replica {
     /// bounds, at a believable time.
     fn is_fresh(&mut self, proposal: &Proposal) -> bool {
         let batch = proposal.batch();
-        let is_above = self
-            .changing
-            .began
-            .as_ref()
-            .is_none_or(|began| batch.height > began.assigned_to() || planted("fresh-below-assigned"));
+        let is_above = self.changing.began.as_ref().is_none_or(|began| batch.height > began.assigned_to());
         let held: usize =
             self.slots.range(self.executed + 1..).filter_map(|(_, s)| s.proposal.as_ref()).map(Proposal::len).sum();
         let has_room = held + proposal.len() <= limits::PROPOSALS_BYTES_MAX;
