@@ -74,6 +74,8 @@ pub const NEW_VIEW_AGAIN_MS: u64 = 1_000;
 pub const CHECKPOINT_INTERVAL: u64 = 64;
 /// Transactions waiting at one validator.
 pub const MEMPOOL_TRANSACTIONS_MAX: usize = 8192;
+/// Of these, kept free for what other validators hand on.
+pub const MEMPOOL_RESERVE: usize = 1024;
 /// Bytes of transactions waiting at one validator.
 pub const MEMPOOL_BYTES_MAX: usize = 32 << 20;
 /// Blocks that a primary keeps in flight at once.
@@ -169,6 +171,7 @@ const NEW_VIEW_BYTES_MAX: usize = {
     q * (prepared + q * 72 + 300) + OPEN_HEIGHTS_MAX as usize * 72 + 300
 };
 const _: () = assert!(NEW_VIEW_BYTES_MAX <= PEER_FRAME_BYTES_MAX);
+const _: () = assert!(FORWARD_MAX * 16 <= MEMPOOL_RESERVE && MEMPOOL_RESERVE * 2 <= MEMPOOL_TRANSACTIONS_MAX);
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
 const _: () = assert!(RPC_WAIT_MS_MAX * 2 <= RPC_IDLE_MS_MAX);

@@ -48,7 +48,7 @@ pub enum ChangeError {
 
 /// A VIEW-CHANGE whose every signature and certificate was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedViewChange(SignedViewChange);
+pub struct VerifiedViewChange(Box<SignedViewChange>);
 
 impl VerifiedViewChange {
     /// Checks everything that does not depend on the receiver.
@@ -70,21 +70,21 @@ impl VerifiedViewChange {
         }
         check_checkpoint(config, &change.checkpoint, verify)?;
         check_prepared(config, change, verify)?;
-        Ok(Self(signed))
+        Ok(Self(Box::new(signed)))
     }
 
     /// What was said.
-    pub const fn change(&self) -> &ViewChange {
+    pub fn change(&self) -> &ViewChange {
         &self.0.change
     }
 
     /// Who said it.
-    pub const fn by(&self) -> ValidatorIndex {
+    pub fn by(&self) -> ValidatorIndex {
         self.0.by.validator
     }
 
     /// As it travels.
-    pub const fn message(&self) -> &SignedViewChange {
+    pub fn message(&self) -> &SignedViewChange {
         &self.0
     }
 }
@@ -92,7 +92,7 @@ impl VerifiedViewChange {
 /// A NEW-VIEW whose view changes were checked and whose pre-prepares are those that follow from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedNewView {
-    message: NewView,
+    message: Box<NewView>,
     plan: Plan,
 }
 
@@ -129,22 +129,22 @@ impl VerifiedNewView {
                 return Err(ChangeError::Signature);
             }
         }
-        Ok(Self { message, plan })
+        Ok(Self { message: Box::new(message), plan })
     }
 
     /// The own one, or one of the own log.
     pub(crate) fn own(config: &Config, message: NewView) -> Self {
         let plan = Plan::of(config, &message.changes);
-        Self { message, plan }
+        Self { message: Box::new(message), plan }
     }
 
     /// As it travels.
-    pub const fn message(&self) -> &NewView {
+    pub fn message(&self) -> &NewView {
         &self.message
     }
 
     /// The view that begins.
-    pub const fn view(&self) -> View {
+    pub fn view(&self) -> View {
         self.message.view
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Pool {
     ids: BTreeMap<Digest, Place>,
     recent: BTreeSet<Digest>,
     recent_order: VecDeque<Digest>,
+    /// When everyone may be told again.
+    all_at: TimeMs,
 }
 
 impl Pool {
@@ -149,16 +151,21 @@ impl Pool {
         assert!(self.ids.len() == self.all.len() && self.ready.len() <= self.all.len(), "each id has one place");
     }
 
-    /// What a backup should hand on now.
+    /// What a backup should hand on now. Everyone is told of a few at a time: they make the timers run, and more would only load
+    /// those who are slow already.
     pub fn take_forwards(&mut self, now: TimeMs) -> Vec<Forward> {
         let mut out = Vec::new();
+        let may_tell_all = now >= self.all_at;
         for place in &self.ready {
             let Some(waiting) = self.all.get_mut(place).filter(|waiting| waiting.forward_at <= now) else { continue };
             let request = waiting.request.clone();
-            let (forward, again) = if waiting.forwarded {
-                (Forward::ToAll(request), limits::FORWARD_AGAIN_MS)
-            } else {
-                (Forward::ToPrimary(request), limits::FORWARD_TO_ALL_MS)
+            let (forward, again) = match waiting.forwarded {
+                true if may_tell_all => {
+                    self.all_at = now.saturating_add(limits::STATUS_STUCK_MS);
+                    (Forward::ToAll(request), limits::FORWARD_AGAIN_MS)
+                }
+                true => (Forward::ToPrimary(request), limits::FORWARD_AGAIN_MS),
+                false => (Forward::ToPrimary(request), limits::FORWARD_TO_ALL_MS),
             };
             waiting.forwarded = true;
             waiting.forward_at = now.saturating_add(again);

@@ -105,9 +105,11 @@ impl Node {
         })
     }
 
-    /// Whether another transaction finds room.
+    /// Whether another transaction of a client finds room. What other validators hand on has a reserve: a primary that is full
+    /// would be blamed for what it never took.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.waiting.load(Ordering::Relaxed) < self.waiting_max
+        let reserved = schemas::limits::MEMPOOL_TRANSACTIONS_MAX - schemas::limits::MEMPOOL_RESERVE;
+        self.waiting.load(Ordering::Relaxed) < self.waiting_max.min(reserved)
             && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= schemas::limits::MEMPOOL_BYTES_MAX
     }
 
