@@ -1,5 +1,7 @@
 //! Clients: make signed transactions, submit each to one validator, and again to all until it has an outcome, as gateways do.
 
+use std::collections::BTreeSet;
+
 use ledger_core::Request;
 use schemas::block::TransactionBytes;
 use schemas::cbor;
@@ -16,6 +18,7 @@ pub struct Clients {
     pub submitted: Vec<Request>,
     /// The same as bytes, for attackers to put into proposals.
     pub bytes: Vec<TransactionBytes>,
+    ids: BTreeSet<Digest>,
 }
 
 impl Clients {
@@ -25,13 +28,14 @@ impl Clients {
         let bytes = transaction(keys, number, is_urgent, |message| keys.sign_as_client(message));
         let request = Request::read(bytes.clone()).expect("a transaction");
         self.bytes.push(bytes);
+        self.ids.insert(request.id());
         self.submitted.push(request.clone());
         request
     }
 
     /// Whether a client made this transaction.
     pub fn made(&self, id: &Digest) -> bool {
-        self.submitted.iter().any(|request| request.id() == *id)
+        self.ids.contains(id)
     }
 }
 

@@ -95,7 +95,12 @@ impl Plan {
             pauses,
             partitions,
             skew_ms,
-            transactions: if large { dice.between(15, 50) } else { dice.between(30, 200) },
+            transactions: match (large, dice.percent(50)) {
+                (true, _) => dice.between(15, 50),
+                (false, true) => dice.between(30, 100),
+                // past a checkpoint or two
+                (false, false) => dice.between(100, 350),
+            },
             spacing_ms: [5, 40, 150, 400][dice.index(4)],
         }
     }

@@ -13,9 +13,13 @@ use crate::world::World;
 /// Faults go on after the last submission.
 const STORM_AFTER_MS: u64 = 500;
 /// A run may be stormy for this long at most.
-const STORM_MS_MAX: u64 = 30_000;
+const STORM_MS_MAX: u64 = 45_000;
 /// After healing, everything admitted is final within this time, and as much again for each faulty primary.
 const LIVE_WITHIN_MS: u64 = 2 * limits::VIEW_TIMEOUT_MS_MAX;
+
+/// The load of a steady run lasts longer than a view's timeout.
+const STEADY_TRANSACTIONS: u64 = 320;
+const STEADY_SPACING_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2 / STEADY_TRANSACTIONS;
 
 /// What a seed came to.
 pub struct Verdict {
@@ -94,5 +98,22 @@ fn play(world: &mut World) -> Result<(), String> {
         world.run(200);
     }
     world.count.reach("live_runs");
+    if world.is_sound() { stay(world) } else { Ok(()) }
+}
+
+/// With nobody faulty, the view lasts under load for longer than any patience: progress stops the timers.
+fn stay(world: &mut World) -> Result<(), String> {
+    let before = world.standing();
+    let view = world.view();
+    world.load(STEADY_TRANSACTIONS, STEADY_SPACING_MS);
+    world.run(STEADY_TRANSACTIONS * STEADY_SPACING_MS);
+    let loaded = world.now;
+    while !world.is_done() && world.now - loaded < limits::VIEW_TIMEOUT_MS {
+        world.run(50);
+    }
+    if !world.is_done() || world.view() != view {
+        return Err(format!("steadiness: nobody is faulty: {before}, and under load: {}", world.standing()));
+    }
+    world.count.reach("steady_runs");
     Ok(())
 }

@@ -42,6 +42,8 @@ enum Event {
     Start(usize, u32),
     /// The next transaction.
     Submit,
+    /// One more transaction of a steady load.
+    Load,
     /// Clients ask again.
     Resubmit,
     /// Faults change.
@@ -164,6 +166,25 @@ impl World {
         living.map(|seat| seat.published.certified).all(|certified| certified >= needed)
     }
 
+    /// Few validators, nobody faulty, all in one view.
+    pub fn is_sound(&self) -> bool {
+        let is_well = |seat: &Seat| seat.is_honest() && !seat.is_dead && !seat.published.changing;
+        self.plan.n <= 7 && self.seats.iter().all(|seat| is_well(seat) && seat.published.view == self.view())
+    }
+
+    /// The highest view of an honest validator.
+    pub fn view(&self) -> schemas::block::View {
+        self.seats.iter().filter(|seat| seat.is_honest()).map(|seat| seat.published.view).max().unwrap_or(0)
+    }
+
+    /// More transactions from now on.
+    pub fn load(&mut self, transactions: u64, spacing_ms: u64) {
+        self.plan.transactions += transactions;
+        for number in 0..transactions {
+            self.at(number * spacing_ms, Event::Load);
+        }
+    }
+
     /// No living honest validator is behind the newest view that began: it is in it, or, having lost patience alone, wants a
     /// later one (§4.4: it said so, and cannot go back).
     pub fn is_at_rest(&self) -> bool {
@@ -202,6 +223,7 @@ impl World {
                 }
             }
             Event::Submit => self.submit(),
+            Event::Load => self.submit_one(),
             Event::Resubmit => self.resubmit(),
             Event::Nemesis => self.nemesis(),
         }
@@ -211,13 +233,17 @@ impl World {
         if self.is_submitted() {
             return;
         }
+        self.submit_one();
+        let burst = self.dice.percent(10);
+        let delay = if burst { 0 } else { self.dice.between(1, self.plan.spacing_ms) };
+        self.at(delay, Event::Submit);
+    }
+
+    fn submit_one(&mut self) {
         let is_urgent = self.dice.percent(15);
         let request = self.clients.submit(&self.keys, is_urgent);
         let seat = self.dice.index(self.seats.len());
         self.offer(seat, request);
-        let burst = self.dice.percent(10);
-        let delay = if burst { 0 } else { self.dice.between(1, self.plan.spacing_ms) };
-        self.at(delay, Event::Submit);
     }
 
     fn resubmit(&mut self) {

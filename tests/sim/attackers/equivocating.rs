@@ -52,8 +52,15 @@ impl Equivocating {
                 changes.swap_remove(hand.dice.index(changes.len() - 1));
             }
             let second = hand.new_view(view, changes);
-            let side = if hand.dice.percent(50) { first.clone() } else { second };
-            hand.send(Some(other), Message::NewView(side));
+            // one of them, or one after the other
+            match hand.dice.below(3) {
+                0 => hand.send(Some(other), Message::NewView(first.clone())),
+                1 => hand.send(Some(other), Message::NewView(second)),
+                _ => {
+                    hand.send(Some(other), Message::NewView(first.clone()));
+                    hand.later(Some(other), 30, Message::NewView(second));
+                }
+            }
         }
         // and other batches in the place of those that it assigns
         let assigned = crate::oracle::assignment(hand.keys.chain, &first.changes);
