@@ -70,12 +70,12 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             proposal(keys, pre_prepare).map(|proposal| Checked::At(height, Input::Proposed(proposal)))
         }
         Message::Vote(signed) => {
-            vote(keys, from, &signed).then(|| Checked::At(signed.vote.height, Input::Voted(signed)))
+            vote(keys, from, &signed).then_some(Checked::At(signed.vote.height, Input::Voted(signed)))
         }
         Message::Attest(attest) => {
-            attestation(keys, from, &attest).then(|| Checked::At(attest.height, Input::Attested(attest)))
+            attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
         }
-        Message::Status(status) => is_status(&status).then(|| Checked::Any(Input::Told(from, status))),
+        Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
         Message::ViewChange(signed) => {

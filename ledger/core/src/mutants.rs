@@ -47,7 +47,6 @@
 //! | stuck-changing | sawtooth-pbft #90: stuck in ViewChanging |
 //! | votes-outlive-views | sawtooth-pbft #140: what belongs to an old view counts in the new one |
 //! | votes-of-any-digest | matching by height alone |
-//! | last-vote-counts | an equivocator's second vote replaces its first |
 
 #[cfg(feature = "mutants")]
 mod planting {
@@ -98,7 +97,6 @@ mod planting {
         "stuck-changing",
         "votes-outlive-views",
         "votes-of-any-digest",
-        "last-vote-counts",
     ];
 
     thread_local! {

@@ -92,9 +92,6 @@ impl Slot {
 
     /// Counts a first vote; anything after it is dropped.
     pub fn count(votes: &mut Votes, by: ValidatorSignature, digest: Digest) {
-        if planted("last-vote-counts") {
-            votes.insert(by.validator, (digest, by.signature));
-        }
         votes.entry(by.validator).or_insert((digest, by.signature));
     }
 }
