@@ -132,6 +132,13 @@ impl World {
         self.nodes[index].wait().expect("the validator ends");
     }
 
+    /// Stops a validator where it is (SIGSTOP), or lets it go on (SIGCONT).
+    pub fn signal_validator(&self, index: usize, signal: &str) {
+        let line = format!("kill -{signal} {}", self.nodes[index].id());
+        let sent = Command::new("sh").args(["-c", &line]).status().expect("sh starts");
+        assert!(sent.success(), "{line} failed");
+    }
+
     /// Starts a killed validator again.
     pub fn restart_validator(&mut self, index: usize) {
         let folder = self.dir.join(format!("validators/validator-{}", index + 1));

@@ -200,7 +200,9 @@ async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output
         let text = match &validator.status {
             Some(status) => {
                 let number = |name: &str| status[name].as_u64().map_or("?".into(), |n| n.to_string());
-                format!("{}  height {}, view {}", good("up  "), number("height"), number("view"))
+                // alone it still follows and attests; all of them together: the next view is about to begin
+                let waits = if status["changing"] == true { ", waits for it to begin" } else { "" };
+                format!("{}  height {}, view {}{waits}", good("up  "), number("height"), number("view"))
             }
             None => bad("down"),
         };
