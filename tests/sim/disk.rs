@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use schemas::block::{CommitCertificate, ValidatorSignature};
-use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::pbft::Record;
 
@@ -40,10 +39,10 @@ impl Default for Log {
 }
 
 impl Log {
-    /// Adds a record to the turn's group.
-    pub fn append(&mut self, record: &Record) {
+    /// Adds a record, with its encoding, to the turn's group.
+    pub fn append(&mut self, record: &Record, bytes: &[u8]) {
         self.pending_height = self.pending_height.max(record.height());
-        group::push_record(&mut self.pending, &cbor::encode(record));
+        group::push_record(&mut self.pending, bytes);
     }
 
     /// Whether the turn wrote anything.

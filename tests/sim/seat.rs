@@ -115,12 +115,12 @@ impl Seat {
     }
 
     /// Writes a record down, and notes which votes it justifies once it is durable.
-    pub fn append(&mut self, record: &Record) {
+    pub fn append(&mut self, record: &Record, bytes: &[u8]) {
         if let Record::Prepared(prepared) = record {
             self.unsynced_prepared = self.unsynced_prepared.max(prepared.vote.height);
         }
         self.justifying.extend(justified(record));
-        self.log.append(record);
+        self.log.append(record, bytes);
     }
 
     /// The log's sync returned.

@@ -6,7 +6,7 @@ use crate::run::Verdict;
 use crate::{report::Report, run, run_all};
 
 /// Seeds of the ordinary test; `tests/run --long` runs a million.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 240;
 
 #[test]
 fn no_seed_violates_anything_and_all_is_reached() {

@@ -58,8 +58,9 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Append(record) => {
-                    self.mix(&cbor::encode(&record));
-                    self.seats[seat].append(&record);
+                    let bytes = cbor::encode(&record);
+                    self.mix(&bytes);
+                    self.seats[seat].append(&record, &bytes);
                 }
                 Effect::Broadcast(message) => {
                     self.mix(&cbor::encode(&message));
