@@ -9,6 +9,7 @@ use schemas::limits;
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
 use crate::Config;
+use crate::mutants::planted;
 
 /// Verifies validators' signatures.
 pub trait Verify {
@@ -115,7 +116,7 @@ impl VerifiedNewView {
         if !verify.is_signed(primary, &message.to_sign(), &message.signature) {
             return Err(ChangeError::Signature);
         }
-        for signed in &message.changes {
+        for signed in message.changes.iter().filter(|_| !planted("new-view-believed")) {
             VerifiedViewChange::check(config, signed.clone(), verify)?;
         }
         let plan = Plan::of(config, &message.changes);
@@ -175,20 +176,26 @@ impl Plan {
     /// §4.4: min-s is the newest stable checkpoint in V, max-s the highest height that prepared. Every height between them
     /// gets the batch that prepared there in the highest view, or the null batch where nothing prepared.
     pub fn of(config: &Config, changes: &[SignedViewChange]) -> Self {
-        let newest = changes.iter().map(|signed| &signed.change.checkpoint).max_by_key(|c| c.height);
+        let checkpoints = changes.iter().map(|signed| &signed.change.checkpoint);
+        let newest = if planted("oldest-checkpoint") {
+            checkpoints.min_by_key(|c| c.height)
+        } else {
+            checkpoints.max_by_key(|c| c.height)
+        };
         let checkpoint = newest.map_or_else(|| Checkpoint::genesis(&config.chain), Clone::clone);
         let mut highest: BTreeMap<Height, &PreparedCertificate> = BTreeMap::new();
         let prepared = changes.iter().flat_map(|signed| &signed.change.prepared);
         for certificate in prepared.filter(|c| c.height > checkpoint.height) {
             let best = highest.entry(certificate.height).or_insert(certificate);
-            if (certificate.view, certificate.digest) > (best.view, best.digest) {
+            if ((certificate.view, certificate.digest) > (best.view, best.digest)) != planted("lowest-view-prepared") {
                 *best = certificate;
             }
         }
         let last = highest.last_key_value().map_or(checkpoint.height, |(&height, _)| height);
         let digests = (checkpoint.height.saturating_add(1)..=last).map(|height| {
             let null = || Batch::null(config.chain, config.epoch, height).digest();
-            (height, highest.get(&height).map_or_else(null, |certificate| certificate.digest))
+            let prepared = highest.get(&height).filter(|_| !planted("null-over-prepared"));
+            (height, prepared.map_or_else(null, |certificate| certificate.digest))
         });
         let digests: BTreeMap<_, _> = digests.collect();
         assert!(digests.len() as u64 <= limits::OPEN_HEIGHTS_MAX, "no certificate lies further above its checkpoint");
@@ -214,7 +221,7 @@ fn check_checkpoint(config: &Config, checkpoint: &Checkpoint, verify: &dyn Verif
     }
     let bytes = attestation_bytes(&config.chain, config.epoch, *height, header);
     let is_quorum = attestations.len() >= block::quorum(config.validators);
-    if !is_quorum || !are_signed(config, attestations, &bytes, verify) {
+    if !(is_quorum || planted("checkpoint-not-proven")) || !are_signed(config, attestations, &bytes, verify) {
         return Err(ChangeError::Checkpoint);
     }
     Ok(())
@@ -234,8 +241,8 @@ fn check_prepared(config: &Config, change: &ViewChange, verify: &dyn Verify) -> 
         let prepares = &certificate.prepares;
         // the primary counts once, by its pre-prepare
         let is_quorum = prepares.len() + 1 >= block::quorum(config.validators)
-            && prepares.iter().all(|prepare| prepare.validator != primary);
-        if !is_quorum
+            && prepares.iter().all(|prepare| prepare.validator != primary || planted("primary-counts-twice"));
+        if !(is_quorum || planted("short-prepared-certificate"))
             || !verify.is_signed(primary, &bytes(Phase::PrePrepare), &certificate.pre_prepare)
             || !are_signed(config, prepares, &bytes(Phase::Prepare), verify)
         {
@@ -247,7 +254,7 @@ fn check_prepared(config: &Config, change: &ViewChange, verify: &dyn Verify) -> 
 
 /// Different members, sorted, each of whom signed.
 fn are_signed(config: &Config, all: &[ValidatorSignature], bytes: &[u8], verify: &dyn Verify) -> bool {
-    all.is_sorted_by(|a, b| a.validator < b.validator)
+    all.is_sorted_by(|a, b| a.validator < b.validator || planted("signer-counts-again"))
         && all.iter().all(|by| {
             usize::from(by.validator) < config.validators && verify.is_signed(by.validator, bytes, &by.signature)
         })

@@ -17,6 +17,7 @@
 
 mod change;
 mod error;
+pub mod mutants;
 mod pool;
 mod proposal;
 mod replica;

@@ -19,6 +19,7 @@ use schemas::id::{Height, TimeMs};
 use schemas::limits;
 use schemas::view::Checkpoint;
 
+use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::slot::Slot;
 use crate::{Config, Effect, Input, Sign};
@@ -135,6 +136,9 @@ impl Replica {
     }
 
     fn quorum(&self) -> usize {
+        if planted("quorum-2f+1") {
+            return 2 * self.faults() + 1;
+        }
         block::quorum(self.config.validators)
     }
 
@@ -144,14 +148,15 @@ impl Replica {
 
     /// Between the watermarks: h < n <= H (§4.2), of the own garbage collection or of a checkpoint that others proved.
     fn is_in_window(&self, height: Height) -> bool {
-        let is_above = |low: Height| height > low && height <= low.saturating_add(limits::WATERMARK_WINDOW);
+        let is_below_high = |low: Height| height <= low.saturating_add(limits::WATERMARK_WINDOW);
+        let is_above = |low: Height| height > low && (is_below_high(low) || planted("endless-window"));
         height > self.certified && (is_above(self.stable) || is_above(self.checkpoint.height))
     }
 
     /// Where proposals are voted for: a view change must be able to carry what prepares there.
     fn is_open(&self, height: Height) -> bool {
         let low = self.checkpoint.height;
-        height > low && height <= low.saturating_add(limits::OPEN_HEIGHTS_MAX)
+        height > low && (height <= low.saturating_add(limits::OPEN_HEIGHTS_MAX) || planted("votes-beyond-view-changes"))
     }
 
     fn is_member(&self, validator: ValidatorIndex) -> bool {

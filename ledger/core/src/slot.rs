@@ -10,6 +10,7 @@ use schemas::id::{Digest, Signature};
 use schemas::limits;
 use schemas::view::PreparedCertificate;
 
+use crate::mutants::planted;
 use crate::proposal::{Body, Decided, Proposal};
 
 /// First vote of each validator.
@@ -75,15 +76,17 @@ impl Slot {
     /// The view ends: its proposal and votes count no more. The proposal, unless it is what was decided.
     pub fn leave_view(&mut self) -> Option<Proposal> {
         self.assigned = None;
-        self.prepares.clear();
-        self.commits.clear();
+        if !planted("votes-outlive-views") {
+            self.prepares.clear();
+            self.commits.clear();
+        }
         let decided = self.decided.as_ref().map(Decided::digest);
         self.proposal.take().filter(|proposal| Some(proposal.digest()) != decided)
     }
 
     /// Signatures over the given digest, sorted by validator.
     pub fn over(votes: &Votes, digest: &Digest) -> Vec<ValidatorSignature> {
-        let matching = votes.iter().filter(|(_, (d, _))| d == digest);
+        let matching = votes.iter().filter(|(_, (d, _))| d == digest || planted("votes-of-any-digest"));
         matching.map(|(&validator, &(_, signature))| ValidatorSignature { validator, signature }).collect()
     }
 

@@ -8,6 +8,7 @@ use schemas::id::Height;
 use schemas::pbft::{Committed, Message, Prepared, Record, SignedVote};
 use schemas::view::PreparedCertificate;
 
+use crate::mutants::planted;
 use crate::proposal::Decided;
 use crate::replica::Replica;
 use crate::slot::Slot;
@@ -17,7 +18,9 @@ impl Replica {
     /// Counts a prepare or commit of another validator.
     pub(super) fn vote(&mut self, signed: SignedVote, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let SignedVote { vote, by } = signed;
-        let is_ours = vote.chain == self.config.chain && vote.epoch == self.config.epoch && vote.view == self.view;
+        let is_ours = vote.chain == self.config.chain
+            && vote.epoch == self.config.epoch
+            && (vote.view == self.view || planted("votes-of-any-view"));
         let is_other = self.is_member(by.validator) && by.validator != self.config.me;
         let is_primary = by.validator == self.primary();
         if !is_ours || !is_other {
@@ -25,7 +28,9 @@ impl Replica {
         }
         let Some(slot) = self.slot(vote.height) else { return };
         match vote.phase {
-            Phase::Prepare if !is_primary => Slot::count(&mut slot.prepares, by, vote.digest),
+            Phase::Prepare if !is_primary || planted("primary-prepares") => {
+                Slot::count(&mut slot.prepares, by, vote.digest)
+            }
             Phase::Commit => Slot::count(&mut slot.commits, by, vote.digest),
             // a pre-prepare comes with its body; the primary sends no prepare
             Phase::PrePrepare | Phase::Prepare => return,
@@ -35,7 +40,7 @@ impl Replica {
 
     /// prepared(m, v, n, i): writes the certificate and the commit down, then sends the commit.
     pub(super) fn prepare(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
-        let (me, needed) = (self.config.me, self.quorum() - 1);
+        let (me, needed) = (self.config.me, self.quorum() - 1 - usize::from(planted("prepared-one-short")));
         let Some(slot) = self.slots.get(&height) else { return };
         let Some(proposal) = &slot.proposal else { return };
         let digest = proposal.digest();
@@ -45,7 +50,9 @@ impl Replica {
             let Some(signature) = self.sign(slot, Phase::Commit, signer) else { return };
             let by = ValidatorSignature { validator: me, signature };
             let certificate = PreparedCertificate { view, height, digest, pre_prepare, prepares: prepares.clone() };
-            effects.push(Effect::Append(Record::Prepared(Prepared { vote, prepares, commit: signature })));
+            if !planted("commit-not-written") {
+                effects.push(Effect::Append(Record::Prepared(Prepared { vote, prepares, commit: signature })));
+            }
             effects.push(Effect::Broadcast(Message::Vote(SignedVote { vote, by })));
             if let Some(slot) = self.slots.get_mut(&height) {
                 assert!(slot.commits.insert(me, (digest, signature)).is_none(), "one commit per view and height");
@@ -58,7 +65,8 @@ impl Replica {
 
     /// committed-local(m, v, n, i): prepared, and q commits. In a later view the same again, for those who missed it.
     fn commit(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
-        let (me, view, needed) = (self.config.me, self.view, self.quorum());
+        let (me, view, needed) =
+            (self.config.me, self.view, self.quorum() - usize::from(planted("committed-one-short")));
         let Some(slot) = self.slots.get_mut(&height) else { return };
         let Some(proposal) = &slot.proposal else { return };
         let digest = proposal.digest();
@@ -80,7 +88,7 @@ impl Replica {
     pub(super) fn learn(&mut self, decided: Decided, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let (height, digest) = (decided.batch().height, decided.digest());
         let is_ours = decided.batch().chain == self.config.chain && decided.batch().epoch == self.config.epoch;
-        if !is_ours || !self.is_in_window(height) {
+        if !is_ours || !self.is_in_window(height) || planted("decisions-not-learned") {
             return;
         }
         let settled = self.slots.get(&height).and_then(Slot::settled);

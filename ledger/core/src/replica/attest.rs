@@ -7,6 +7,7 @@ use schemas::limits;
 use schemas::pbft::{Attest, Message, Record};
 use schemas::view::Checkpoint;
 
+use crate::mutants::planted;
 use crate::replica::Replica;
 use crate::slot::Slot;
 use crate::{Divergence, Effect, Sign};
@@ -58,7 +59,9 @@ impl Replica {
             if self.certified.is_multiple_of(limits::CHECKPOINT_INTERVAL) {
                 self.stable = self.certified;
                 // records of older heights go; in which view this replica is must outlast them
-                effects.extend(self.view_record().map(Effect::Append));
+                if !planted("view-goes-with-the-log") {
+                    effects.extend(self.view_record().map(Effect::Append));
+                }
                 effects.push(Effect::Stable(self.stable));
             }
         }
@@ -75,7 +78,7 @@ impl Replica {
         let slot = self.slots.get(&height)?;
         let hash = slot.header.as_ref()?.hash();
         let matching = Slot::over(&slot.attestations, &hash);
-        (matching.len() >= self.quorum()).then_some(matching)
+        (matching.len() + usize::from(planted("checkpoint-one-short")) >= self.quorum()).then_some(matching)
     }
 
     /// f + 1 attestations of another header contain an honest one: this replica's execution is wrong.

@@ -11,6 +11,7 @@ use schemas::pbft::{Message, Record};
 use schemas::view::{Checkpoint, SignedViewChange, ViewChange};
 
 use crate::change::{VerifiedNewView, VerifiedViewChange};
+use crate::mutants::planted;
 use crate::replica::Replica;
 use crate::{Effect, Sign};
 
@@ -47,7 +48,9 @@ impl Replica {
         self.leave_view(to);
         let signature = signer.sign(&change.to_sign());
         let signed = SignedViewChange { change, by: ValidatorSignature { validator: self.config.me, signature } };
-        effects.push(Effect::Append(Record::ViewChange(self.certified.saturating_add(1), signed.clone())));
+        if !planted("view-change-not-written") {
+            effects.push(Effect::Append(Record::ViewChange(self.certified.saturating_add(1), signed.clone())));
+        }
         effects.push(Effect::Broadcast(Message::ViewChange(signed.clone())));
         self.changing.own = Some(signed);
         self.changing.said_at = self.now;
@@ -60,7 +63,8 @@ impl Replica {
     fn say_view_change(&self, to: View) -> Option<ViewChange> {
         let checkpoint = self.checkpoint.clone();
         let above = self.slots.range(checkpoint.height.saturating_add(1)..);
-        let prepared: Vec<_> = above.filter_map(|(_, slot)| slot.prepared.clone()).collect();
+        let prepared = above.filter(|_| !planted("prepared-not-said")).filter_map(|(_, slot)| slot.prepared.clone());
+        let prepared: Vec<_> = prepared.collect();
         let fits = prepared.iter().all(|certificate| self.is_open(certificate.height));
         assert!(prepared.iter().all(|certificate| certificate.view < to), "nothing prepared in a view to come");
         let (chain, epoch) = (self.config.chain, self.config.epoch);
@@ -106,7 +110,7 @@ impl Replica {
     pub(super) fn join(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let later = self.changing.heard.values().map(|change| change.change().view).filter(|&view| view > self.view);
         let (count, earliest) = later.fold((0, View::MAX), |(count, earliest), view| (count + 1, earliest.min(view)));
-        if count > self.faults() {
+        if count > self.faults() || (count > 0 && planted("one-drags-all")) {
             self.change_view(earliest, signer, effects);
         }
     }
@@ -120,7 +124,9 @@ impl Replica {
     /// Frames get lost: the own view change is said again until the view begins.
     pub(super) fn repeat_view_change(&mut self, effects: &mut Vec<Effect>) {
         let Some(own) = &self.changing.own else { return };
-        if self.now < self.changing.said_at.saturating_add(limits::VIEW_CHANGE_AGAIN_MS) {
+        if self.now < self.changing.said_at.saturating_add(limits::VIEW_CHANGE_AGAIN_MS)
+            || planted("view-change-said-once")
+        {
             return;
         }
         self.changing.said_at = self.now;

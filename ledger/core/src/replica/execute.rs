@@ -5,6 +5,7 @@ use schemas::block::{Block, Header};
 use schemas::limits;
 use schemas::pbft::Decision;
 
+use crate::mutants::planted;
 use crate::proposal::Request;
 use crate::replica::Replica;
 use crate::slot::Slot;
@@ -98,6 +99,13 @@ impl Replica {
 }
 
 fn to_execute(slot: &Slot) -> Option<Execution> {
+    if planted("executes-proposals")
+        && let Some(proposal) = &slot.proposal
+        && let Some(decided) = &slot.decided
+    {
+        let certificate = decided.certificate().clone();
+        return Some(Execution { batch: proposal.batch().clone(), transactions: proposal.transactions(), certificate });
+    }
     if let Some(block) = &slot.block {
         let Block { batch, transactions, certificate, .. } = block.as_ref().clone();
         return Some(Execution { batch, transactions, certificate });

@@ -6,6 +6,7 @@ use schemas::id::{Height, TimeMs};
 use schemas::limits;
 use schemas::pbft::{Message, Record};
 
+use crate::mutants::planted;
 use crate::proposal::{Proposal, root_of};
 use crate::replica::Replica;
 use crate::{Effect, Sign};
@@ -86,7 +87,11 @@ impl Replica {
         let batch = proposal.batch();
         let height = batch.height;
         let is_ours = batch.chain == self.config.chain && batch.epoch == self.config.epoch;
-        if !self.active || proposal.view() != self.view || !is_ours || !self.is_in_window(height) {
+        if !(self.active || planted("votes-while-changing"))
+            || proposal.view() != self.view
+            || !is_ours
+            || !self.is_in_window(height)
+        {
             return;
         }
         let slot = self.slots.get(&height);
@@ -95,7 +100,8 @@ impl Replica {
         // a store may be ahead of the log after a power cut: then the proposal must be what was executed
         let is_taken =
             slot.is_some_and(|slot| slot.proposal.is_some() || slot.settled().is_some_and(|settled| settled != digest));
-        if is_taken || assigned.is_some_and(|(assigned, _)| assigned != digest) {
+        let is_other = assigned.is_some_and(|(assigned, _)| assigned != digest);
+        if is_taken || (is_other && !planted("assigned-digest-ignored")) {
             return;
         }
         if assigned.is_none() && (self.is_primary() || !self.is_fresh(&proposal)) {
@@ -103,7 +109,9 @@ impl Replica {
         }
         let prepare = (!self.is_primary()).then(|| self.sign_prepare(&proposal, signer));
         let record = Record::Accepted(proposal.to_pre_prepare(), prepare.map(|signed| signed.by.signature));
-        effects.push(Effect::Append(record));
+        if !planted("prepare-not-written") {
+            effects.push(Effect::Append(record));
+        }
         effects.extend(prepare.map(|signed| Effect::Broadcast(Message::Vote(signed))));
         self.hold(proposal, signer, effects);
     }

@@ -10,6 +10,7 @@ use schemas::pbft::{Message, Record, Repeated, SignedVote};
 use schemas::view::NewView;
 
 use crate::change::{Plan, VerifiedNewView};
+use crate::mutants::planted;
 use crate::proposal::{Body, Proposal};
 use crate::replica::Replica;
 use crate::{Divergence, Effect, Sign};
@@ -19,7 +20,7 @@ impl Replica {
     pub(super) fn begin_view(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let Some(own) = self.changing.own.as_ref().filter(|_| !self.active && self.is_primary()) else { return };
         assert!(own.change.view == self.view, "the own view change is for the view");
-        let needed = self.quorum() - 1;
+        let needed = self.quorum() - 1 - usize::from(planted("new-view-one-short"));
         let mut changes: Vec<_> = self.changing.for_view(self.view).take(needed).cloned().collect();
         if changes.len() < needed {
             return;
@@ -40,7 +41,8 @@ impl Replica {
     pub(super) fn hear_new_view(&mut self, new_view: VerifiedNewView, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let message = new_view.message();
         let is_ours = message.chain == self.config.chain && message.epoch == self.config.epoch;
-        let is_news = new_view.view() > self.view || (new_view.view() == self.view && !self.active);
+        let is_news = new_view.view() > self.view
+            || (new_view.view() == self.view && (!self.active || planted("new-view-twice")));
         if is_ours && is_news {
             self.enter(new_view, signer, effects);
         }
@@ -56,7 +58,9 @@ impl Replica {
             self.leave_view(new_view.view());
         }
         let message = new_view.message().clone();
-        effects.push(Effect::Append(Record::NewView(self.certified.saturating_add(1), message.clone())));
+        if !planted("new-view-not-written") {
+            effects.push(Effect::Append(Record::NewView(self.certified.saturating_add(1), message.clone())));
+        }
         if self.is_primary() {
             effects.push(Effect::Broadcast(Message::NewView(message)));
         }
@@ -80,6 +84,9 @@ impl Replica {
         self.timer.began_view();
         self.pool.forward_anew(self.now);
         self.next = new_view.assigned_to().max(self.executed).saturating_add(1);
+        if planted("proposes-on-assigned") {
+            self.next = self.executed + 1;
+        }
         for (height, digest, signature) in new_view.assigned() {
             if let Some(slot) = self.slot(height) {
                 slot.assigned = Some((digest, signature));

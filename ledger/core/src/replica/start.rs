@@ -10,6 +10,7 @@ use schemas::pbft::{Committed, Decision, PrePrepare, Prepared, Record, Repeated}
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange};
 
 use crate::change::VerifiedNewView;
+use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::proposal::{Decided, Proposal, Request};
 use crate::replica::{Replica, change, propose, tell, timer};
@@ -74,6 +75,9 @@ impl Replica {
             replica.restore(record)?;
         }
         replica.next = replica.next.max(executed + 1);
+        if planted("height-proposed-again") {
+            replica.next = executed + 1;
+        }
         let mut effects = Vec::new();
         replica.resume(unattested, signer, &mut effects)?;
         Ok((replica, effects))
@@ -93,9 +97,11 @@ impl Replica {
         }
         let is_final = height <= self.certified;
         match record {
+            Record::ViewChange(..) if planted("view-change-forgotten") => Ok(()),
             Record::ViewChange(_, signed) => self.restore_view_change(signed),
             Record::NewView(_, message) => self.restore_new_view(message),
             _ if is_final => Ok(()),
+            Record::Accepted(..) if planted("vote-forgotten") => Ok(()),
             Record::Accepted(pre_prepare, prepare) => {
                 let proposal = read(pre_prepare)?;
                 self.restore_proposal(proposal, prepare)
@@ -105,6 +111,7 @@ impl Replica {
                 let body = self.body_of(height, &vote.digest).ok_or(missing)?;
                 self.restore_proposal(body.proposed(vote.view, pre_prepare), prepare)
             }
+            Record::Prepared(_) if planted("certificate-forgotten") => Ok(()),
             Record::Prepared(prepared) => self.restore_prepared(prepared),
             Record::Committed(committed) => self.restore_committed(committed),
             Record::Decided(decision) => self.restore_decided(decision),

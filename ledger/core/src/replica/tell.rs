@@ -10,6 +10,7 @@ use schemas::limits;
 use schemas::pbft::{Attest, Message, SignedVote, Status};
 
 use crate::Effect;
+use crate::mutants::planted;
 use crate::replica::Replica;
 use crate::slot::Slot;
 
@@ -88,7 +89,12 @@ impl Replica {
         }
         let now = self.now;
         let lacks_view = status.view < self.view || (status.view == self.view && status.changing);
-        let began = self.changing.began.as_ref().filter(|_| lacks_view).map(|began| began.message().clone());
+        let began = self
+            .changing
+            .began
+            .as_ref()
+            .filter(|_| lacks_view && !planted("new-view-said-once"))
+            .map(|began| began.message().clone());
         let heard = self.telling.heard.entry(from).or_default();
         heard.certified = status.certified;
         heard.furthest = status.certified.max(status.proposed);
@@ -100,11 +106,11 @@ impl Replica {
         let is_far = status.certified > self.certified.saturating_add(limits::BLOCKS_IN_FLIGHT_MAX);
         let is_behind = is_far || (self.telling.stuck && status.certified > self.certified);
         // each peer has its own allowance: one that only boasts takes nothing from the others
-        if is_behind && may(heard.asked_at, limits::STATUS_STUCK_MS) {
+        if is_behind && !planted("nothing-fetched") && may(heard.asked_at, limits::STATUS_STUCK_MS) {
             heard.asked_at = Some(now);
             effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
         }
-        if status.stuck && may(heard.helped_at, limits::STATUS_STUCK_MS / 2) {
+        if status.stuck && !planted("nothing-resent") && may(heard.helped_at, limits::STATUS_STUCK_MS / 2) {
             heard.helped_at = Some(now);
             let again = heard.helped.replace(status.executed) == Some(status.executed);
             self.resend(from, &status, again, effects);

@@ -6,6 +6,7 @@
 use schemas::id::TimeMs;
 use schemas::limits;
 
+use crate::mutants::planted;
 use crate::replica::Replica;
 use crate::{Effect, Sign};
 
@@ -73,12 +74,15 @@ impl Replica {
 
     /// The oldest transaction has waited for longer than the primary has.
     fn is_starving(&mut self) -> bool {
-        let Some(oldest) = self.pool.oldest() else {
+        let Some(oldest) = self.pool.oldest().filter(|_| !planted("timer-needs-a-block") || !self.slots.is_empty())
+        else {
             self.timer.oldest = None;
             return false;
         };
         match self.timer.oldest {
-            Some((number, since)) if number == oldest => self.now >= since.saturating_add(self.timer.timeout_ms()),
+            Some((number, since)) if number == oldest || planted("timer-never-restarts") => {
+                self.now >= since.saturating_add(self.timer.timeout_ms())
+            }
             _ => {
                 self.timer.oldest = Some((oldest, self.now));
                 false
@@ -88,7 +92,7 @@ impl Replica {
 
     /// q replicas have wanted the view for long, and it does not begin.
     fn is_overdue(&mut self) -> bool {
-        if self.wanting(self.view) < self.quorum() {
+        if self.wanting(self.view) < self.quorum() || planted("stuck-changing") {
             return false;
         }
         let since = *self.timer.wanted_since.get_or_insert(self.now);

@@ -1,0 +1,62 @@
+//! Clients: make signed transactions, submit each to one validator, and again to all until it has an outcome, as gateways do.
+
+use std::collections::BTreeSet;
+
+use ledger_core::Request;
+use schemas::block::TransactionBytes;
+use schemas::cbor;
+use schemas::cose;
+use schemas::id::{ConsentId, Digest, SubjectId};
+use schemas::transaction::{Body, Core, RegisterSubject, RevokeConsent, Signed, Signer, Transaction};
+
+use crate::keys::{INSTITUTION, Keys};
+
+/// What clients submitted so far.
+#[derive(Default)]
+pub struct Clients {
+    /// In order of submission.
+    pub submitted: Vec<Request>,
+    /// The same as bytes, for attackers to put into proposals.
+    pub bytes: Vec<TransactionBytes>,
+    ids: BTreeSet<Digest>,
+}
+
+impl Clients {
+    /// The next transaction.
+    pub fn submit(&mut self, keys: &Keys, is_urgent: bool) -> Request {
+        let number = self.submitted.len() as u64;
+        let bytes = transaction(keys, number, is_urgent, |message| keys.sign_as_client(message));
+        let request = Request::read(bytes.clone()).expect("a transaction");
+        self.bytes.push(bytes);
+        self.ids.insert(request.id());
+        self.submitted.push(request.clone());
+        request
+    }
+
+    /// Whether a client made this transaction.
+    pub fn made(&self, id: &Digest) -> bool {
+        self.ids.contains(id)
+    }
+}
+
+/// A transaction that differs by its number; the signature is whatever `sign` makes.
+pub fn transaction(
+    keys: &Keys,
+    number: u64,
+    is_urgent: bool,
+    sign: impl FnOnce(&[u8]) -> schemas::id::Signature,
+) -> TransactionBytes {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let body = if is_urgent {
+        Body::RevokeConsent(RevokeConsent { consent: ConsentId(id), subject: SubjectId([0; 16]) })
+    } else {
+        let (subject, institution) = (SubjectId(id), INSTITUTION);
+        Body::RegisterSubject(RegisterSubject { subject, institution, key: None, guardians: vec![] })
+    };
+    let core = Core { chain: keys.chain, valid_until: 5_000, body };
+    let signature = sign(&cose::transaction_to_sign(&keys.chain, &core.id()));
+    let signatures = vec![Signed { signer: Signer::Institution(INSTITUTION), signature }];
+    let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
+    TransactionBytes(cbor::encode(&transaction).into())
+}

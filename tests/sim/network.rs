@@ -1,0 +1,125 @@
+//! The wires between validators: loss, duplication, delay, reordering, partitions that may hold in one direction only. A
+//! frame is verified once, whoever receives it: what its signatures say does not depend on the receiver.
+
+use std::cell::OnceCell;
+
+use schemas::block::ValidatorIndex;
+use schemas::pbft::Message;
+
+use crate::count::Count;
+use crate::dice::Dice;
+use crate::plan::Plan;
+use crate::verify::Checked;
+
+/// A message under way.
+pub struct Frame {
+    /// Who the transport says it is from.
+    pub from: ValidatorIndex,
+    /// What it says.
+    pub message: Message,
+    /// What verification made of it, once somebody asked.
+    pub checked: OnceCell<Option<Checked>>,
+}
+
+impl Frame {
+    /// A frame as it leaves.
+    pub fn new(from: ValidatorIndex, message: Message) -> Self {
+        Self { from, message, checked: OnceCell::new() }
+    }
+}
+
+/// State of the wires.
+pub struct Network {
+    n: usize,
+    /// Blocked links, from × n + to.
+    blocked: Vec<bool>,
+    /// Latest arrival on each link.
+    latest: Vec<u64>,
+    loss: u64,
+    duplication: u64,
+    delay_ms: u64,
+    straggling: u64,
+}
+
+impl Network {
+    /// Wires with the faults of the plan.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            n: plan.n,
+            blocked: vec![false; plan.n * plan.n],
+            latest: vec![0; plan.n * plan.n],
+            loss: plan.loss,
+            duplication: plan.duplication,
+            delay_ms: plan.delay_ms,
+            straggling: plan.straggling,
+        }
+    }
+
+    /// From now on only delays.
+    pub fn heal(&mut self) {
+        self.blocked.fill(false);
+        (self.loss, self.duplication, self.straggling) = (0, 0, 0);
+        self.delay_ms = self.delay_ms.min(10);
+    }
+
+    /// Cuts links at random: in two halves, one validator off, or single directions.
+    pub fn partition(&mut self, victim: usize, dice: &mut Dice, count: &mut Count) {
+        self.blocked.fill(false);
+        let n = self.n;
+        match dice.below(4) {
+            0 => return,
+            1 => {
+                let sides: Vec<bool> = (0..n).map(|_| dice.percent(50)).collect();
+                let links = (0..n * n).filter(|link| sides[link / n] != sides[link % n]);
+                links.for_each(|link| self.blocked[link] = true);
+            }
+            2 => {
+                let (one, hears) = (victim, dice.percent(50));
+                for other in 0..n {
+                    self.blocked[one * n + other] = true;
+                    self.blocked[other * n + one] = !hears;
+                }
+            }
+            _ => self.blocked.iter_mut().for_each(|link| *link = dice.percent(20)),
+        }
+        count.fault("partition");
+    }
+
+    /// When copies of a frame arrive, from none to two.
+    pub fn arrivals(
+        &mut self,
+        from: ValidatorIndex,
+        to: ValidatorIndex,
+        now: u64,
+        dice: &mut Dice,
+        count: &mut Count,
+    ) -> [Option<u64>; 2] {
+        let link = usize::from(from) * self.n + usize::from(to);
+        if self.blocked[link] {
+            return [None, None];
+        }
+        let mut out = [None, None];
+        let copies = 1 + usize::from(dice.percent(self.duplication));
+        if copies == 2 {
+            count.fault("duplicate");
+        }
+        for slot in out.iter_mut().take(copies) {
+            if dice.percent(self.loss) {
+                count.fault("loss");
+                continue;
+            }
+            let mut delay = 1 + dice.below(self.delay_ms);
+            if dice.percent(self.straggling) {
+                count.fault("delay");
+                delay += dice.between(50, 800);
+            }
+            let at = now + delay;
+            if at < self.latest[link] {
+                count.fault("reorder");
+            }
+            self.latest[link] = self.latest[link].max(at);
+            *slot = Some(at);
+        }
+        out
+    }
+}

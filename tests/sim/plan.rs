@@ -1,0 +1,136 @@
+//! What a seed means: how many validators, who attacks and how, which faults happen and how often. Each kind of fault is
+//! switched on by itself (swarm testing): a run with everything at once reaches less than many runs with a few each.
+
+use schemas::block::{self, ValidatorIndex};
+
+use crate::attackers::Kind;
+use crate::dice::Dice;
+
+/// A run, before it begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Validators.
+    pub n: usize,
+    /// Real signatures, and every message through its encoding.
+    pub real: bool,
+    /// Who attacks. Never more than f, the dead included.
+    pub attackers: Vec<(ValidatorIndex, Kind)>,
+    /// How many more may die for good (altered disks).
+    pub deaths: usize,
+    /// Messages lost, in percent.
+    pub loss: u64,
+    /// Messages duplicated, in percent.
+    pub duplication: u64,
+    /// Usual delay of a message, at most.
+    pub delay_ms: u64,
+    /// Messages that take much longer, in percent.
+    pub straggling: u64,
+    /// Longest sync of a disk.
+    pub sync_ms: u64,
+    /// Crashes per thousand turns.
+    pub crashes: u64,
+    /// Crashes that are power cuts, in percent.
+    pub power_cuts: u64,
+    /// Now and then everyone crashes at once.
+    pub blackouts: bool,
+    /// Altered and misdirected writes, in percent of restarts.
+    pub rot: u64,
+    /// Full disks, per thousand turns.
+    pub full: u64,
+    /// Pauses, in percent of the nemesis' rounds.
+    pub pauses: u64,
+    /// Partitions, in percent of the nemesis' rounds.
+    pub partitions: u64,
+    /// Largest difference of a clock from true time.
+    pub skew_ms: u64,
+    /// Transactions that clients submit.
+    pub transactions: u64,
+    /// Time between two of them, at most.
+    pub spacing_ms: u64,
+}
+
+impl Plan {
+    /// Draws the plan of a seed; `validators` overrides the number.
+    pub fn of(seed: u64, validators: Option<usize>) -> Self {
+        let mut dice = Dice::new(seed);
+        let drawn = size(&mut dice);
+        let n = validators.unwrap_or(drawn);
+        let f = block::faults_tolerated(n);
+        let attackers = attackers(n, f, &mut dice);
+        let deaths = if dice.percent(50) { f - attackers.len() } else { 0 };
+        let large = n > 7;
+        let mut sometimes = |chance: u64, low: u64, high: u64| {
+            let value = dice.between(low, high);
+            if dice.percent(chance) { value } else { 0 }
+        };
+        let loss = sometimes(50, 1, 20);
+        let duplication = sometimes(40, 1, 15);
+        let straggling = sometimes(40, 1, 8);
+        let crashes = sometimes(50, 1, if large { 2 } else { 6 });
+        let power_cuts = sometimes(70, 30, 100);
+        let rot = sometimes(60, 20, 90);
+        let full = sometimes(25, 1, 2);
+        let pauses = sometimes(40, 5, 25);
+        let partitions = sometimes(50, 5, 30);
+        let skew_ms = sometimes(50, 100, 10_000);
+        let blackouts = sometimes(20, 1, 1) == 1;
+        Self {
+            seed,
+            n,
+            real: seed.is_multiple_of(64) && n <= 7,
+            attackers,
+            deaths,
+            loss,
+            duplication,
+            delay_ms: [1, 3, 10, 40][dice.index(4)],
+            straggling,
+            sync_ms: [1, 2, 6, 15][dice.index(4)],
+            crashes,
+            power_cuts,
+            blackouts,
+            rot,
+            full,
+            pauses,
+            partitions,
+            skew_ms,
+            transactions: match (large, dice.percent(50)) {
+                (true, _) => dice.between(15, 50),
+                (false, true) => dice.between(30, 100),
+                // past a checkpoint or two
+                (false, false) => dice.between(100, 350),
+            },
+            spacing_ms: [5, 40, 150, 400][dice.index(4)],
+        }
+    }
+}
+
+/// 4 to 30, small ones more often: they run faster and fail sooner.
+fn size(dice: &mut Dice) -> usize {
+    match dice.below(100) {
+        0..45 => 4,
+        45..56 => 5,
+        56..67 => 6,
+        67..88 => 7,
+        88..95 => 10,
+        _ => usize::try_from(dice.between(8, 30)).unwrap_or(8),
+    }
+}
+
+fn attackers(n: usize, f: usize, dice: &mut Dice) -> Vec<(ValidatorIndex, Kind)> {
+    let count = if dice.percent(30) { 0 } else { dice.index(f) + 1 };
+    let mut indices: Vec<ValidatorIndex> = (0..n as ValidatorIndex).collect();
+    let mut out = Vec::new();
+    let one_kind = Kind::ALL[dice.index(Kind::ALL.len())];
+    let mixed = dice.percent(50);
+    for _ in 0..count.min(f) {
+        // the first primaries matter most
+        let among = if dice.percent(50) { indices.len().min(2) } else { indices.len() };
+        let index = indices.remove(dice.index(among));
+        let kind = if mixed { Kind::ALL[dice.index(Kind::ALL.len())] } else { one_kind };
+        out.push((index, kind));
+    }
+    out.sort_by_key(|&(index, _)| index);
+    out
+}

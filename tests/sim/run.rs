@@ -1,0 +1,119 @@
+//! One seed from plan to verdict: faults until everything is submitted, then healing, then everything must commit in time.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use schemas::limits;
+
+use crate::count::Count;
+use crate::plan::Plan;
+use crate::world::World;
+
+/// Faults go on after the last submission.
+const STORM_AFTER_MS: u64 = 500;
+/// A run may be stormy for this long at most.
+const STORM_MS_MAX: u64 = 45_000;
+/// After healing, everything admitted is final within this time, and as much again for each faulty primary.
+const LIVE_WITHIN_MS: u64 = 2 * limits::VIEW_TIMEOUT_MS_MAX;
+
+/// The load of a steady run lasts longer than a view's timeout.
+const STEADY_TRANSACTIONS: u64 = 320;
+const STEADY_SPACING_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2 / STEADY_TRANSACTIONS;
+
+/// What a seed came to.
+pub struct Verdict {
+    /// The seed.
+    pub seed: u64,
+    /// Figures up to the end or the violation.
+    pub count: Count,
+    /// Hash over all effects.
+    pub trace: u64,
+    /// What did not hold.
+    pub violation: Option<String>,
+}
+
+thread_local! {
+    /// A seed runs in this thread, and its last panic.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics of checkers and of the core are verdicts here: kept, not printed.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !RUNNING.get() {
+                before(info);
+                return;
+            }
+            let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default();
+            LAST_PANIC.with(|last| *last.borrow_mut() = Some(text + &place));
+        }));
+    });
+}
+
+/// Runs a seed.
+pub fn run(seed: u64, validators: Option<usize>) -> Verdict {
+    let plan = Plan::of(seed, validators);
+    let mut world = World::new(plan);
+    keep_panics();
+    RUNNING.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
+    RUNNING.set(false);
+    let violation = match outcome {
+        Ok(verdict) => verdict.err(),
+        Err(_) => Some(LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "panic".to_owned())),
+    };
+    Verdict { seed, count: world.count, trace: world.trace, violation }
+}
+
+fn play(world: &mut World) -> Result<(), String> {
+    let mut storm = 0;
+    while !world.is_submitted() && storm < STORM_MS_MAX {
+        world.run(100);
+        storm += 100;
+    }
+    world.run(STORM_AFTER_MS);
+    world.heal();
+    let healed = world.now;
+    let within = LIVE_WITHIN_MS * (2 + world.plan.attackers.len() as u64);
+    while !world.is_done() {
+        if world.now - healed > within {
+            return Err(format!("liveness: not all is final {within} ms after healing: {}", world.standing()));
+        }
+        world.run(50);
+    }
+    // whoever missed the new view is told of it: with nothing to do, all come to rest in one view
+    let done = world.now;
+    while !world.is_at_rest() {
+        if world.now - done > within {
+            return Err(format!("views: honest validators stay apart {within} ms after the end: {}", world.standing()));
+        }
+        world.run(200);
+    }
+    world.count.reach("live_runs");
+    if world.is_sound() { stay(world) } else { Ok(()) }
+}
+
+/// With nobody faulty, the view lasts under load for longer than any patience: progress stops the timers.
+fn stay(world: &mut World) -> Result<(), String> {
+    let before = world.standing();
+    let view = world.view();
+    world.load(STEADY_TRANSACTIONS, STEADY_SPACING_MS);
+    world.run(STEADY_TRANSACTIONS * STEADY_SPACING_MS);
+    let loaded = world.now;
+    while !world.is_done() && world.now - loaded < limits::VIEW_TIMEOUT_MS {
+        world.run(50);
+    }
+    if !world.is_done() || world.view() != view {
+        return Err(format!("steadiness: nobody is faulty: {before}, and under load: {}", world.standing()));
+    }
+    world.count.reach("steady_runs");
+    Ok(())
+}

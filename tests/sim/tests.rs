@@ -1,0 +1,77 @@
+//! A short run of the simulator as an ordinary test: nothing is violated, everything is reached, the same seed is the same
+//! run, and a seed that fails says how to run it again.
+
+use crate::attackers::Kind;
+use crate::run::Verdict;
+use crate::{report::Report, run, run_all};
+
+/// Seeds of the ordinary test; `tests/run --long` runs a million.
+const SEEDS: u64 = 240;
+
+#[test]
+fn no_seed_violates_anything_and_all_is_reached() {
+    let report = run_all(1, SEEDS, None);
+    report.print();
+    assert!(report.violations.is_empty(), "{} of {SEEDS} seeds fail", report.violations.len());
+    for kind in Kind::ALL {
+        assert!(report.count.attackers.contains_key(kind.name()), "no {} in {SEEDS} seeds", kind.name());
+    }
+    let faults = [
+        "loss",
+        "duplicate",
+        "reorder",
+        "delay",
+        "partition",
+        "crash",
+        "power_cut",
+        "blackout",
+        "lost_tail",
+        "torn_write",
+        "store_behind",
+        "bit_rot",
+        "misdirected_write",
+        "disk_full",
+        "pause",
+        "clock_skew",
+        "clock_jump",
+    ];
+    for fault in faults {
+        assert!(report.count.faults.contains_key(fault), "no {fault} in {SEEDS} seeds");
+    }
+    let states = [
+        "blocks",
+        "checkpoints",
+        "live_runs",
+        "new_views",
+        "new_views_with_batches",
+        "new_views_with_gaps",
+        "null_blocks",
+        "refused_logs",
+        "restarts",
+        "view_changes",
+    ];
+    for state in states {
+        assert!(report.reached(state) > 0, "no {state} in {SEEDS} seeds");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let traces = |from| run_all(from, 12, None).traces;
+    assert_eq!(traces(64), traces(64));
+    let (one, other) = (run::run(3, Some(4)), run::run(4, Some(4)));
+    assert_ne!(one.trace, other.trace, "the trace covers the run");
+    assert_eq!(run_all(1, 1, None).trace_hash(), run_all(1, 1, None).trace_hash());
+}
+
+#[test]
+fn a_failing_seed_prints_the_command_that_replays_it() {
+    let mut report = Report::default();
+    let verdict = Verdict { seed: 77, count: Default::default(), trace: 1, violation: Some("agreement".to_owned()) };
+    report.add(verdict, Some(7));
+    let replay = "cargo run --release -p tests --bin sim -- --seeds 1 --from 77 --validators 7";
+    assert_eq!(report.violations[&77].replay, replay);
+    assert_eq!(report.violations[&77].what, "agreement");
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!((&json["seeds"], &json["violations"]), (&1.into(), &1.into()));
+}

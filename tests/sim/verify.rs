@@ -1,0 +1,169 @@
+//! Frames become inputs as in `ledger/node/src/verify.rs`: bounded, signatures verified, transactions admitted; what is old
+//! or does not verify is dropped. The core never sees anything else.
+
+use ledger_contract::admit;
+use ledger_core::{Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_proof::{verify_commits, verify_finalised_block};
+use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View, Vote};
+use schemas::id::Height;
+use schemas::limits;
+use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::view::SignedViewChange;
+
+use crate::keys::Keys;
+use crate::network::Frame;
+
+/// A frame whose signatures are valid.
+pub enum Checked {
+    /// A transaction: new or known, that depends on the receiver.
+    Request(Request),
+    /// About one height; old once that is final.
+    At(Height, Input),
+    /// About a view that has not begun; else old.
+    View(View, Input),
+    /// Blocks, each with what its proofs are worth.
+    Blocks(Vec<(Block, bool)>),
+    /// Asks for blocks.
+    Fetch(Height),
+    /// Whatever else.
+    Any(Input),
+}
+
+/// Verifies a frame, once for all receivers.
+pub fn check<'f>(keys: &Keys, frame: &'f Frame) -> Option<&'f Checked> {
+    frame.checked.get_or_init(|| checked(keys, frame.from, &frame.message)).as_ref()
+}
+
+/// What readers of a validator know of it: as of its last synced turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Published {
+    /// Certified height.
+    pub certified: Height,
+    /// View.
+    pub view: View,
+    /// It waits for that view to begin.
+    pub changing: bool,
+}
+
+/// What a validator makes of it. `None`: dropped.
+pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
+    let Published { certified, view, changing } = *published;
+    match checked {
+        Checked::Request(request) => Some(Input::Request(request.clone())),
+        Checked::At(height, input) => (*height > certified).then(|| input.clone()),
+        Checked::View(of, input) => (*of > view || (*of == view && changing)).then(|| input.clone()),
+        Checked::Any(input) => Some(input.clone()),
+        Checked::Fetch(_) => None,
+        Checked::Blocks(blocks) => {
+            let news: Vec<_> = blocks.iter().filter(|(block, _)| block.header.height > certified).collect();
+            let are_valid = !news.is_empty() && news.iter().all(|(_, valid)| *valid);
+            are_valid.then(|| Input::Final(news.into_iter().map(|(block, _)| block.clone()).collect()))
+        }
+    }
+}
+
+fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Checked> {
+    match message.clone() {
+        Message::Request(bytes) => request(keys, bytes).map(Checked::Request),
+        Message::PrePrepare(pre_prepare) => {
+            let height = pre_prepare.batch.height;
+            proposal(keys, pre_prepare).map(|proposal| Checked::At(height, Input::Proposed(proposal)))
+        }
+        Message::Vote(signed) => {
+            vote(keys, from, &signed).then_some(Checked::At(signed.vote.height, Input::Voted(signed)))
+        }
+        Message::Attest(attest) => {
+            attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
+        }
+        Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
+        Message::Fetch(height) => Some(Checked::Fetch(height)),
+        Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
+        Message::ViewChange(signed) => {
+            let view = signed.change.view;
+            view_change(keys, from, signed).map(|verified| Checked::View(view, Input::ViewChanged(verified)))
+        }
+        Message::NewView(message) => {
+            let (view, config) = (message.view, config(keys));
+            let verified = VerifiedNewView::check(&config, message, &verify_with(keys)).ok()?;
+            Some(Checked::View(view, Input::Renewed(verified)))
+        }
+        Message::Decided(decision) => {
+            let height = decision.batch.height;
+            decided(keys, decision).map(|decided| Checked::At(height, Input::Decided(decided)))
+        }
+    }
+}
+
+/// An admitted transaction.
+pub fn request(keys: &Keys, bytes: TransactionBytes) -> Option<Request> {
+    let transaction = admit(bytes.as_ref(), &keys.chain).ok()?;
+    Some(Request::of(&transaction, bytes))
+}
+
+fn proposal(keys: &Keys, pre_prepare: PrePrepare) -> Option<Proposal> {
+    let PrePrepare { view, batch, transactions, signature } = pre_prepare;
+    let too_many =
+        transactions.len() > limits::BATCH_TRANSACTIONS_MAX || block::bytes_of(&transactions) > limits::BATCH_BYTES_MAX;
+    let vote = Vote {
+        chain: keys.chain,
+        epoch: batch.epoch,
+        view,
+        height: batch.height,
+        phase: Phase::PrePrepare,
+        digest: batch.digest(),
+    };
+    let primary = block::primary_of(view, keys.set.keys().len());
+    if too_many || batch.chain != keys.chain || !keys.is_signed(primary, &vote.to_sign(), &signature) {
+        return None;
+    }
+    let requests: Option<Vec<_>> = transactions.into_iter().map(|bytes| request(keys, bytes)).collect();
+    Proposal::check(view, batch, requests?, signature).ok()
+}
+
+/// What checks that do not depend on the receiver need to know.
+pub fn config(keys: &Keys) -> Config {
+    Config { chain: keys.chain, epoch: 0, validators: keys.set.keys().len(), me: 0 }
+}
+
+fn verify_with(keys: &Keys) -> impl Fn(ValidatorIndex, &[u8], &schemas::id::Signature) -> bool {
+    |by, bytes, signature| keys.is_signed(by, bytes, signature)
+}
+
+fn view_change(keys: &Keys, from: ValidatorIndex, signed: SignedViewChange) -> Option<VerifiedViewChange> {
+    if signed.by.validator != from {
+        return None;
+    }
+    VerifiedViewChange::check(&config(keys), signed, &verify_with(keys)).ok()
+}
+
+fn decided(keys: &Keys, decision: Decision) -> Option<Decided> {
+    let Decision { batch, transactions, certificate } = decision;
+    verify_commits(&keys.set, &batch, &certificate).ok()?;
+    let requests: Result<Vec<_>, _> = transactions.into_iter().map(Request::read).collect();
+    Decided::check(batch, requests.ok()?, certificate).ok()
+}
+
+fn vote(keys: &Keys, from: ValidatorIndex, signed: &SignedVote) -> bool {
+    let SignedVote { vote, by } = signed;
+    by.validator == from && vote.chain == keys.chain && keys.is_signed(from, &vote.to_sign(), &by.signature)
+}
+
+fn attestation(keys: &Keys, from: ValidatorIndex, attest: &Attest) -> bool {
+    let bytes = block::attestation_bytes(&keys.chain, 0, attest.height, &attest.header);
+    attest.by.validator == from && keys.is_signed(from, &bytes, &attest.by.signature)
+}
+
+const fn is_status(status: &Status) -> bool {
+    status.certified <= status.executed && status.executed <= status.proposed
+}
+
+fn finals(keys: &Keys, blocks: Vec<Block>) -> Option<Vec<(Block, bool)>> {
+    if blocks.len() > limits::CATCH_UP_BLOCKS_MAX {
+        return None;
+    }
+    let check = |block: Block| {
+        let is_valid = verify_finalised_block(&keys.set, &block).is_ok();
+        (block, is_valid)
+    };
+    Some(blocks.into_iter().map(check).collect())
+}

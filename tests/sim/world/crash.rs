@@ -1,0 +1,113 @@
+//! Crash and restart: a process ends (killed, or with the power), what was not durable is gone, and the real
+//! `Replica::start` continues from the rest. An altered log must be refused: that validator is dead.
+
+use ledger_core::{Config, Replica, Start};
+use schemas::view::Checkpoint;
+
+use super::{Event, World};
+use crate::disk::{Log, Store};
+use crate::verify::Published;
+
+impl World {
+    /// The process ends; it starts again after a while.
+    pub(super) fn crash(&mut self, seat: usize, power_cut: bool) {
+        let at = &mut self.seats[seat];
+        if at.replica.take().is_none() {
+            return;
+        }
+        at.life += 1;
+        at.inbox.clear();
+        at.outbox.clear();
+        at.justifying.clear();
+        at.unsynced_prepared = 0;
+        at.turn = (u64::MAX, at.turn.1 + 1);
+        at.log.crash(power_cut, &mut self.dice, &mut self.count);
+        if power_cut {
+            at.store.power_cut(&mut self.dice, &mut self.count);
+        }
+        self.count.fault(if power_cut { "power_cut" } else { "crash" });
+        let may_die = self.seats[seat].is_honest() && self.deaths < self.plan.deaths;
+        if !self.healed && may_die && self.dice.percent(self.plan.rot) {
+            let at = &mut self.seats[seat];
+            if at.log.rot(&mut self.dice, &mut self.count) {
+                self.deaths += 1;
+            }
+        }
+        let life = self.seats[seat].life;
+        let delay = if self.healed { 100 } else { self.dice.between(20, 6_000) };
+        self.at(delay, Event::Start(seat, life));
+    }
+
+    /// A process starts from what is durable.
+    pub(super) fn start(&mut self, seat: usize) {
+        let at = &mut self.seats[seat];
+        if at.replica.is_some() || at.is_dead {
+            return;
+        }
+        let records = match at.log.open() {
+            Ok(records) => records,
+            Err(what) => {
+                assert!(at.log.altered, "validator {} refuses an honest log: {what}", at.index);
+                at.is_dead = true;
+                self.count.reach("refused_logs");
+                return;
+            }
+        };
+        assert!(!at.log.altered, "validator {} starts with an altered log", at.index);
+        let (executed, certified) = (at.store.executed(), at.store.certified());
+        let unattested = (certified + 1..=executed).filter_map(|height| self.chain.at(height));
+        let checkpoint = match certified {
+            0 => Checkpoint::genesis(&self.keys.chain),
+            height => {
+                let header = self.chain.at(height).expect("certified means executed").header.hash();
+                let attestations = at.store.proofs(height).map(|(_, attestations)| attestations.clone());
+                Checkpoint { height, header, attestations: attestations.expect("certified means attested") }
+            }
+        };
+        let start = Start {
+            config: Config { chain: self.keys.chain, epoch: 0, validators: self.plan.n, me: at.index },
+            executed,
+            unattested: unattested.map(|done| done.header.clone()).collect(),
+            checkpoint,
+            records,
+            now: at.clock(self.now),
+        };
+        at.remember(&start.records);
+        let (is_honest, index) = (at.is_honest(), at.index);
+        match Replica::start(start, &self.keys.signer(index)) {
+            Ok((replica, effects)) => {
+                let at = &mut self.seats[seat];
+                at.replica = Some(replica);
+                at.publish();
+                if is_honest {
+                    let view = self.seats[seat].published.view;
+                    self.checks.restart(index, certified, view);
+                }
+                if executed > 0 {
+                    self.count.reach("restarts");
+                }
+                self.perform(seat, effects);
+                self.end_turn(seat);
+            }
+            Err(error) => {
+                assert!(!is_honest, "validator {index} does not start from an honest disk: {error}");
+                self.forget(seat);
+            }
+        }
+    }
+
+    /// An attacker loses its memory: votes and blocks.
+    pub(super) fn forget(&mut self, seat: usize) {
+        assert!(!self.seats[seat].is_honest(), "only attackers forget");
+        let at = &mut self.seats[seat];
+        at.replica = None;
+        at.life += 1;
+        at.inbox.clear();
+        at.outbox.clear();
+        at.turn = (u64::MAX, at.turn.1 + 1);
+        (at.log, at.store) = (Log::default(), Store::default());
+        (at.stable, at.dropped, at.published) = (0, 0, Published::default());
+        let life = at.life;
+        self.at(50, Event::Start(seat, life));
+    }
+}

@@ -1,0 +1,89 @@
+//! What leaves an honest validator: never two words that contradict, never one that no durable record stands for, never a
+//! new view that does not follow from its view changes.
+
+use ledger_core::VerifiedNewView;
+use schemas::block::{self, Batch, Phase, ValidatorIndex, Vote};
+use schemas::pbft::Message;
+use schemas::view::{NewView, SignedViewChange};
+
+use super::World;
+use crate::check;
+use crate::seat::Reason;
+use crate::verify;
+
+impl World {
+    /// An honest validator sends this.
+    pub(super) fn check_said(&mut self, seat: usize, message: &Message) {
+        let by = self.seats[seat].index;
+        match message {
+            Message::PrePrepare(pre_prepare) => {
+                let (view, batch) = (pre_prepare.view, &pre_prepare.batch);
+                // bodies of assigned batches are passed on by anyone
+                if block::primary_of(view, self.plan.n) == by {
+                    self.check_vote(seat, &vote(view, batch, Phase::PrePrepare));
+                }
+            }
+            Message::Vote(signed) => {
+                assert!(signed.by.validator == by, "validator {by} sends a vote of {}", signed.by.validator);
+                self.check_vote(seat, &signed.vote);
+            }
+            Message::Attest(attest) => self.checks.attest(by, attest.height, attest.header),
+            Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
+            Message::NewView(message) => self.check_new_view(seat, by, message),
+            Message::Request(_) | Message::Status(_) | Message::Fetch(_) | Message::Blocks(_) | Message::Decided(_) => {
+            }
+        }
+    }
+
+    fn check_vote(&mut self, seat: usize, vote: &Vote) {
+        let at = &self.seats[seat];
+        let reason = Reason::Vote(vote.view, vote.height, vote.phase, vote.digest);
+        // what a primary's new view assigns is a proposal of its own
+        let is_assigned = vote.phase == Phase::PrePrepare && at.justified.contains(&Reason::NewView(vote.view));
+        let is_durable = at.justified.contains(&reason) || is_assigned;
+        assert!(is_durable, "durability: validator {} sends {reason:?} before its record is durable", at.index);
+        self.checks.say(at.index, vote, self.plan.n, self.plan.attackers.len());
+    }
+
+    fn check_view_change(&mut self, seat: usize, by: ValidatorIndex, signed: &SignedViewChange) {
+        let view = signed.change.view;
+        assert!(signed.by.validator == by, "validator {by} sends a view change of {}", signed.by.validator);
+        let is_durable = self.seats[seat].justified.contains(&Reason::ViewChange(view));
+        assert!(is_durable, "durability: validator {by} leaves for view {view} before its record is durable");
+        self.checks.leave(by, &signed.change);
+    }
+
+    fn check_new_view(&mut self, seat: usize, by: ValidatorIndex, message: &NewView) {
+        let view = message.view;
+        let is_durable = self.seats[seat].justified.contains(&Reason::NewView(view));
+        assert!(is_durable, "durability: validator {by} passes view {view} on before its record is durable");
+        let verify = |who: ValidatorIndex, bytes: &[u8], signature: &_| self.keys.is_signed(who, bytes, signature);
+        let checked = VerifiedNewView::check(&verify::config(&self.keys), message.clone(), &verify);
+        let Ok(checked) = checked else { panic!("validator {by} sends a new view that does not verify: {view}") };
+        let assigned: Vec<_> = checked.assigned().map(|(height, digest, _)| (height, digest)).collect();
+        if block::primary_of(view, self.plan.n) != by {
+            return;
+        }
+        check::view_changes(&self.keys, message);
+        self.checks.new_view(message, &assigned);
+        let null = |height| Batch::null(self.keys.chain, 0, height).digest();
+        if self.checks.begins(view) {
+            self.count.reach("new_views");
+            if assigned.iter().any(|&(height, digest)| digest == null(height)) {
+                self.count.reach("new_views_with_gaps");
+            }
+            if assigned.iter().any(|&(height, digest)| digest != null(height)) {
+                self.count.reach("new_views_with_batches");
+            }
+        }
+        let chain = self.keys.chain;
+        for (height, digest) in assigned {
+            self.check_vote(seat, &Vote { chain, epoch: 0, view, height, phase: Phase::PrePrepare, digest });
+        }
+    }
+}
+
+fn vote(view: block::View, batch: &Batch, phase: Phase) -> Vote {
+    let (chain, epoch, height) = (batch.chain, batch.epoch, batch.height);
+    Vote { chain, epoch, view, height, phase, digest: batch.digest() }
+}

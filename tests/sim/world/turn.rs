@@ -1,0 +1,206 @@
+//! A validator's turn: inputs, tick, effects in order; then the sync, and only then what it justifies leaves.
+
+use ledger_core::{Effect, Execution, Input};
+use schemas::cbor;
+use schemas::transaction::Outcome;
+
+use super::{Event, World};
+use crate::check;
+
+/// Between ticks while something is in flight, and when nothing is.
+const TICK_BUSY_MS: u64 = 5;
+const TICK_IDLE_MS: u64 = 50;
+
+impl World {
+    pub(super) fn turn(&mut self, seat: usize, number: u64) {
+        let at = &mut self.seats[seat];
+        if at.turn.1 != number || at.replica.is_none() {
+            return;
+        }
+        if at.paused_until > self.now {
+            at.turn.0 = u64::MAX;
+            let until = at.paused_until;
+            self.turn_at(seat, until);
+            return;
+        }
+        at.turn.0 = u64::MAX;
+        for input in std::mem::take(&mut at.inbox) {
+            self.step(seat, input);
+        }
+        let clock = self.seats[seat].clock(self.now);
+        self.step(seat, Input::Tick(clock));
+        self.attack(seat, |attacker, hand| attacker.tick(hand));
+        self.end_turn(seat);
+    }
+
+    pub(super) fn step(&mut self, seat: usize, input: Input) {
+        let at = &mut self.seats[seat];
+        let Some(replica) = at.replica.as_mut() else { return };
+        let (view, was_changing) = (replica.view(), replica.is_changing());
+        let effects = replica.step(input, &self.keys.signer(at.index));
+        let (slots, waiting, entered) = (replica.slots(), replica.waiting(), replica.view());
+        let replica_changing = replica.is_changing();
+        self.count.steps += 1;
+        if at.is_honest() {
+            check::memory(slots, waiting);
+            assert!(entered >= view, "validator {} goes back from view {view} to {entered}", at.index);
+            if entered > view {
+                self.count.reach("view_changes");
+            }
+            if !replica_changing && was_changing {
+                self.count.reach("views_entered");
+            }
+        }
+        self.perform(seat, effects);
+    }
+
+    pub(super) fn perform(&mut self, seat: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Append(record) => {
+                    let bytes = cbor::encode(&record);
+                    self.mix(&bytes);
+                    self.seats[seat].append(&record, &bytes);
+                }
+                Effect::Broadcast(message) => {
+                    self.mix(&cbor::encode(&message));
+                    self.seats[seat].outbox.push((None, message));
+                }
+                Effect::Send(to, message) => {
+                    self.mix(&cbor::encode(&message));
+                    self.seats[seat].outbox.push((Some(to), message));
+                }
+                Effect::Execute(execution) => self.execute(seat, *execution),
+                Effect::Certify(height, attestations) => {
+                    self.mix(&height.to_be_bytes());
+                    let done = self.chain.at(height).expect("certified means executed");
+                    check::attestations(&self.keys, &done.header, &attestations);
+                    self.seats[seat].store.attest(height, attestations);
+                }
+                Effect::Stable(height) => {
+                    if self.seats[seat].is_honest() {
+                        self.checks.stable(self.seats[seat].index, height);
+                        self.count.reach("checkpoints");
+                    }
+                    self.seats[seat].stable = height;
+                }
+                Effect::Halt(divergence) => {
+                    let at = &self.seats[seat];
+                    assert!(!at.is_honest(), "validator {} halts: {divergence}", at.index);
+                    self.crash(seat, false);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, seat: usize, execution: Execution) {
+        check::commits(&self.keys, &execution);
+        let at = &mut self.seats[seat];
+        if at.unsynced_prepared >= execution.batch.height {
+            // what the store executed must be in this validator's view changes, also when the power fails now
+            at.log.write();
+            at.synced();
+        }
+        let (height, before) = (execution.batch.height, at.store.executed());
+        assert!(height == before + 1, "total order: validator {} executes {height} after {before}", at.index);
+        let is_first = self.chain.height() < height;
+        let done = self.chain.execute(&self.keys, &execution).unwrap_or_else(|broken| panic!("{broken}"));
+        if is_first {
+            self.count.reach("blocks");
+            self.check_validity(&done.entries);
+            if done.transactions.is_empty() {
+                self.count.reach("null_blocks");
+            }
+        }
+        self.seats[seat].store.execute(execution.certificate);
+        let header = done.header.clone();
+        self.mix(&header.hash().0);
+        self.step(seat, Input::Executed(header));
+    }
+
+    /// Nothing is accepted that no client signed, and what a client signed is accepted when it comes first.
+    fn check_validity(&self, entries: &[(schemas::id::Digest, Outcome)]) {
+        for (id, outcome) in entries {
+            assert!(*outcome != Outcome::Accepted || self.clients.made(id), "validity: nobody submitted {id}");
+        }
+    }
+
+    /// The group is written; the sync takes its time, and may be where the process dies.
+    pub(super) fn end_turn(&mut self, seat: usize) {
+        let at = &mut self.seats[seat];
+        if at.replica.is_none() {
+            return;
+        }
+        let life = at.life;
+        let is_pending = at.log.is_pending();
+        if !self.healed && is_pending && self.dice.per_mille(self.plan.full) {
+            self.count.fault("disk_full");
+            self.crash(seat, false);
+            return;
+        }
+        let chance = if is_pending { self.plan.crashes * 4 } else { self.plan.crashes / 2 };
+        if !self.healed && self.dice.per_mille(chance) {
+            // before, or within, the sync
+            if is_pending && self.dice.percent(50) {
+                self.seats[seat].log.write();
+            }
+            let power_cut = self.dice.percent(self.plan.power_cuts);
+            self.crash(seat, power_cut);
+            return;
+        }
+        let latency = if is_pending {
+            self.seats[seat].log.write();
+            self.dice.between(1, self.plan.sync_ms)
+        } else {
+            0
+        };
+        self.seats[seat].busy_until = self.now + latency;
+        if latency == 0 {
+            self.synced(seat, life);
+        } else {
+            self.at(latency, Event::Synced(seat, life));
+        }
+        let at = &self.seats[seat];
+        if at.life != life {
+            return;
+        }
+        let tick = if at.is_busy() { TICK_BUSY_MS } else { TICK_IDLE_MS };
+        let next = self.now + latency + if at.inbox.is_empty() { tick } else { 1 };
+        self.turn_at(seat, next);
+    }
+
+    pub(super) fn synced(&mut self, seat: usize, life: u32) {
+        let at = &mut self.seats[seat];
+        if at.life != life {
+            return;
+        }
+        at.synced();
+        at.publish();
+        let mut outbox = std::mem::take(&mut at.outbox);
+        let dies = !self.healed && self.dice.per_mille(self.plan.crashes / 2);
+        if dies {
+            outbox.truncate(self.dice.index(outbox.len() + 1));
+        }
+        for (to, message) in outbox {
+            self.say(seat, to, message);
+        }
+        if dies {
+            let power_cut = self.dice.percent(self.plan.power_cuts);
+            self.crash(seat, power_cut);
+            return;
+        }
+        let at = &mut self.seats[seat];
+        if at.stable > at.dropped && self.dice.percent(50) {
+            at.store.flush();
+            at.dropped = at.stable;
+            if self.dice.percent(80) {
+                let height = at.dropped;
+                at.log.drop_up_to(height);
+            }
+            if !self.healed && self.plan.crashes > 0 && self.dice.percent(8) {
+                self.crash(seat, true);
+            }
+        }
+    }
+}
