@@ -15,5 +15,6 @@ pub mod pbft;
 pub mod receipt;
 pub mod state;
 pub mod transaction;
+pub mod wallet;
 
 pub use class::ErrorClass;
