@@ -54,6 +54,21 @@ pub fn path(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
     Some(out)
 }
 
+/// Inclusion paths of all leaves: what `path` gives for each, at the price of one root.
+pub fn paths(leaves: &[Digest]) -> Vec<Vec<Digest>> {
+    fn climb(leaves: &[Digest], paths: &mut [Vec<Digest>]) -> Digest {
+        let ([_, _, ..], at) = (leaves, split(leaves.len())) else { return root(leaves) };
+        let (mine, others) = paths.split_at_mut(at);
+        let (left, right) = (climb(&leaves[..at], mine), climb(&leaves[at..], others));
+        mine.iter_mut().for_each(|path| path.push(right));
+        others.iter_mut().for_each(|path| path.push(left));
+        node_hash(&left, &right)
+    }
+    let mut paths = vec![Vec::new(); leaves.len()];
+    climb(leaves, &mut paths);
+    paths
+}
+
 /// RFC 9162 §2.1.3.2: whether `path` proves that `leaf` is at `index` in the tree of `size` leaves with `root`.
 pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest], root: &Digest) -> bool {
     if index >= size {

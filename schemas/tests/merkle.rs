@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use schemas::cbor::sha256;
 use schemas::id::{Digest, from_hex};
-use schemas::merkle::{Frontier, empty_root, leaf_hash, node_hash, path, path_from_nodes, root, verify_inclusion};
+use schemas::merkle::{
+    Frontier, empty_root, leaf_hash, node_hash, path, path_from_nodes, paths, root, verify_inclusion,
+};
 use std::collections::BTreeMap;
 
 /// RFC 9162 §2.1.1, written down again: MTH(D[n]).
@@ -78,9 +80,10 @@ fn roots_paths_frontier_and_stored_nodes_agree_with_the_definition() {
         let expected = mth(&leaves);
         assert_eq!((root(&leaves), frontier.root(), frontier.size()), (expected, expected, n as u64));
         assert!(frontier.is_consistent());
+        let all = paths(&leaves);
         for m in 0..n {
             let by_definition = audit_path(m, &leaves);
-            assert_eq!(path(&leaves, m).as_ref(), Some(&by_definition));
+            assert_eq!((path(&leaves, m).as_ref(), all.get(m)), (Some(&by_definition), Some(&by_definition)));
             let mut node = |level, at| nodes.get(&(level, at)).copied();
             assert_eq!(path_from_nodes(m as u64, n as u64, &mut node).as_ref(), Some(&by_definition));
             assert!(verify_inclusion(&leaves[m], m as u64, n as u64, &by_definition, &expected));

@@ -78,15 +78,15 @@ CREATE TABLE cases (
     statement BLOB NOT NULL               -- CBOR of Statement
 );
 CREATE INDEX cases_of_subject ON cases (subject);
+CREATE INDEX cases_arrived ON cases (inbox_id);
 
 CREATE TABLE unit (
-    id SEQUENCE,
+    id SEQUENCE,                          -- arrival at the index: orders the versions of a chain
     case_id BLOB NOT NULL,
     unit BIGINT NOT NULL,
     subject BLOB NOT NULL,
     resource_type TEXT NOT NULL,
     logical_id TEXT NOT NULL,
-    version BIGINT NOT NULL,
     is_head BIGINT NOT NULL,
     status_rank BIGINT NOT NULL,
     event_time BIGINT NOT NULL,
@@ -94,7 +94,9 @@ CREATE TABLE unit (
     content BLOB NOT NULL,                -- HMAC of the content without its meta
     summary BLOB NOT NULL                 -- sealed under the subject's key: what matching and deciding need
 );
-CREATE INDEX unit_chain ON unit (logical_id, subject, is_head, version);
+-- Logical ids are hashes: an index over all of them would change a page for every row. On SQLite the newest part alone changes.
+CREATE INDEX unit_named ON unit (PART_OF_SEQUENCE logical_id);
+CREATE INDEX unit_chain ON unit (subject, logical_id) WHERE is_head = 1;
 CREATE INDEX unit_heads ON unit (subject) WHERE is_head = 1;
 
 CREATE TABLE chain_state (

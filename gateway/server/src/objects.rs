@@ -11,7 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _};
 use schemas::ErrorClass;
 use schemas::cbor::sha256;
 use schemas::id::Digest;
@@ -84,16 +84,9 @@ impl Objects {
     /// # Errors
     /// `ObjectError::Away`.
     pub async fn put(&self, key: &Digest, bytes: Bytes) -> Result<(), ObjectError> {
-        let away = ObjectError::Away { doing: "put" };
-        let options = PutOptions::from(PutMode::Create);
-        match self.0.put_opts(&path(key), bytes.clone().into(), options).await {
-            Ok(_) => Ok(()),
-            // an earlier put may have died between naming and syncing: write the same bytes again
-            Err(Error::AlreadyExists { .. }) => {
-                self.0.put(&path(key), bytes.into()).await.map(|_| ()).map_err(|_| away)
-            }
-            Err(_) => Err(away),
-        }
+        // in place of whatever is there: under this key it can only be the same bytes, or a copy that died half written
+        let put = self.0.put(&path(key), bytes.into()).await;
+        put.map(|_| ()).map_err(|_| ObjectError::Away { doing: "put" })
     }
 
     /// Puts many, up to 16 at once; all are durable when it returns.

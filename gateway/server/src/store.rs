@@ -26,9 +26,17 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A write that is going on; dropped without `commit` it leaves nothing behind.
 pub struct Write {
+    engine: Engine,
     transaction: Transaction<'static, Any>,
     /// SQLite has one writer: the next one begins when this is gone, without polling the file's lock.
-    _turn: Option<OwnedMutexGuard<()>>,
+    _turn: Option<OwnedMutexGuard<Sync>>,
+}
+
+impl Write {
+    /// Which engine it goes to.
+    pub const fn engine(&self) -> Engine {
+        self.engine
+    }
 }
 
 impl Deref for Write {
@@ -137,9 +145,11 @@ pub struct Store {
     url: Arc<str>,
     readers: AnyPool,
     writers: AnyPool,
-    /// Writes what the ledger can give again: not synced by itself, synced with the next write that is.
+    /// PostgreSQL's for what the ledger can give again: not synced by itself, synced with the next write that is. SQLite
+    /// has one connection for all writes, so that its pages stay in memory.
     replayable: AnyPool,
-    turn: Arc<Mutex<()>>,
+    /// Who holds it writes to SQLite; how its connection syncs.
+    turn: Arc<Mutex<Sync>>,
 }
 
 impl Store {
@@ -162,8 +172,12 @@ impl Store {
         let writers = pool(engine, &url, writers_max, Sync::Full).await?;
         migrations::run(engine, &writers).await?;
         let readers = pool(engine, &url, READERS_MAX, Sync::Full).await?;
-        let replayable = pool(engine, &url, 1, Sync::Later).await?;
-        Ok(Self { engine, url: url.into(), readers, writers, replayable, turn: Arc::default() })
+        let replayable = match engine {
+            Engine::Sqlite => writers.clone(),
+            Engine::Postgres => pool(engine, &url, 1, Sync::Later).await?,
+        };
+        let turn = Arc::new(Mutex::new(Sync::Full));
+        Ok(Self { engine, url: url.into(), readers, writers, replayable, turn })
     }
 
     /// Which engine it is.
@@ -181,7 +195,7 @@ impl Store {
     /// # Errors
     /// `StoreError::Away` when no connection can be had.
     pub async fn begin(&self) -> Result<Write, StoreError> {
-        self.begin_on(&self.writers).await
+        self.begin_on(&self.writers, Sync::Full).await
     }
 
     /// As `begin`, for what the ledger can give again: atomic, in order with every other write, but a power loss may undo
@@ -190,16 +204,24 @@ impl Store {
     /// # Errors
     /// `StoreError::Away` when no connection can be had.
     pub async fn begin_replayable(&self) -> Result<Write, StoreError> {
-        self.begin_on(&self.replayable).await
+        self.begin_on(&self.replayable, Sync::Later).await
     }
 
-    async fn begin_on(&self, pool: &AnyPool) -> Result<Write, StoreError> {
+    async fn begin_on(&self, pool: &AnyPool, sync: Sync) -> Result<Write, StoreError> {
         let (turn, begin) = match self.engine {
-            Engine::Sqlite => (Some(Arc::clone(&self.turn).lock_owned().await), "BEGIN IMMEDIATE"),
+            Engine::Sqlite => {
+                let mut turn = Arc::clone(&self.turn).lock_owned().await;
+                if *turn != sync {
+                    // a connection that was lost and made again syncs fully whatever stands here: more, never less
+                    sqlx::raw_sql(sync.setting(self.engine)).execute(pool).await.map_err(failed("synchronous"))?;
+                    *turn = sync;
+                }
+                (Some(turn), "BEGIN IMMEDIATE")
+            }
             Engine::Postgres => (None, "BEGIN"),
         };
         let transaction = pool.begin_with(begin).await.map_err(failed("begin"))?;
-        Ok(Write { transaction, _turn: turn })
+        Ok(Write { engine: self.engine, transaction, _turn: turn })
     }
 
     /// Whether the database answers.
@@ -236,6 +258,17 @@ enum Sync {
     Later,
 }
 
+impl Sync {
+    const fn setting(self, engine: Engine) -> &'static str {
+        match (engine, self) {
+            (Engine::Sqlite, Self::Full) => "PRAGMA synchronous = FULL",
+            (Engine::Sqlite, Self::Later) => "PRAGMA synchronous = NORMAL",
+            (Engine::Postgres, Self::Full) => "SET synchronous_commit = on",
+            (Engine::Postgres, Self::Later) => "SET synchronous_commit = off",
+        }
+    }
+}
+
 async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool, StoreError> {
     AnyPoolOptions::new()
         .max_connections(max)
@@ -243,12 +276,6 @@ async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool
         .test_before_acquire(engine == Engine::Postgres)
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                let synced = match (engine, sync) {
-                    (Engine::Sqlite, Sync::Full) => "PRAGMA synchronous = FULL",
-                    (Engine::Sqlite, Sync::Later) => "PRAGMA synchronous = NORMAL",
-                    (Engine::Postgres, Sync::Full) => "SET synchronous_commit = on",
-                    (Engine::Postgres, Sync::Later) => "SET synchronous_commit = off",
-                };
                 let settings: &[&'static str] = match engine {
                     Engine::Sqlite => &[
                         "PRAGMA journal_mode = WAL",
@@ -256,13 +283,15 @@ async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool
                         // 64 MiB: a page that many commits change is written to the file once
                         "PRAGMA wal_autocheckpoint = 16000",
                         "PRAGMA cache_size = -24000",
+                        // what a statement of many rows needs to undo itself stays out of temporary files
+                        "PRAGMA temp_store = MEMORY",
                         // keys lie in the rows' own pages and are overwritten; freed pages hold ciphertext only
                         "PRAGMA secure_delete = FAST",
                     ],
                     Engine::Postgres => &[],
                 };
-                for setting in settings.iter().chain([&synced]) {
-                    sqlx::raw_sql(*setting).execute(&mut *connection).await?;
+                for setting in settings.iter().copied().chain([sync.setting(engine)]) {
+                    sqlx::raw_sql(setting).execute(&mut *connection).await?;
                 }
                 Ok(())
             })

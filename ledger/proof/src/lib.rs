@@ -15,7 +15,7 @@ pub use certificate::{
 pub use entry::verify_entry_proof;
 pub use error::VerifyError;
 pub use genesis::verify_genesis;
-pub use receipt::{Verified, build_receipt, verify_receipt};
+pub use receipt::{Verified, build_receipt, build_receipts, verify_receipt};
 pub use schemas::cose::Verifier;
 pub use schemas::receipt::EntryProof;
 pub use signature::{AwsLc, P256, SignatureError, verify_signature};

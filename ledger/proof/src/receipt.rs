@@ -2,9 +2,9 @@
 
 use schemas::block::ValidatorSignature;
 use schemas::cose;
-use schemas::envelope::{Statement, statements_root};
+use schemas::envelope::Statement;
 use schemas::genesis::Genesis;
-use schemas::id::{CaseId, Digest, Height, InstitutionId, PublicKey, TimeMs};
+use schemas::id::{CaseId, Digest, Height, InstitutionId, PublicKey, Signature, TimeMs};
 use schemas::merkle;
 use schemas::receipt::{Attestation, ENGINE, Encoded, EntryProof, FORMAT, Placed, Receipt};
 use schemas::transaction::{Body, Core, Outcome, Signer, Transaction};
@@ -38,46 +38,79 @@ pub struct Verified {
 /// # Errors
 /// `VerifyError::Contradiction` when transaction, index and proof do not belong together. Signatures are not checked here.
 pub fn build_receipt(tx: &Transaction, statement: usize, proof: &EntryProof) -> Result<Receipt, VerifyError> {
-    let contradiction = |place, expected| VerifyError::Contradiction { place, expected };
-    let (institution, root) =
-        tx.core.body.statements_root().ok_or_else(|| contradiction("transaction", "one that anchors statements"))?;
-    if proof.entry.transaction != tx.id() {
-        return Err(contradiction("entry", "the transaction's own entry"));
+    let receipts = Receipts::of(tx, proof)?;
+    let path = merkle::path(&receipts.leaves, statement);
+    path.and_then(|path| receipts.build(statement, path))
+        .ok_or_else(|| contradiction("statement", "an index of the transaction"))
+}
+
+/// Builds the receipts of all statements of an accepted transaction, in their order.
+///
+/// # Errors
+/// As `build_receipt`.
+pub fn build_receipts(tx: &Transaction, proof: &EntryProof) -> Result<Vec<Receipt>, VerifyError> {
+    let receipts = Receipts::of(tx, proof)?;
+    let paths = merkle::paths(&receipts.leaves).into_iter().enumerate();
+    Ok(paths.filter_map(|(statement, path)| receipts.build(statement, path)).collect())
+}
+
+const fn contradiction(place: &'static str, expected: &'static str) -> VerifyError {
+    VerifyError::Contradiction { place, expected }
+}
+
+/// What the receipts of one transaction have in common.
+struct Receipts<'a> {
+    tx: &'a Transaction,
+    proof: &'a EntryProof,
+    leaves: Vec<Digest>,
+    signature: Signature,
+}
+
+impl<'a> Receipts<'a> {
+    fn of(tx: &'a Transaction, proof: &'a EntryProof) -> Result<Self, VerifyError> {
+        let (institution, root) =
+            tx.core.body.statements_root().ok_or(contradiction("transaction", "one that anchors statements"))?;
+        if proof.entry.transaction != tx.id() {
+            return Err(contradiction("entry", "the transaction's own entry"));
+        }
+        let leaves: Vec<_> = tx.statements.iter().map(Statement::leaf).collect();
+        if merkle::root(&leaves) != *root {
+            return Err(contradiction("statements", "the root that the transaction names"));
+        }
+        let signed = tx.signatures.iter().find(|signed| signed.signer == Signer::Institution(*institution));
+        let signed = signed.ok_or(contradiction("transaction", "the institution's signature"))?;
+        Ok(Self { tx, proof, leaves, signature: signed.signature })
     }
-    if statements_root(&tx.statements) != *root {
-        return Err(contradiction("statements", "the root that the transaction names"));
+
+    fn build(&self, statement: usize, path: Vec<Digest>) -> Option<Receipt> {
+        let (tx, proof) = (self.tx, self.proof);
+        let leaf = tx.statements.get(statement)?;
+        Some(Receipt {
+            format: FORMAT.into(),
+            engine: ENGINE.into(),
+            chain: tx.core.chain,
+            statement: Placed {
+                leaf: Encoded(leaf.clone()),
+                index: statement as u64,
+                size: self.leaves.len() as u64,
+                path,
+            },
+            signature: self.signature,
+            transaction: Encoded(tx.core.clone()),
+            entry: Placed {
+                leaf: Encoded(proof.entry.clone()),
+                index: proof.log_index,
+                size: proof.header.log_size,
+                path: proof.path.clone(),
+            },
+            header: Encoded(proof.header.clone()),
+            attestations: proof
+                .attestations
+                .iter()
+                .map(|by| Attestation { validator: by.validator, signature: by.signature })
+                .collect(),
+        })
     }
-    let leaves: Vec<_> = tx.statements.iter().map(Statement::leaf).collect();
-    let (leaf, path) = tx
-        .statements
-        .get(statement)
-        .zip(merkle::path(&leaves, statement))
-        .ok_or_else(|| contradiction("statement", "an index of the transaction"))?;
-    let signed = tx
-        .signatures
-        .iter()
-        .find(|signed| signed.signer == Signer::Institution(*institution))
-        .ok_or_else(|| contradiction("transaction", "the institution's signature"))?;
-    Ok(Receipt {
-        format: FORMAT.into(),
-        engine: ENGINE.into(),
-        chain: tx.core.chain,
-        statement: Placed { leaf: Encoded(leaf.clone()), index: statement as u64, size: leaves.len() as u64, path },
-        signature: signed.signature,
-        transaction: Encoded(tx.core.clone()),
-        entry: Placed {
-            leaf: Encoded(proof.entry.clone()),
-            index: proof.log_index,
-            size: proof.header.log_size,
-            path: proof.path.clone(),
-        },
-        header: Encoded(proof.header.clone()),
-        attestations: proof
-            .attestations
-            .iter()
-            .map(|by| Attestation { validator: by.validator, signature: by.signature })
-            .collect(),
-    })
 }
 
 /// Verifies a receipt file with nothing but the genesis, by the reference implementation.

@@ -5,7 +5,9 @@
 mod chain;
 
 use chain::{Chain, INSTITUTION, amended, anchor, bytes, statement};
-use ledger_proof::{EntryProof, ValidatorSet, VerifyError, build_receipt, verify_entry_proof, verify_receipt};
+use ledger_proof::{
+    EntryProof, ValidatorSet, VerifyError, build_receipt, build_receipts, verify_entry_proof, verify_receipt,
+};
 use schemas::block::quorum;
 use schemas::cbor;
 use schemas::cose;
@@ -51,6 +53,15 @@ fn an_honest_receipt_verifies_for_every_number_of_validators() {
         assert_eq!(verified.transaction, receipt.transaction.0.id());
         assert_eq!(verified.statement, statement(3));
     }
+}
+
+#[test]
+fn receipts_of_a_whole_transaction_are_those_of_its_statements() {
+    let (_, tx, proof) = anchored(4, 7, Outcome::Accepted);
+    let one_by_one: Vec<_> =
+        (0..7).map(|at| build_receipt(&tx, at, &proof).expect("belongs together").to_json()).collect();
+    let all = build_receipts(&tx, &proof).expect("belongs together");
+    assert_eq!(all.iter().map(Receipt::to_json).collect::<Vec<_>>(), one_by_one);
 }
 
 #[test]

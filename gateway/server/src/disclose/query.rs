@@ -7,6 +7,7 @@ use schemas::id::{CaseId, ConsentId, Digest, SubjectId, TimeMs};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::store::units::is_named;
 use crate::store::{Store, StoreError, failed};
 
 /// Most rows that one request sorts: those it may show. Of one logical id, the most that are looked at.
@@ -16,8 +17,8 @@ const PART_ROWS: usize = 4_096;
 /// Where the heads of a subject begin.
 pub const FIRST: i64 = 0;
 
-const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.logical_id, unit.version, unit.is_head, \
-     unit.event_time, unit.summary, cases.version, cases.anchored_at, cases.object, cases.wraps";
+const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.logical_id, unit.is_head, unit.event_time, \
+     unit.summary, cases.version, cases.anchored_at, cases.object, cases.wraps";
 
 /// Where the content of a row is.
 #[derive(Clone)]
@@ -55,8 +56,6 @@ pub struct Row {
     pub resource_type: String,
     /// Logical id.
     pub logical_id: String,
-    /// Position in its chain, from 1.
-    pub version: u64,
     /// Whether it is the head.
     pub is_head: bool,
     /// Time of the event, ms.
@@ -77,8 +76,9 @@ pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> R
         return documents(store, tail, logical_id.to_owned()).await;
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.logical_id = $1 AND \
-         unit.resource_type = $2 ORDER BY unit.version, unit.id LIMIT {ROWS_MAX}"
+        "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE {} AND \
+         unit.resource_type = $2 ORDER BY unit.id LIMIT {ROWS_MAX}",
+        is_named(store.engine())
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(logical_id.to_owned()).bind(resource_type.to_owned());
     let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
@@ -121,7 +121,7 @@ pub async fn heads_after(
     let query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec()).bind(resource_type.to_owned()).bind(after);
     let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
     let last = rows.last().filter(|_| rows.len() == PART_ROWS);
-    let next = last.map(|row| row.try_get(12).map_err(failed("unit.id"))).transpose()?;
+    let next = last.map(|row| row.try_get(11).map_err(failed("unit.id"))).transpose()?;
     Ok((rows.iter().map(|row| unit(row, resource_type)).collect::<Result<_, _>>()?, next))
 }
 
@@ -130,8 +130,13 @@ pub async fn heads_after(
 /// # Errors
 /// `StoreError`.
 pub async fn subject_of(store: &Store, patient: &str) -> Result<Option<SubjectId>, StoreError> {
-    let sql = "SELECT subject FROM unit WHERE logical_id = $1 AND resource_type = 'Patient' LIMIT 1";
-    let row = sqlx::query(sql).bind(patient.to_owned()).fetch_optional(store.reader()).await.map_err(failed("unit"))?;
+    let named = is_named(store.engine());
+    let sql = format!("SELECT subject FROM unit WHERE {named} AND resource_type = 'Patient' LIMIT 1");
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(patient.to_owned())
+        .fetch_optional(store.reader())
+        .await
+        .map_err(failed("unit"))?;
     row.map(|row| id(&row, 0)).transpose()
 }
 
@@ -140,7 +145,7 @@ where
     T: 'q + sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any>,
 {
     let sql = format!(
-        "SELECT consent, subject, logical_id, version, document, anchored FROM consent_document WHERE {tail} \
+        "SELECT consent, subject, logical_id, document, anchored FROM consent_document WHERE {tail} \
          LIMIT {ROWS_MAX}"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(key).fetch_all(store.reader()).await;
@@ -159,20 +164,19 @@ fn unit(row: &AnyRow, resource_type: &str) -> Result<Row, StoreError> {
     let corrupt = |what| StoreError::Corrupt { what };
     let place = Place::Unit {
         case: CaseId::from_slice(&bytes(0)?).ok_or(corrupt("unit.case_id"))?,
-        case_version: u32::try_from(number(8)?).map_err(|_| corrupt("cases.version"))?,
+        case_version: u32::try_from(number(7)?).map_err(|_| corrupt("cases.version"))?,
         unit: u32::try_from(number(1)?).map_err(|_| corrupt("unit.unit"))?,
-        object: Digest::from_slice(&bytes(10)?).ok_or(corrupt("cases.object"))?,
-        wraps: cbor::decode(&bytes(11)?).map_err(|_| corrupt("cases.wraps"))?,
-        summary: bytes(7)?,
+        object: Digest::from_slice(&bytes(9)?).ok_or(corrupt("cases.object"))?,
+        wraps: cbor::decode(&bytes(10)?).map_err(|_| corrupt("cases.wraps"))?,
+        summary: bytes(6)?,
     };
     Ok(Row {
         subject: id(row, 2)?,
         resource_type: resource_type.to_owned(),
         logical_id: row.try_get(3).map_err(failed("unit.logical_id"))?,
-        version: number(4)?.unsigned_abs(),
-        is_head: number(5)? == 1,
-        event_time: number(6)?,
-        anchored: number(9)?.unsigned_abs(),
+        is_head: number(4)? == 1,
+        event_time: number(5)?,
+        anchored: number(8)?.unsigned_abs(),
         place,
     })
 }
@@ -181,18 +185,17 @@ fn document(row: &AnyRow) -> Result<Row, StoreError> {
     let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("consent_document"));
     let bytes = |at: usize| row.try_get::<Vec<u8>, _>(at).map_err(failed("consent_document"));
     let corrupt = |what| StoreError::Corrupt { what };
-    let anchored = number(5)?;
+    let anchored = number(4)?;
     Ok(Row {
         subject: id(row, 1)?,
         resource_type: "Consent".to_owned(),
         logical_id: row.try_get(2).map_err(failed("consent_document"))?,
-        version: number(3)?.unsigned_abs(),
         is_head: false,
         event_time: anchored,
         anchored: anchored.unsigned_abs(),
         place: Place::Document {
             consent: ConsentId::from_slice(&bytes(0)?).ok_or(corrupt("consent_document.consent"))?,
-            document: bytes(4)?,
+            document: bytes(3)?,
         },
     })
 }

@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 
-use ledger_proof::build_receipt;
-use schemas::id::SubjectId;
+use schemas::id::{Height, SubjectId, TimeMs};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -14,7 +13,7 @@ use super::settle::Anchored;
 use super::{Control, Foundation, StepError, crash_point, now_ms};
 use crate::store::cases::CaseRow;
 use crate::store::intents::Intent;
-use crate::store::units::{self, UnitRow};
+use crate::store::units::{self, Head, UnitRow};
 use crate::store::{self, cases, inbox, intents};
 use crate::telemetry::{Moment, Step};
 
@@ -74,9 +73,9 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
 async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), StepError> {
     let (mut rows, mut new) = (Vec::new(), Vec::new());
     for anchored in landed {
-        let places = anchored.plans.iter().zip(&anchored.submission.intents).enumerate();
-        for (at, (plan, intent)) in places {
-            rows.push(case_row(anchored, at, plan, intent)?);
+        for ((plan, intent), receipt) in anchored.plans.iter().zip(&anchored.submission.intents).zip(&anchored.receipts)
+        {
+            rows.push(case_row(anchored.at, plan, intent, receipt));
             new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
         }
     }
@@ -106,10 +105,8 @@ async fn index(on: &Foundation, landed: &[Anchored], again: bool) -> Result<(), 
     Ok(())
 }
 
-fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Result<CaseRow, StepError> {
-    let receipt = build_receipt(&anchored.transaction, at, &anchored.proof);
-    let receipt = receipt.map_err(|_| StepError::Corrupt("the proof of an anchor"))?;
-    Ok(CaseRow {
+fn case_row((height, time): (Height, TimeMs), plan: &Plan, intent: &Intent, receipt: &str) -> CaseRow {
+    CaseRow {
         case: plan.statement.case,
         version: plan.statement.version,
         subject: intent.subject,
@@ -117,44 +114,38 @@ fn case_row(anchored: &Anchored, at: usize, plan: &Plan, intent: &Intent) -> Res
         connector: plan.connector.clone(),
         received: plan.received,
         sealed: plan.statement.time.cast_signed(),
-        height: anchored.proof.header.height,
-        anchored_at: anchored.proof.header.time.cast_signed(),
-        receipt: receipt.to_json(),
+        height,
+        anchored_at: time.cast_signed(),
+        receipt: receipt.to_owned(),
         wraps: plan.wraps.clone(),
         object: plan.statement.object,
         statement: plan.statement.clone(),
-    })
+    }
 }
 
-/// Logical id (which says the type too) and subject.
-type Chain = (String, SubjectId);
-
-/// Numbers new units and decides the heads. Content equal to the head's adds no version; the highest order is the head.
-/// `known` are heads with the highest version of their chains. Gives the rows to add and the chains whose head in the
-/// database is no more.
-fn versions(known: Vec<(UnitRow, u64)>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<Chain>) {
-    let chain = |row: &UnitRow| -> Chain { (row.logical_id.clone(), row.subject) };
-    /// The head of a chain: a row of the database, or one of those to be added.
-    struct Head {
-        last: u64,
-        head: Option<(UnitRow, Option<usize>)>,
+/// Decides the heads. Content equal to the head's adds no version; the highest order is the head.
+/// Gives the rows to add, in order, and the rows of the database that are heads no more.
+fn versions(known: Vec<Head>, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<i64>) {
+    /// Where the head of a chain stands.
+    enum Place {
+        Stored(i64),
+        Added(usize),
     }
-    let heads = known.into_iter().map(|(head, last)| (chain(&head), Head { last, head: Some((head, None)) }));
-    let mut heads: HashMap<Chain, Head> = heads.collect();
+    let known = known.into_iter().map(|head| (head.chain, (head.order, head.content, Place::Stored(head.id))));
+    let mut heads: HashMap<(String, SubjectId), _> = known.collect();
     let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
     let mut beheaded = Vec::new();
     for mut row in new {
-        let entry = heads.entry(chain(&row)).or_insert(Head { last: 0, head: None });
-        if entry.head.as_ref().is_some_and(|(head, _)| head.content == row.content) {
+        let chain = (row.logical_id.clone(), row.subject);
+        let head = heads.get(&chain);
+        if head.is_some_and(|(_, content, _)| *content == row.content) {
             continue;
         }
-        entry.last += 1;
-        row.version = entry.last;
-        row.is_head = entry.head.as_ref().is_none_or(|(head, _)| row.order() > head.order());
+        row.is_head = head.is_none_or(|(order, ..)| row.order() > *order);
         if row.is_head {
-            match entry.head.replace((row.clone(), Some(added.len()))) {
-                Some((_, Some(at))) => added[at].is_head = false,
-                Some((head, None)) => beheaded.push(chain(&head)),
+            match heads.insert(chain, (row.order(), row.content, Place::Added(added.len()))) {
+                Some((.., Place::Added(at))) => added[at].is_head = false,
+                Some((.., Place::Stored(id))) => beheaded.push(id),
                 None => {}
             }
         }

@@ -72,7 +72,7 @@ pub struct PlannedUnit {
 }
 
 impl PlannedUnit {
-    /// The row, before version and head are decided.
+    /// The row, before its head is decided.
     pub fn row(&self, case: CaseId, subject: SubjectId, arrived: i64) -> UnitRow {
         UnitRow {
             case,
@@ -80,7 +80,6 @@ impl PlannedUnit {
             subject,
             resource_type: self.resource_type.clone(),
             logical_id: self.logical_id.clone(),
-            version: 0,
             is_head: false,
             status_rank: self.status_rank,
             event_time: self.event_time,

@@ -85,7 +85,7 @@ pub async fn add(write: &mut Write, messages: &[Message]) -> Result<HashMap<Dige
         let sql = format!(
             "INSERT INTO inbox (source_key, content_hash, connector, content_type, received, raw, raw_object, raw_key, \
              trace, state) VALUES {} ON CONFLICT (source_key) DO NOTHING RETURNING id, source_key",
-            tuples(piece.len(), 10)
+            tuples(write.engine(), piece.len(), 10)
         );
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, m| {
             let (inline, object) = columns(&m.raw);

@@ -5,13 +5,13 @@ use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe};
 
-use super::{StoreError, Write, failed};
+use super::{Engine, StoreError, Write, failed};
 
 /// A query on either engine.
 pub type AnyQuery<'q> = Query<'q, Any, AnyArguments>;
 
 /// Rows per statement, largest first.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+const SIZES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// Splits `rows` into pieces of the sizes that statements are prepared for.
 pub fn pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
@@ -24,8 +24,9 @@ pub fn pieces<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `($1, $2), ($3, $4)`.
-pub fn tuples(rows: usize, columns: usize) -> String {
+/// `($1, $2), ($3, $4)`, for statements without other parameters. SQLite's are nameless: a named one is looked for among
+/// all names when it is bound, which for long statements costs more than the write.
+pub fn tuples(engine: Engine, rows: usize, columns: usize) -> String {
     let mut out = String::with_capacity(rows * columns * 6);
     for row in 0..rows {
         out.push_str(if row == 0 { "(" } else { ", (" });
@@ -33,8 +34,13 @@ pub fn tuples(rows: usize, columns: usize) -> String {
             if column > 0 {
                 out.push_str(", ");
             }
-            out.push('$');
-            out.push_str(&(row * columns + column + 1).to_string());
+            match engine {
+                Engine::Sqlite => out.push('?'),
+                Engine::Postgres => {
+                    out.push('$');
+                    out.push_str(&(row * columns + column + 1).to_string());
+                }
+            }
         }
         out.push(')');
     }
@@ -57,7 +63,7 @@ pub async fn insert<T>(
     bind: impl Fn(AnyQuery<'static>, &T) -> AnyQuery<'static>,
 ) -> Result<(), StoreError> {
     for piece in pieces(rows) {
-        let sql = format!("INSERT INTO {into} VALUES {} {tail}", tuples(piece.len(), columns));
+        let sql = format!("INSERT INTO {into} VALUES {} {tail}", tuples(write.engine(), piece.len(), columns));
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), &bind);
         query.execute(&mut **write).await.map_err(failed(into))?;
     }

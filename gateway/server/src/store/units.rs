@@ -8,12 +8,27 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::rows::{AnyQuery, insert, pieces, tuples};
 use super::subjects::{digest, subject};
-use super::{Store, StoreError, Write, failed};
+use super::{Engine, Store, StoreError, Write, failed};
 
 /// Most rows that one question reads.
 pub const ROWS_MAX: usize = 100_000;
-const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.resource_type, unit.logical_id, unit.version, \
+const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.resource_type, unit.logical_id, \
      unit.is_head, unit.status_rank, unit.event_time, unit.arrived, unit.content, unit.summary";
+
+/// SQLite's index of logical ids is one per so many rows: a lookup asks each, a new row changes pages of the newest only.
+pub(super) const PART_ROWS: u32 = 16_384;
+
+/// The condition that `unit` has the logical id `$1`.
+pub fn is_named(engine: Engine) -> String {
+    match engine {
+        Engine::Postgres => "unit.logical_id = $1".to_owned(),
+        Engine::Sqlite => format!(
+            "unit.id IN (WITH RECURSIVE part (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < \
+             (SELECT MAX(id) / {PART_ROWS} FROM unit)) SELECT named.id FROM part CROSS JOIN unit named ON \
+             named.id / {PART_ROWS} = part.n AND named.logical_id = $1)"
+        ),
+    }
+}
 
 /// One unit of an anchored case, as a version of a resource.
 #[derive(Clone)]
@@ -28,8 +43,6 @@ pub struct UnitRow {
     pub resource_type: String,
     /// Logical id: a pseudonym.
     pub logical_id: String,
-    /// Version, from 1, in the order of indexing.
-    pub version: u64,
     /// Whether it is the head of its chain.
     pub is_head: bool,
     /// Rank of its status: a final is above a preliminary.
@@ -68,13 +81,19 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// The bytes that are sealed.
+    /// The bytes that are sealed: canonical JSON of the three members.
     pub fn encode(&self) -> Vec<u8> {
         let references = self.references.iter().map(|(from, to)| (from.clone().into(), Value::from(to.clone())));
-        let references: Object = references.collect();
-        let matched = self.matched.clone();
-        Value::object([("facts", self.facts.clone()), ("matched", matched), ("references", Value::from(references))])
-            .canonical()
+        let references = Value::from(references.collect::<Object>());
+        // put together from the members' bytes: the trees need not be copied
+        let mut out = b"{\"facts\":".to_vec();
+        out.extend(self.facts.canonical());
+        out.extend_from_slice(b",\"matched\":");
+        out.extend(self.matched.canonical());
+        out.extend_from_slice(b",\"references\":");
+        out.extend(references.canonical());
+        out.push(b'}');
+        out
     }
 
     /// Reads opened bytes.
@@ -107,62 +126,60 @@ pub async fn heads(store: &Store, of: &SubjectId, resource_type: Option<&str>) -
     rows.iter().map(unit_row).collect()
 }
 
-/// Every version of a logical id, heads and history, in order of version. A resource that several subjects share has a
-/// chain per subject.
-///
-/// # Errors
-/// `StoreError`.
-pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> Result<Vec<UnitRow>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM unit WHERE logical_id = $1 AND resource_type = $2 ORDER BY version, id LIMIT {ROWS_MAX}"
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(logical_id.to_owned()).bind(resource_type.to_owned());
-    let rows = query.fetch_all(store.reader()).await.map_err(failed("versions"))?;
-    rows.iter().map(unit_row).collect()
+/// What *index* must know of a chain that it is about to extend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The head's row.
+    pub id: i64,
+    /// The chain: logical id (which says the type too) and subject.
+    pub chain: (String, SubjectId),
+    /// The head's order.
+    pub order: (i64, i64, i64),
+    /// The head's content.
+    pub content: Digest,
 }
 
-/// What *index* must know of the chains that it is about to extend, each named by logical id and subject: the head without
-/// its summary, and the highest version.
+/// The heads of chains, each named by logical id and subject; those that are new have none.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn chains(write: &mut Write, names: &[(&str, SubjectId)]) -> Result<Vec<(UnitRow, u64)>, StoreError> {
+pub async fn chains(write: &mut Write, names: &[(&str, SubjectId)]) -> Result<Vec<Head>, StoreError> {
     let mut found = Vec::new();
-    let columns = COLUMNS.replace("unit.summary", "unit.content");
     for piece in pieces(names) {
         // the names come first, so that each is one look into the index
         let sql = format!(
-            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT {columns}, (SELECT MAX(older.version) FROM unit older \
-             WHERE older.logical_id = wanted.logical_id AND older.subject = wanted.subject AND older.is_head = 0) \
-             FROM wanted CROSS JOIN unit WHERE unit.logical_id = wanted.logical_id AND unit.subject = wanted.subject AND \
-             unit.is_head = 1",
-            tuples(piece.len(), 2)
+            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT unit.id, unit.logical_id, unit.subject, \
+             unit.status_rank, unit.event_time, unit.arrived, unit.content FROM wanted CROSS JOIN unit \
+             WHERE unit.logical_id = wanted.logical_id AND unit.subject = wanted.subject AND unit.is_head = 1",
+            tuples(write.engine(), piece.len(), 2)
         );
         let bind =
             |query: AnyQuery<'static>, (id, of): &(&str, SubjectId)| query.bind((*id).to_owned()).bind(of.0.to_vec());
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
         for row in query.fetch_all(&mut **write).await.map_err(failed("chains"))? {
-            let head = unit_row(&row)?;
-            let older: Option<i64> = row.try_get(12).map_err(failed("unit.version"))?;
-            let last = head.version.max(older.unwrap_or(0).unsigned_abs());
-            found.push((head, last));
+            let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
+            let logical_id = row.try_get(1).map_err(failed("unit.logical_id"))?;
+            found.push(Head {
+                id: number(0)?,
+                chain: (logical_id, subject(&row, 2)?),
+                order: (number(3)?, number(4)?, number(5)?),
+                content: digest(&row, 6)?,
+            });
         }
     }
     Ok(found)
 }
 
-/// Takes the head's mark from these chains: logical id and subject.
+/// Takes the head's mark from these rows.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn behead(write: &mut Write, chains: &[(String, SubjectId)]) -> Result<(), StoreError> {
-    for (logical_id, of) in chains {
-        sqlx::query("UPDATE unit SET is_head = 0 WHERE logical_id = $1 AND subject = $2 AND is_head = 1")
-            .bind(logical_id.clone())
-            .bind(of.0.to_vec())
-            .execute(&mut **write)
-            .await
-            .map_err(failed("unit.is_head"))?;
+pub async fn behead(write: &mut Write, rows: &[i64]) -> Result<(), StoreError> {
+    for piece in pieces(rows) {
+        let sql =
+            format!("UPDATE unit SET is_head = 0 WHERE id IN (VALUES {})", tuples(write.engine(), piece.len(), 1));
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("unit.is_head"))?;
     }
     Ok(())
 }
@@ -172,16 +189,15 @@ pub async fn behead(write: &mut Write, chains: &[(String, SubjectId)]) -> Result
 /// # Errors
 /// `StoreError`.
 pub async fn add(write: &mut Write, units: &[UnitRow]) -> Result<(), StoreError> {
-    let into = "unit (case_id, unit, subject, resource_type, logical_id, version, is_head, status_rank, event_time, \
+    let into = "unit (case_id, unit, subject, resource_type, logical_id, is_head, status_rank, event_time, \
                 arrived, content, summary)";
-    insert(write, (into, 12, ""), units, |query, row| {
+    insert(write, (into, 11, ""), units, |query, row| {
         query
             .bind(row.case.0.to_vec())
             .bind(i64::from(row.unit))
             .bind(row.subject.0.to_vec())
             .bind(row.resource_type.clone())
             .bind(row.logical_id.clone())
-            .bind(i64::try_from(row.version).unwrap_or(i64::MAX))
             .bind(i64::from(row.is_head))
             .bind(row.status_rank)
             .bind(row.event_time)
@@ -201,12 +217,11 @@ fn unit_row(row: &AnyRow) -> Result<UnitRow, StoreError> {
         subject: subject(row, 2)?,
         resource_type: row.try_get(3).map_err(failed("unit.resource_type"))?,
         logical_id: row.try_get(4).map_err(failed("unit.logical_id"))?,
-        version: number(5)?.unsigned_abs(),
-        is_head: number(6)? == 1,
-        status_rank: number(7)?,
-        event_time: number(8)?,
-        arrived: number(9)?,
-        content: digest(row, 10)?,
-        summary: row.try_get(11).map_err(failed("unit.summary"))?,
+        is_head: number(5)? == 1,
+        status_rank: number(6)?,
+        event_time: number(7)?,
+        arrived: number(8)?,
+        content: digest(row, 9)?,
+        summary: row.try_get(10).map_err(failed("unit.summary"))?,
     })
 }

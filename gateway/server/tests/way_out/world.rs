@@ -237,8 +237,6 @@ impl World {
         };
         let mut rows = Vec::new();
         for (index, ((kind, id, _), value)) in (0..).zip(resources.iter().zip(parsed)) {
-            let mut chain = units::versions(&self.store, kind, id).await.expect("versions");
-            chain.retain(|row| row.subject == patient.subject);
             let mut facts = UnitFacts::of(&value);
             facts.identity.push(gateway_consent::Reference::local(kind, id));
             let references = vec![("Patient/src-1".to_owned(), format!("Patient/{}", patient.id))];
@@ -251,7 +249,6 @@ impl World {
                 subject: patient.subject,
                 resource_type: (*kind).to_owned(),
                 logical_id: id.clone(),
-                version: chain.len() as u64 + 1,
                 is_head: true,
                 status_rank: 0,
                 event_time: event_time.map_or(0, |span| span.first_ms),
@@ -260,8 +257,8 @@ impl World {
                 summary,
             });
             let mut write = self.store.begin().await.expect("begin");
-            let heads: Vec<_> =
-                chain.iter().filter(|row| row.is_head).map(|row| (row.logical_id.clone(), row.subject)).collect();
+            let heads = units::chains(&mut write, &[(id.as_str(), patient.subject)]).await.expect("heads");
+            let heads: Vec<_> = heads.iter().map(|head| head.id).collect();
             units::behead(&mut write, &heads).await.expect("behead");
             store::commit(write).await.expect("commit");
         }

@@ -24,22 +24,22 @@ pub fn patient(n: u64, patients: u64) -> String {
 /// Message `n` about one of `patients`.
 pub fn oru(n: u64, patients: u64) -> String {
     use std::fmt::Write;
-    let patient = patient(n, patients);
+    let (p, patient) = (n % patients, patient(n, patients));
     let (hour, minute, second) = (n / 3600 % 24, n / 60 % 60, n % 60);
     let time = format!("20260302{hour:02}{minute:02}{second:02}-0400");
     let doctor = "4711^Marchetti^Giulia^^^Dr.^MD^^NORTH&2.999.1.2&ISO";
     let mut text = format!(
         "MSH|^~\\&|LAB|NORTH|CHARTSEAL|NORTH|{time}||ORU^R01^ORU_R01|BENCH{n:09}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
-         PID|1||{patient}^^^NORTH&2.999.1.1&ISO^MR||Bench^Person^{n}^^^^L||19{:02}0{}1{}|{}|||{n} Mill Street^^Northwick^ME^04101^USA^H\
+         PID|1||{patient}^^^NORTH&2.999.1.1&ISO^MR||Bench^Person^{p}^^^^L||19{:02}0{}1{}|{}|||{p} Mill Street^^Northwick^ME^04101^USA^H\
          ||^PRN^PH^^1^207^555{:04}||eng^^ISO639|M^^HL70002\r\
          PV1|1|O|CLIN^2^A^^^NORTH|R|||{doctor}|||MED||||7|||{doctor}||V{n:09}^^^NORTH&2.999.1.3&ISO^VN\r\
          ORC|RE|P{n:09}^NORTH|F{n:09}^LAB||CM||||{time}|||{doctor}\r\
          OBR|1|P{n:09}^NORTH|F{n:09}^LAB|24323-8^Comprehensive metabolic panel^LN|||{time}||||L|||||{doctor}||||||{time}||LAB|F\r",
-        n % 90 + 10,
-        n % 9 + 1,
-        n % 9,
-        if n.is_multiple_of(2) { "F" } else { "M" },
-        n % 10_000,
+        p % 90 + 10,
+        p % 9 + 1,
+        p % 9,
+        if p.is_multiple_of(2) { "F" } else { "M" },
+        p % 10_000,
     );
     for (index, (code, name, unit, range)) in TESTS.iter().enumerate() {
         let value = n.wrapping_mul(7919).wrapping_add(index as u64 * 104_729) % 1000;
