@@ -25,7 +25,12 @@ fn status() -> Status {
         patient: Some("p1".to_owned()),
         height: 9,
         set: ConsentSet { version: 3, live: Vec::new() },
-        consents: vec![KnownConsent { logical_id: "c1".to_owned(), head: consent, open: vec![consent], revoked: false }],
+        consents: vec![KnownConsent {
+            logical_id: "c1".to_owned(),
+            head: consent,
+            open: vec![consent],
+            revoked: false,
+        }],
         cases: vec![KnownCase { case: CaseId([0xca; 16]), version: 1, height: 8, time: samples::TIME }],
     }
 }

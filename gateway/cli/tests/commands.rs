@@ -37,7 +37,17 @@ fn bad_usage_is_64_and_help_is_0() {
         assert_eq!(code(arguments), 64, "{arguments:?}");
     }
     let commands = [
-        "demo", "init", "run", "node", "connector", "ledger", "consent", "wallet", "trace", "verify", "bench",
+        "demo",
+        "init",
+        "run",
+        "node",
+        "connector",
+        "ledger",
+        "consent",
+        "wallet",
+        "trace",
+        "verify",
+        "bench",
         "completions",
     ];
     let wallet = ["new", "invite", "bind", "inbox", "accept", "open", "grant", "revoke"].map(|word| ["wallet", word]);

@@ -111,12 +111,9 @@ impl ConsentError {
             | Self::Invitation
             | Self::Transaction(_)
             | Self::Signature => ErrorClass::Caller,
-            Self::KeyBound
-            | Self::NoKey
-            | Self::KeyUsed
-            | Self::Overtaken
-            | Self::Revoked
-            | Self::Refused(_) => ErrorClass::Conflict,
+            Self::KeyBound | Self::NoKey | Self::KeyUsed | Self::Overtaken | Self::Revoked | Self::Refused(_) => {
+                ErrorClass::Conflict
+            }
             Self::OutcomeUnknown => ErrorClass::Transient,
             Self::Store(e) => e.class(),
             Self::Ledger(e) => e.class(),

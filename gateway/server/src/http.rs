@@ -151,7 +151,7 @@ pub fn router(front: Front) -> Router {
         .route("/fhir/{kind}/{id}/_history/{version}", get(fhir::vread))
         .route("/fhir/{kind}/{id}/$verify", get(fhir::verify))
         .route("/fhir/{kind}/{id}/_history/{version}/$verify", get(fhir::verify_version))
-        .route("/fhir/Patient/{id}/$invite", post(wallet::invite))
+        .route("/fhir/{kind}/{id}/$invite", post(wallet::invite))
         .route("/wallet/v1", get(wallet::standing))
         .route("/wallet/v1/bind", post(wallet::bind))
         .route("/wallet/v1/ask", post(wallet::ask))

@@ -5,8 +5,8 @@ mod chain;
 
 use chain::{CREATED, Chain, anchor, bytes, genesis, key, sign, statement};
 use ledger_proof::{
-    ValidatorSet, VerifyError, freshness, proved_fresh, verify_block, verify_commits, verify_finalised_block, verify_genesis,
-    verify_head,
+    ValidatorSet, VerifyError, freshness, proved_fresh, verify_block, verify_commits, verify_finalised_block,
+    verify_genesis, verify_head,
 };
 use schemas::block::{Block, Head, SignedHead, ValidatorSignature};
 use schemas::cbor;

@@ -84,10 +84,7 @@ impl Consents {
         };
         let body = body.clone();
         self.require_signed(&transaction, &body.subject).await?;
-        let same = [
-            ("basis", body.basis == Basis::Signed),
-            ("custodian", body.custodian == self.parts.institution),
-        ];
+        let same = [("basis", body.basis == Basis::Signed), ("custodian", body.custodian == self.parts.institution)];
         match same.iter().find(|(_, same)| !same) {
             Some((what, _)) => Err(ConsentError::Transaction(what)),
             None => Ok(SignedGrant { transaction, body }),

@@ -85,7 +85,7 @@ pub struct Entry {
     /// The finalised height at which it was decided.
     #[n(1)]
     pub height: Height,
-    /// The registered client, or `wallet` for a request that the patient's own key signed.
+    /// The registered client, or `(wallet)` for a request that the patient's own key signed.
     #[n(2)]
     pub client: String,
     /// What it did.

@@ -16,8 +16,8 @@ use crate::store::cases::{self, CaseRow};
 use crate::store::{self, Store, StoreError, subjects, units};
 use crate::telemetry::Moment;
 
-/// The client of entries that a wallet caused.
-pub const WALLET: &str = "wallet";
+/// The client of entries that a wallet caused; no registered client can be called so.
+pub const WALLET: &str = "(wallet)";
 /// What the access log says of a case that the patient's own wrap opens.
 const OWN_WRAP: &str = "the patient's own wrap";
 
@@ -144,6 +144,11 @@ async fn once(store: &Store, question: &Question, now: TimeMs) -> Result<bool, S
     let id = cbor::sha256(&question.to_sign());
     let until = now + 2 * limits::WALLET_SKEW_MS_MAX;
     let mut write = store.begin().await?;
+    sqlx::query("DELETE FROM smart_assertion WHERE until < $1")
+        .bind(now.cast_signed())
+        .execute(&mut *write)
+        .await
+        .map_err(store::failed("forget questions"))?;
     let added = sqlx::query("INSERT INTO smart_assertion (id, until) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
         .bind(id.0.to_vec())
         .bind(until.cast_signed())

@@ -33,12 +33,15 @@ const CBOR: HeaderValue = HeaderValue::from_static("application/cbor");
 #[tracing::instrument(name = "wallet.invite", skip_all)]
 pub async fn invite(
     State(front): State<Front>,
-    Path(id): Path<String>,
+    Path((kind, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let outcome = async {
         let grant = front.grant(&headers).await?;
+        if kind != "Patient" {
+            return Err(Refused::absent());
+        }
         if !grant.scopes.covers(PATIENT_KEY, Interaction::Create) {
             return Err(Refused::scope());
         }

@@ -134,8 +134,7 @@ pub async fn is_bound(store: &Store, key: &PublicKey) -> Result<bool, StoreError
 /// `StoreError`.
 pub(super) async fn mirror(write: &mut Write, state_key: &[u8], value: &[u8]) -> Result<(), StoreError> {
     let Some(id) = state::subject_of_key(state_key) else { return Ok(()) };
-    let known: state::Subject =
-        cbor::decode(value).map_err(|_| StoreError::Corrupt { what: "chain_state subject" })?;
+    let known: state::Subject = cbor::decode(value).map_err(|_| StoreError::Corrupt { what: "chain_state subject" })?;
     sqlx::query("UPDATE subject SET registered = $1, public_key = $2 WHERE id = $3")
         .bind(i64::try_from(known.height).unwrap_or(i64::MAX))
         .bind(known.key.map(|key| key.as_bytes().to_vec()))

@@ -37,7 +37,8 @@ async fn each_new_case_has_a_wrap_for_the_bound_key() {
         running.send(HL7, &admission("2", "CANARY-4711")).await;
         running.send(HL7, &admission("3", "another patient")).await;
         running.indexed(3).await;
-        let [new, old] = cases::of_subject(&running.store, &subject, 10).await.expect("read").try_into().ok().expect("two");
+        let [new, old] =
+            cases::of_subject(&running.store, &subject, 10).await.expect("read").try_into().ok().expect("two");
         let receive = |case: &cases::CaseRow, object: &[u8]| {
             let verified = verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("valid");
             key.receive(&chain, &verified.statement, &case.wraps, object)

@@ -74,9 +74,8 @@ pub async fn accept(asked: &[CaseId], to: &Path, own: &Own, output: Output) -> O
 pub fn open(file: &Path, raw: bool, own: &Own, output: Output) -> Outcome {
     let genesis = read_genesis(&own.genesis)?;
     let key = PersonalKey::open(&own.key).map_err(key_failed)?;
-    let abandoned = |reason: String| {
-        Failure::new(Exit::Failed, format_args!("{}: abandoned: {reason}", file.display()))
-    };
+    let abandoned =
+        |reason: String| Failure::new(Exit::Failed, format_args!("{}: abandoned: {reason}", file.display()));
     let case: SealedCase = cbor::decode(&read(file)?).map_err(|e| abandoned(e.to_string()))?;
     let Accepted { verified, units } = receive(&case, &key, &genesis).map_err(abandoned)?;
     output.note(format_args!("case {}, anchored at height {}", verified.case, verified.height));
@@ -92,7 +91,8 @@ pub fn open(file: &Path, raw: bool, own: &Own, output: Output) -> Outcome {
 /// A Bundle around the sealed bytes, which stay as they are.
 fn bundle(units: &[Unit]) -> Vec<u8> {
     let mut out = br#"{"resourceType":"Bundle","type":"collection","entry":["#.to_vec();
-    let resources = units.iter().filter(|unit| json::parse(&unit.bytes).is_ok_and(|json| json.resource_type().is_some()));
+    let resources =
+        units.iter().filter(|unit| json::parse(&unit.bytes).is_ok_and(|json| json.resource_type().is_some()));
     for (at, unit) in resources.enumerate() {
         out.extend_from_slice(if at > 0 { b",{\"resource\":" } else { b"{\"resource\":" });
         out.extend_from_slice(&unit.bytes);

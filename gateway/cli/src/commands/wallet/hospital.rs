@@ -64,7 +64,8 @@ impl Wallet {
         let key = PersonalKey::open(path).map_err(key_failed)?;
         let file = place(path);
         if !file.is_file() {
-            let found = format!("{}: found no such file, expected a key that chartseal wallet bind has bound", file.display());
+            let found =
+                format!("{}: found no such file, expected a key that chartseal wallet bind has bound", file.display());
             return Err(Failure::usage(found));
         }
         let at = serde_json::from_str(&read_text(&file)?);
