@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Text that is not the lower-case hex of the expected number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("found {found} characters that are not lower-case hex of {expected} bytes")]
+#[error("found {found} characters that are no such value, expected lower-case hex of {expected} bytes")]
 pub struct IdError {
     /// Characters found.
     pub found: usize,

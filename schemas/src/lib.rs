@@ -16,5 +16,6 @@ pub mod receipt;
 pub mod state;
 pub mod transaction;
 pub mod view;
+pub mod wallet;
 
 pub use class::ErrorClass;

@@ -147,6 +147,14 @@ pub const ACCESS_GROUP_MAX: usize = 512;
 pub const PAGE_DEFAULT: usize = 50;
 /// Largest page of a search.
 pub const PAGE_MAX: usize = 500;
+/// Largest request of a wallet, in bytes.
+pub const WALLET_BYTES_MAX: usize = 256 << 10;
+/// Most cases in one answer to a wallet.
+pub const WALLET_CASES_MAX: usize = 500;
+/// A wallet's question counts when its time is this close to the gateway's, in milliseconds.
+pub const WALLET_SKEW_MS_MAX: u64 = 60_000;
+/// Life of an invitation to bind a key, in milliseconds.
+pub const INVITATION_MS_MAX: u64 = 900_000;
 /// Longest life of an access token, in seconds.
 pub const TOKEN_SECONDS_MAX: u64 = 300;
 

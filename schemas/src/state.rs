@@ -17,6 +17,11 @@ pub fn subject_key(subject: &SubjectId) -> Vec<u8> {
     key(b"subj/", subject.as_bytes())
 }
 
+/// The subject that a key of the state names; none for rows of other kinds.
+pub fn subject_of_key(key: &[u8]) -> Option<SubjectId> {
+    SubjectId::from_slice(key.strip_prefix(b"subj/")?)
+}
+
 /// `cons/<subject>` → [`ConsentSet`].
 pub fn consent_set_key(subject: &SubjectId) -> Vec<u8> {
     key(b"cons/", subject.as_bytes())

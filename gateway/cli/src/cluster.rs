@@ -35,6 +35,8 @@ pub struct Plan<'a> {
     pub clients: &'a [(&'a str, &'a str, &'a str)],
     /// Their scopes.
     pub scopes: &'a [&'a str],
+    /// The one of them that may invite patients to bind keys of their own.
+    pub desk: Option<&'a str>,
 }
 
 /// The running world. Dropping it stops everything, gateways first.
@@ -179,6 +181,7 @@ impl Cluster {
             let short = Self::short_name(hospital);
             let mut clients = Vec::new();
             let files: Vec<_> = plan.clients.iter().map(|(id, _, _)| format!("{id}.jwks.json")).collect();
+            let desk_scopes = [plan.scopes, &["system/PatientKey.c"]].concat();
             for ((id, name, reference), file) in plan.clients.iter().zip(&files) {
                 let keys = smart::create_key(&Self::client_key(hospital, id), CLIENT_KEY_ID)?;
                 home::write(&hospital.folder.join(file), &keys)?;
@@ -186,7 +189,7 @@ impl Cluster {
                     id,
                     name,
                     jwks_file: file,
-                    scopes: plan.scopes,
+                    scopes: if plan.desk == Some(*id) { &desk_scopes } else { plan.scopes },
                     references: std::slice::from_ref(reference),
                     purposes: &["http://terminology.hl7.org/CodeSystem/v3-ActReason|TREAT"],
                 });

@@ -12,3 +12,4 @@ pub mod node;
 pub mod run;
 pub mod trace;
 pub mod verify;
+pub mod wallet;

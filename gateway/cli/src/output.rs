@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Outcome};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,13 @@ impl Output {
     /// The document of `--json`, in one line.
     pub fn document(self, value: &impl Serialize) -> Result<(), Failure> {
         if self.json { self.last_line(value) } else { Ok(()) }
+    }
+
+    /// Bytes of the result as they are. A closed pipe ends the output, not the command.
+    pub fn bytes(self, bytes: &[u8]) -> Outcome {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
+        Ok(Exit::Done)
     }
 
     /// One JSON object as the last line, whatever the mode.

@@ -155,7 +155,11 @@ impl Client {
     }
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
+/// Sends and reads an answer whole.
+///
+/// # Errors
+/// When the gateway cannot be reached; every status is an answer.
+pub async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
     let away = |e: reqwest::Error| Failure::unavailable(format_args!("the gateway cannot be reached: {e}"));
     let response = request.send().await.map_err(away)?;
     let status = response.status().as_u16();

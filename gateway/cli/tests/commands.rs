@@ -36,12 +36,25 @@ fn bad_usage_is_64_and_help_is_0() {
     {
         assert_eq!(code(arguments), 64, "{arguments:?}");
     }
-    let commands =
-        ["demo", "init", "run", "node", "connector", "ledger", "consent", "trace", "verify", "bench", "completions"];
-    for command in commands {
-        let help = chartseal(&[command, "--help"], b"");
-        assert_eq!(help.status.code(), Some(0), "{command}");
-        assert!(String::from_utf8_lossy(&help.stdout).contains("Example: chartseal "), "{command} has no example");
+    let commands = [
+        "demo",
+        "init",
+        "run",
+        "node",
+        "connector",
+        "ledger",
+        "consent",
+        "wallet",
+        "trace",
+        "verify",
+        "bench",
+        "completions",
+    ];
+    let wallet = ["new", "invite", "bind", "inbox", "accept", "open", "grant", "revoke"].map(|word| ["wallet", word]);
+    for command in commands.iter().map(std::slice::from_ref).chain(wallet.iter().map(<[_; 2]>::as_slice)) {
+        let help = chartseal(&[command, &["--help"]].concat(), b"");
+        assert_eq!(help.status.code(), Some(0), "{command:?}");
+        assert!(String::from_utf8_lossy(&help.stdout).contains("Example: chartseal "), "{command:?} has no example");
     }
     for shell in ["bash", "zsh", "fish"] {
         assert_eq!(code(&["completions", shell]), 0);
@@ -89,6 +102,30 @@ fn init_writes_what_validate_accepts_and_never_overwrites() {
     let refused = chartseal(&["connector", "validate", "--config", config.to_str().expect("text")], b"");
     assert_eq!(refused.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("chmod"), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+#[test]
+fn a_wallets_key_is_private_and_bound_before_it_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (home, key) = (folder.path().join("home"), folder.path().join("patient.key"));
+    assert_eq!(code(&["init", home.to_str().expect("text")]), 0);
+    let (genesis, file) = (home.join("genesis.json"), key.to_str().expect("text").to_owned());
+    let made = chartseal(&["wallet", "new", "--key", &file, "--json"], b"");
+    assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(document(&made).text("public_key").is_some_and(|key| key.starts_with("es256:")));
+    assert_eq!(std::fs::metadata(&key).expect("a key").permissions().mode() & 0o777, 0o600);
+    let before = std::fs::read(&key).expect("a key");
+    assert_eq!(code(&["wallet", "new", "--key", &file]), 64, "never overwritten");
+    assert_eq!(std::fs::read(&key).expect("a key"), before);
+    let genesis = genesis.to_str().expect("text");
+    let unbound = chartseal(&["wallet", "inbox", "--key", &file, "--genesis", genesis], b"");
+    assert_eq!(unbound.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&unbound.stderr).contains("wallet bind"));
+    assert_eq!(code(&["wallet", "bind", "nothing", "--key", &file, "--genesis", genesis]), 64);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).expect("changed");
+    let loose = chartseal(&["wallet", "inbox", "--key", &file, "--genesis", genesis], b"");
+    assert_eq!(loose.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&loose.stderr).contains("chmod"));
 }
 
 #[test]

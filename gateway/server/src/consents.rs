@@ -1,9 +1,12 @@
 //! Consents on their way to the ledger: grant, narrow, revoke. The document stays here, sealed under the patient's key; the
 //! ledger gets its salted commitment. A write returns once the ledger has executed it and this gateway has followed, so
-//! that the next request already obeys. The institution attests (basis `Attested`) while no key of the patient is bound.
+//! that the next request already obeys. The institution attests (basis `Attested`) while no key of the patient is bound; then
+//! only what that key signed goes to the ledger (`signed.rs`).
 
+mod bind;
 mod documents;
 mod revoke;
+mod signed;
 mod submit;
 
 use std::sync::{Arc, Mutex};
@@ -13,11 +16,12 @@ use gateway_consent::{Document, Policy, PolicyError, Reference};
 use gateway_vault::Vault;
 use ledger_client::{Ledger, LedgerError};
 use schemas::ErrorClass;
-use schemas::cbor::{self, Parts};
+use schemas::cbor;
 use schemas::id::{ChainId, ConsentId, Digest, Height, InstitutionId, SubjectId, TimeMs};
 use schemas::json::Value;
 use schemas::state::{self, ConsentSet, Subject};
 use schemas::transaction::{Basis, Body, GrantConsent, Refusal, RegisterSubject};
+use schemas::wallet;
 
 use crate::disclose::decide::view;
 use crate::disclose::open::{DiscloseError, Kept, Opener};
@@ -27,6 +31,7 @@ use crate::store::{self, Store, StoreError, subjects};
 
 use documents::Draft;
 pub use documents::{Stored, context as document_context};
+pub use signed::SignedGrant;
 
 /// Times that a grant is signed again because another write of the same patient came first.
 const ATTEMPTS_MAX: usize = 8;
@@ -54,6 +59,24 @@ pub enum ConsentError {
     /// The patient has a key: only it may grant and revoke.
     #[error("the patient's own key is bound: only it signs this patient's consents")]
     KeyBound,
+    /// No key is bound, so nothing of hers can be signed with it.
+    #[error("found no key of the patient, expected one to be bound")]
+    NoKey,
+    /// The key speaks for another patient here.
+    #[error("found a key that is bound to another patient here, expected a key of her own")]
+    KeyUsed,
+    /// The invitation is another gateway's, changed or over.
+    #[error("found an invitation that does not count here or has ended, expected a fresh one from the hospital's desk")]
+    Invitation,
+    /// A transaction that the patient signed is not the one that is expected.
+    #[error("found a transaction with another {0}, expected exactly the one that was asked for")]
+    Transaction(&'static str),
+    /// The signature is not of the key that counts.
+    #[error("found a signature that is not of the expected key")]
+    Signature,
+    /// Something else came first.
+    #[error("found another change of this patient's consents before this one; look again and sign anew")]
+    Overtaken,
     /// It was revoked; a revoked consent does not come back.
     #[error("the consent was revoked; grant a new one")]
     Revoked,
@@ -81,10 +104,16 @@ impl ConsentError {
     /// The class that decides about the status.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Policy(_) | Self::NotUnderstood { .. } | Self::UnknownPatient | Self::OtherPatient => {
-                ErrorClass::Caller
+            Self::Policy(_)
+            | Self::NotUnderstood { .. }
+            | Self::UnknownPatient
+            | Self::OtherPatient
+            | Self::Invitation
+            | Self::Transaction(_)
+            | Self::Signature => ErrorClass::Caller,
+            Self::KeyBound | Self::NoKey | Self::KeyUsed | Self::Overtaken | Self::Revoked | Self::Refused(_) => {
+                ErrorClass::Conflict
             }
-            Self::KeyBound | Self::Revoked | Self::Refused(_) => ErrorClass::Conflict,
             Self::OutcomeUnknown => ErrorClass::Transient,
             Self::Store(e) => e.class(),
             Self::Ledger(e) => e.class(),
@@ -291,18 +320,8 @@ impl Consents {
             guardians: Vec::new(),
         });
         match self.execute(body).await? {
-            Ok((height, _)) => {
-                let (store, subject) = (self.parts.store.clone(), *subject);
-                documents::in_task(async move {
-                    let mut write = store.begin().await?;
-                    subjects::registered(&mut write, &subject, None, height).await?;
-                    store::commit(write).await
-                })
-                .await?;
-                Ok(())
-            }
-            // another request of the same patient registered it in the meantime
-            Err(Refusal::IdUsed) => Ok(()),
+            // refused: another request of the same patient registered it in the meantime
+            Ok(_) | Err(Refusal::IdUsed) => Ok(()),
             Err(refusal) => Err(ConsentError::Refused(refusal)),
         }
     }
@@ -315,5 +334,5 @@ fn hex_id() -> Result<String, ConsentError> {
 
 /// Salted hash of the canonical document: what the ledger commits to.
 pub fn commitment(salt: &[u8], document: &Value) -> Digest {
-    Parts::new("cs1/consent").bytes(salt).bytes(&document.canonical()).hash()
+    wallet::consent_commitment(salt, &document.canonical())
 }

@@ -12,6 +12,7 @@ pub mod query;
 pub mod record;
 pub mod search;
 pub mod verify;
+pub mod wallet;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

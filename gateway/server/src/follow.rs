@@ -93,19 +93,15 @@ pub struct Follower {
 struct Freshest {
     /// The height that the state must have reached; none before the first heads.
     height: Option<Height>,
-    /// Until when a quorum of the heads is young enough.
+    /// Until when the heads that prove it are young enough.
     until: TimeMs,
 }
 
 impl Freshest {
     /// `None` when the heads of no quorum are young enough at `now`.
     fn of(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Self> {
-        let height = ledger_client::freshness(genesis, heads, now)?;
-        let mut times: Vec<_> = heads.iter().map(|signed| signed.head.time).collect();
-        times.sort_unstable_by(|a, b| b.cmp(a));
-        let quorum = schemas::block::quorum(genesis.validators.len());
-        let oldest = times.get(quorum.checked_sub(1)?)?;
-        Some(Self { height: Some(height), until: oldest + limits::HEAD_AGE_MS_MAX })
+        let fresh = ledger_client::proved_fresh(genesis, heads, now)?;
+        Some(Self { height: Some(fresh.height), until: fresh.until })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The clients' listener: FHIR R4, SMART, nothing else. Translates between HTTP and the spines; decides nothing about a
+//! The clients' listener: FHIR R4, SMART, patients' wallets, nothing else. Translates between HTTP and the spines; decides nothing about a
 //! record. Errors are OperationOutcomes; a panic becomes a 500 without detail; no URI, query or body reaches a span.
 
 pub mod capability;
@@ -8,6 +8,7 @@ pub mod handin;
 pub mod listen;
 pub mod oauth;
 pub mod outcome;
+pub mod wallet;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -107,7 +108,15 @@ impl Front {
     /// # Errors
     /// `Refused`: too large, or not there in time.
     pub async fn body(&self, body: Body) -> Result<Bytes, Refused> {
-        let read = axum::body::to_bytes(body, self.body_bytes_max);
+        self.body_within(body, self.body_bytes_max).await
+    }
+
+    /// The same with a bound of its own.
+    ///
+    /// # Errors
+    /// `Refused`: too large, or not there in time.
+    pub async fn body_within(&self, body: Body, most: usize) -> Result<Bytes, Refused> {
+        let read = axum::body::to_bytes(body, most);
         match tokio::time::timeout(BODY_WAIT, read).await {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => Err(Refused::too_large()),
@@ -142,6 +151,12 @@ pub fn router(front: Front) -> Router {
         .route("/fhir/{kind}/{id}/_history/{version}", get(fhir::vread))
         .route("/fhir/{kind}/{id}/$verify", get(fhir::verify))
         .route("/fhir/{kind}/{id}/_history/{version}/$verify", get(fhir::verify_version))
+        .route("/fhir/{kind}/{id}/$invite", post(wallet::invite))
+        .route("/wallet/v1", get(wallet::standing))
+        .route("/wallet/v1/bind", post(wallet::bind))
+        .route("/wallet/v1/ask", post(wallet::ask))
+        .route("/wallet/v1/grant", post(wallet::grant))
+        .route("/wallet/v1/revoke", post(wallet::revoke))
         .merge(smart)
         .fallback(|| async { Refused::absent() })
         .method_not_allowed_fallback(|| async { Refused::method() })

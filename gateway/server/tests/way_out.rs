@@ -17,5 +17,7 @@ mod proof;
 mod requests;
 #[path = "way_out/tokens.rs"]
 mod tokens;
+#[path = "way_out/wallet.rs"]
+mod wallet;
 #[path = "way_out/world.rs"]
 mod world;

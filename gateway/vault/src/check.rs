@@ -111,9 +111,7 @@ impl Checked {
     ) -> Result<Self, AbandonError> {
         let transaction = anchor.transaction;
         let statement = transaction.statements.get(index).ok_or(AbandonError::Statement { index })?;
-        if wraps.len() > limits::CASE_WRAPS_MAX || envelope::wrap_set_hash(wraps) != statement.wraps {
-            return Err(AbandonError::Wraps);
-        }
+        check_wraps(wraps, statement)?;
         let case = OpenCase::as_custodian(subject, wraps, object, &statement.object)?;
         check_header(&case, statement, &transaction.core.chain)?;
         let authored = transaction.authored.iter().find(|authored| authored.statement as usize == index);
@@ -135,7 +133,14 @@ impl Checked {
     }
 }
 
-fn check_header(case: &OpenCase<'_>, statement: &Statement, chain: &ChainId) -> Result<(), AbandonError> {
+/// The wraps are the ones that the statement names.
+pub(crate) fn check_wraps(wraps: &[Wrap], statement: &Statement) -> Result<(), AbandonError> {
+    let same = wraps.len() <= limits::CASE_WRAPS_MAX && envelope::wrap_set_hash(wraps) == statement.wraps;
+    if same { Ok(()) } else { Err(AbandonError::Wraps) }
+}
+
+/// Every field that header and statement share.
+pub(crate) fn check_header(case: &OpenCase<'_>, statement: &Statement, chain: &ChainId) -> Result<(), AbandonError> {
     let header = case.header();
     let meaning = if header.previous.is_some() { Meaning::Amended } else { Meaning::Released };
     let successor = header.case_version >= 1 && (header.case_version > 1) == header.previous.is_some();

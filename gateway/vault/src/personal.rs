@@ -9,8 +9,10 @@ use schemas::cose;
 use schemas::envelope::{Statement, Wrap};
 use schemas::id::{ChainId, Digest, PractitionerId, PublicKey, RawPublicKey};
 use schemas::transaction::{Authored, Core, Signer, Transaction};
+use schemas::wallet::{Question, SignedQuestion};
 
-use crate::error::{OpenError, VaultError};
+use crate::check;
+use crate::error::{AbandonError, OpenError, VaultError};
 use crate::files;
 use crate::open::OpenCase;
 use crate::random::System;
@@ -72,6 +74,33 @@ impl PersonalKey {
     pub fn author(&self, chain: &ChainId, practitioner: PractitionerId, index: u32, statement: &Statement) -> Authored {
         let message = cose::sig_structure(chain.as_bytes(), &cbor::encode(statement));
         Authored { statement: index, practitioner, signature: self.signing.sign(&message) }
+    }
+
+    /// A question of this person's wallet.
+    pub fn ask(&self, question: Question) -> SignedQuestion {
+        let signature = self.signing.sign(&question.to_sign());
+        SignedQuestion { question, signature }
+    }
+
+    /// Algorithm 2 as the patient runs it on a case that was handed to her: the wraps and the object are those of the statement,
+    /// header and statement agree, K is the one that the header commits to, every unit verifies. `statement` must come from a
+    /// verified receipt: institution, signature and anchor are proved there. The author of a case by a practitioner was checked
+    /// before it was anchored; a receipt does not name them.
+    ///
+    /// # Errors
+    /// `AbandonError`: the case is abandoned, nothing of it may be used.
+    pub fn receive(
+        &self,
+        chain: &ChainId,
+        statement: &Statement,
+        wraps: &[Wrap],
+        object: &[u8],
+    ) -> Result<Vec<Unit>, AbandonError> {
+        check::check_wraps(wraps, statement)?;
+        let RawPublicKey(public) = self.public().0;
+        let case = OpenCase::as_patient(&self.secret, &public, wraps, object, &statement.object)?;
+        check::check_header(&case, statement, chain)?;
+        Ok((0..case.unit_count()).map(|unit| case.decrypt(unit)).collect::<Result<_, _>>()?)
     }
 
     /// Opens a case as the patient: HPKE open of K, then every unit.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use error::LedgerError;
 pub use http::{HttpLedger, LedgerConfig, ValidatorAddress};
-pub use ledger_proof::{EntryProof, ValidatorSet};
+pub use ledger_proof::{EntryProof, Fresh, ValidatorSet};
 use schemas::block::{Block, SignedHead};
 use schemas::genesis::Genesis;
 use schemas::id::{Digest, Height, TimeMs};
@@ -85,4 +85,9 @@ pub struct ValidatorStatus {
 /// least q validators (`ledger_proof::freshness` says why). `None` when there are too few: nothing may be decided then.
 pub fn freshness(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Height> {
     ledger_proof::freshness(&ValidatorSet::of(genesis), heads, now)
+}
+
+/// The same with the time until which these heads prove it.
+pub fn proved_fresh(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Fresh> {
+    ledger_proof::proved_fresh(&ValidatorSet::of(genesis), heads, now)
 }

@@ -39,7 +39,7 @@ use crate::key::ValidatorKey;
 use crate::node::{Heights, Node, Parts};
 use crate::peers::Outboxes;
 use crate::protocol::Protocol;
-use crate::rpc::{Client, RpcListener};
+use crate::rpc::RpcListener;
 use crate::store::Store;
 use crate::votelog::VoteLog;
 
@@ -72,10 +72,8 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     for ((peer, address), tls) in addresses.into_iter().zip(dial_tls) {
         tokio::spawn(peers::dial(Arc::clone(&node), peer, address, tls, stop.clone()));
     }
-    let listener = RpcListener::start(rpc, rpc_tls).map_err(|cause| listen_error("rpc", cause))?;
-    let service = rpc::router(Arc::clone(&node)).into_make_service_with_connect_info::<Client>();
-    let closing = stop.clone().cancelled_owned();
-    let serving = tokio::spawn(async move { axum::serve(listener, service).with_graceful_shutdown(closing).await });
+    let listener = RpcListener::start(rpc, rpc_tls);
+    let serving = tokio::spawn(rpc::serve(listener, rpc::router(Arc::clone(&node)), stop.clone()));
 
     tokio::select! {
         () = shutdown.cancelled() => {}

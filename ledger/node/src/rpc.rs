@@ -3,6 +3,7 @@
 
 mod idle;
 mod listener;
+mod serve;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +31,9 @@ use crate::node::{Heights, Node};
 use crate::store::StoreError;
 use crate::verify::is_known;
 
-pub(crate) use listener::{Client, RpcListener};
+use listener::Client;
+pub(crate) use listener::RpcListener;
+pub(crate) use serve::serve;
 
 /// All paths.
 pub(crate) fn router(node: Arc<Node>) -> Router {

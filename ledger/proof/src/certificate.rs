@@ -1,6 +1,7 @@
 //! Validators' signatures: commit certificates, attestations, heads, and whole blocks (formats.md §4). Signatures count only
 //! when they are sorted by validator, each once, all valid, and at least a quorum.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use schemas::block::{
@@ -185,14 +186,32 @@ pub fn verify_head(set: &ValidatorSet, signed: &SignedHead) -> Result<(), Verify
 /// of c who is behind, and of the liar who claims to be behind too.) With q heads only, a liar's height counts and its
 /// follower waits: callers ask all validators.
 pub fn freshness(set: &ValidatorSet, heads: &[SignedHead], now: TimeMs) -> Option<Height> {
+    proved_fresh(set, heads, now).map(|fresh| fresh.height)
+}
+
+/// What q heads prove, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// Whoever has executed this height is up to date.
+    pub height: Height,
+    /// Until the oldest of the q heads that prove it is too old. Others that are young prove another, higher one.
+    pub until: TimeMs,
+}
+
+/// `freshness`, with the time until which the same heads prove it.
+pub fn proved_fresh(set: &ValidatorSet, heads: &[SignedHead], now: TimeMs) -> Option<Fresh> {
     let mut of_each = BTreeMap::new();
     for signed in heads {
         if now.abs_diff(signed.head.time) < limits::HEAD_AGE_MS_MAX && verify_head(set, signed).is_ok() {
-            let height = of_each.entry(signed.by.validator).or_default();
-            *height = signed.head.height.max(*height);
+            let newest = of_each.entry(signed.by.validator).or_default();
+            *newest = (signed.head.height, signed.head.time).max(*newest);
         }
     }
-    let mut heights: Vec<Height> = of_each.into_values().collect();
-    heights.sort_unstable();
-    heights.get(set.quorum().checked_sub(1)?).copied()
+    let mut newest: Vec<(Height, TimeMs)> = of_each.into_values().collect();
+    // of equal heights the younger ones: they prove it longer
+    newest.sort_unstable_by_key(|&(height, time)| (height, Reverse(time)));
+    let lowest = newest.get(..set.quorum())?;
+    let oldest = lowest.iter().map(|(_, time)| *time).min()?;
+    let (height, _) = lowest.last()?;
+    Some(Fresh { height: *height, until: oldest + limits::HEAD_AGE_MS_MAX })
 }

@@ -10,7 +10,8 @@ mod receipt;
 mod signature;
 
 pub use certificate::{
-    ValidatorSet, freshness, verify_attestations, verify_block, verify_commits, verify_finalised_block, verify_head,
+    Fresh, ValidatorSet, freshness, proved_fresh, verify_attestations, verify_block, verify_commits,
+    verify_finalised_block, verify_head,
 };
 pub use entry::verify_entry_proof;
 pub use error::VerifyError;

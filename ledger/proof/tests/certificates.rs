@@ -5,8 +5,8 @@ mod chain;
 
 use chain::{CREATED, Chain, anchor, bytes, genesis, key, sign, statement};
 use ledger_proof::{
-    ValidatorSet, VerifyError, freshness, verify_block, verify_commits, verify_finalised_block, verify_genesis,
-    verify_head,
+    ValidatorSet, VerifyError, freshness, proved_fresh, verify_block, verify_commits, verify_finalised_block,
+    verify_genesis, verify_head,
 };
 use schemas::block::{
     Batch, Block, CommitCertificate, Head, Phase, SignedHead, ValidatorSignature, Vote, attestation_to_sign,
@@ -116,6 +116,25 @@ fn freshness_needs_young_heads_of_a_quorum() {
     forged.by.validator = 3;
     assert!(matches!(verify_head(&set, &forged), Err(VerifyError::Signature { .. })));
     assert_eq!(freshness(&set, &[young(0, 5), young(1, 7), forged], now), None);
+}
+
+#[test]
+fn freshness_lasts_as_long_as_the_heads_that_prove_it() {
+    let (set, chain, _) = block();
+    let now = CREATED + 60_000;
+    let aged = |validator, height, age| head(&chain, validator, height, now - age);
+    let until = |heads: &[SignedHead]| proved_fresh(&set, heads, now).map(|fresh| (fresh.height, fresh.until));
+    let life = schemas::limits::HEAD_AGE_MS_MAX;
+    let three = [aged(0, 5, 3_000), aged(1, 7, 10), aged(3, 6, 2_000)];
+    assert_eq!(until(&three), Some((7, now - 3_000 + life)));
+    // a fourth head, many of one validator, and old ones make it neither longer nor shorter
+    let ahead = [three.as_slice(), &[aged(2, 9, 0), aged(2, 8, 4_000), aged(1, 6, 0)]].concat();
+    assert_eq!(until(&ahead), Some((7, now - 3_000 + life)));
+    let level = [aged(0, 5, 3_000), aged(1, 5, 10), aged(2, 5, 500), aged(3, 5, 4_000)];
+    assert_eq!(until(&level), Some((5, now - 3_000 + life)), "of equal heights the youngest prove it");
+    let mut forged = aged(2, 5, 0);
+    forged.by.validator = 1;
+    assert_eq!(until(&[aged(0, 5, 3_000), aged(3, 6, 2_000), forged]), None);
 }
 
 /// One of four claims a height that does not exist: with everybody's head it changes nothing.

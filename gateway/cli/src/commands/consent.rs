@@ -118,8 +118,9 @@ pub fn run(args: Args, output: Output) -> Outcome {
     })
 }
 
-fn no_patient() -> Failure {
-    Failure::new(Exit::Failed, "--patient: found no Patient resource of this person, expected one")
+/// Nobody to name in a Consent.
+pub fn no_patient() -> Failure {
+    Failure::new(Exit::Failed, "found no Patient resource of this person, expected one")
 }
 
 /// A consent that denies everything but what one organisation reads for treatment.

@@ -91,6 +91,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         authorities: &AUTHORITIES,
         clients: &CLIENTS,
         scopes: &SCOPES,
+        desk: Some("office"),
     };
     let mut cluster = Cluster::start(&plan, output)?;
     runtime()?.block_on(async {

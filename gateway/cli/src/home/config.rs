@@ -139,7 +139,7 @@ prefetch = 512
 
 fn client(client: &ClientPlan<'_>) -> String {
     format!(
-        "[[client]]                        # SMART backend service\nid = {}\nname = {}\njwks_file = {}\nscopes = {}\nreferences = {}      # consents know it by these\npurposes = {}\n\n",
+        "[[client]]                        # SMART backend service\nid = {}\nname = {}\njwks_file = {}\nscopes = {}          # a desk that invites patients to bind keys of their own: \"system/PatientKey.c\", never by *\nreferences = {}      # consents know it by these\npurposes = {}\n\n",
         quoted(client.id),
         quoted(client.name),
         quoted(client.jwks_file),

@@ -11,6 +11,7 @@ use schemas::cbor::Parts;
 use schemas::id::{ConsentId, Digest, Height, SubjectId, TimeMs};
 use schemas::json::{self, Value};
 use schemas::state::{self, ConsentSet};
+use schemas::transaction::Refusal;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
@@ -116,8 +117,19 @@ impl Consents {
 
     /// Seals and stores a version under the next number of its logical id; returns its commitment.
     pub(super) async fn keep(&self, row: &Draft, document: &Value, time: TimeMs) -> Result<Digest, ConsentError> {
+        let salt = gateway_vault::random().map_err(|_| ConsentError::Vault)?;
+        self.keep_salted(row, document, salt, time).await
+    }
+
+    /// The same with a salt that is given.
+    pub(super) async fn keep_salted(
+        &self,
+        row: &Draft,
+        document: &Value,
+        salt: [u8; 32],
+        time: TimeMs,
+    ) -> Result<Digest, ConsentError> {
         let key = self.parts.opener.key(&row.subject).await?.ok_or(ConsentError::UnknownPatient)?;
-        let salt: [u8; 32] = gateway_vault::random().map_err(|_| ConsentError::Vault)?;
         let sealed = key.seal_row(&context(&row.consent), &document.canonical()).map_err(|_| ConsentError::Vault)?;
         let (store, row, turn) = (self.parts.store.clone(), row.clone(), Arc::clone(&self.turn));
         let committed = commitment(&salt, document);
@@ -240,6 +252,32 @@ impl Consents {
             .await
             .map_err(store::failed("consent_document"))?;
         rows.iter().map(stored).collect()
+    }
+
+    /// All versions of one patient's consents, oldest first, those whose outcome is not known too.
+    pub(super) async fn list_all(&self, subject: &SubjectId) -> Result<Vec<Stored>, StoreError> {
+        self.settle("", Some(subject)).await?;
+        let sql = "SELECT consent, subject, logical_id, version, height, state, granted FROM consent_document WHERE \
+                   subject = $1 ORDER BY logical_id, version";
+        let rows = sqlx::query(sql).bind(subject.0.to_vec()).fetch_all(self.parts.store.reader()).await;
+        rows.map_err(store::failed("consent_document"))?.iter().map(stored).collect()
+    }
+
+    /// The logical id under which this very grant was kept by an earlier attempt; none when its id is new.
+    pub(super) async fn kept_before(
+        &self,
+        consent: &ConsentId,
+        subject: &SubjectId,
+        salt: &[u8],
+    ) -> Result<Option<String>, ConsentError> {
+        let sql = "SELECT subject, salt, logical_id FROM consent_document WHERE consent = $1";
+        let row = sqlx::query(sql).bind(consent.0.to_vec()).fetch_optional(self.parts.store.reader()).await;
+        let Some(row) = row.map_err(store::failed("consent_document"))? else { return Ok(None) };
+        let bytes = |at: usize| row.try_get::<Vec<u8>, _>(at).map_err(store::failed("consent_document"));
+        if bytes(0)? != subject.0 || bytes(1)? != salt {
+            return Err(ConsentError::Refused(Refusal::IdUsed));
+        }
+        Ok(Some(row.try_get(2).map_err(store::failed("consent_document"))?))
     }
 
     /// The salt of a document, for its proof.

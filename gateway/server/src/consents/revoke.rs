@@ -54,7 +54,7 @@ impl Consents {
     }
 
     /// Versions that are live, or whose outcome is not known.
-    async fn open(&self, before: &Stored) -> Result<Vec<ConsentId>, ConsentError> {
+    pub(super) async fn open(&self, before: &Stored) -> Result<Vec<ConsentId>, ConsentError> {
         let versions = self.versions(&before.logical_id).await?;
         let live = view(&self.parts.store, &before.subject).await?.set.live;
         let is_open = |row: &Stored| row.height.is_none() || live.iter().any(|live| live.consent == row.granted);

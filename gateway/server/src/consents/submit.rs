@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use schemas::cbor;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::state;
-use schemas::transaction::{Body, Core, Outcome, Refusal, Signer, signed_hash};
+use schemas::transaction::{Body, Core, Outcome, Refusal, Signer, Transaction, signed_hash};
 
 use super::{ConsentError, Consents, OUTCOME_WAIT};
 use crate::store::{StoreError, chain};
@@ -32,8 +32,16 @@ impl Consents {
         let valid_until = parts.follower.height() + VALID_BLOCKS;
         let core = Core { chain: parts.chain, valid_until, body };
         let signed = parts.vault.sign(core, Signer::Institution(parts.institution));
-        let signed = signed.map_err(|_| ConsentError::Vault)?;
-        let bytes = cbor::encode(&signed);
+        self.carry(&signed.map_err(|_| ConsentError::Vault)?).await
+    }
+
+    /// The same with a signed transaction, whoever signed it.
+    ///
+    /// # Errors
+    /// `ConsentError::OutcomeUnknown` when the ledger gives no word in time.
+    pub(super) async fn carry(&self, signed: &Transaction) -> Result<Word, ConsentError> {
+        let parts = &self.parts;
+        let bytes = cbor::encode(signed);
         let (id, own, from) = (signed.id(), signed_hash(&bytes), Instant::now());
         parts.ledger.submit(bytes.clone()).await?;
         loop {

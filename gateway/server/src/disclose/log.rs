@@ -40,6 +40,18 @@ pub enum Deed {
     /// Resources handed in.
     #[n(5)]
     Create,
+    /// A patient was invited to bind a key of her own.
+    #[n(6)]
+    Invite,
+    /// A patient's key was bound.
+    #[n(7)]
+    Bind,
+    /// A patient's wallet was told what there is.
+    #[n(8)]
+    Inbox,
+    /// A patient's wallet got a sealed case; opened by its key alone.
+    #[n(9)]
+    Collect,
 }
 
 /// One disclosed unit and the consent that allowed it.
@@ -73,7 +85,7 @@ pub struct Entry {
     /// The finalised height at which it was decided.
     #[n(1)]
     pub height: Height,
-    /// The registered client.
+    /// The registered client, or `(wallet)` for a request that the patient's own key signed.
     #[n(2)]
     pub client: String,
     /// What it did.

@@ -142,7 +142,11 @@ impl Opener {
         work()
     }
 
-    async fn ciphertext(&self, object: &Digest) -> Result<Bytes, DiscloseError> {
+    /// A sealed object, as it is.
+    ///
+    /// # Errors
+    /// `DiscloseError` when the object store is away or has not what was put there.
+    pub async fn ciphertext(&self, object: &Digest) -> Result<Bytes, DiscloseError> {
         if let Some(bytes) = lock(&self.ciphertext).get(object) {
             return Ok(bytes);
         }

@@ -222,7 +222,10 @@ fn named(kind: &str, id: &str) -> Result<(), Refused> {
 }
 
 /// Reads take no parameters but `_format=json`.
-fn no_parameters(query: Option<&str>) -> Result<(), Refused> {
+///
+/// # Errors
+/// `Refused` for any other.
+pub fn no_parameters(query: Option<&str>) -> Result<(), Refused> {
     let parameters = form::decode(query.unwrap_or_default()).ok_or_else(bad_encoding)?;
     let json = ["json", "application/json", "application/fhir+json"];
     match parameters.iter().all(|(name, value)| name == "_format" && json.contains(&value.as_str())) {

@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use schemas::id::SubjectId;
 use schemas::json::{self, Value};
 use tokio::sync::Semaphore;
 
@@ -146,7 +147,10 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Se
 }
 
 /// The typed view's word on one resource, beside the answers.
-async fn check(kind: &str, resource: &Arc<Value>) -> Result<(), Refused> {
+///
+/// # Errors
+/// `Refused` with the place.
+pub async fn check(kind: &str, resource: &Arc<Value>) -> Result<(), Refused> {
     let (kind, resource) = (kind.to_owned(), Arc::clone(resource));
     aside(move || compare(&kind, &resource, &kind)).await
 }
@@ -182,13 +186,28 @@ async fn log(
     written: Option<&Written>,
     height: u64,
 ) -> Result<(), Refused> {
+    write_entry(front, &grant.client.id, deed, kind, written.map(|written| written.subject), height).await
+}
+
+/// Writes the entry of a deed that discloses nothing.
+///
+/// # Errors
+/// `Refused`: unavailable.
+pub async fn write_entry(
+    front: &Front,
+    client: &str,
+    deed: Deed,
+    kind: &str,
+    subject: Option<SubjectId>,
+    height: u64,
+) -> Result<(), Refused> {
     let entry = Entry {
         time: (front.disclose.clock)(),
         height,
-        client: grant.client.id.clone(),
+        client: client.to_owned(),
         deed,
         resource_type: kind.to_owned(),
-        subject: written.map(|written| written.subject),
+        subject,
         disclosed: Vec::new(),
         withheld: 0,
         purposes: Vec::new(),
@@ -286,8 +305,12 @@ fn answer(front: &Front, status: StatusCode, document: &Value, written: &Written
     Ok(response)
 }
 
-fn refused(error: &ConsentError) -> Refused {
+/// What a consent that did not come into force becomes.
+pub fn refused(error: &ConsentError) -> Refused {
     use schemas::ErrorClass;
+    if matches!(error, ConsentError::Signature) {
+        return Refused::unsigned();
+    }
     let place = error.place().map(|p| if p.starts_with("Consent") { p } else { format!("Consent.{p}") });
     let refused = match error.class() {
         ErrorClass::Caller => Refused::unprocessable("business-rule", error.to_string()),

@@ -27,7 +27,7 @@ pub async fn configuration(State(front): State<Front>) -> Response {
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES384", "RS384"],
         "grant_types_supported": ["client_credentials"],
-        "scopes_supported": ["system/*.rs", "system/*.cruds", "system/Patient.rs", "system/Observation.rs", "system/Consent.cru"],
+        "scopes_supported": ["system/*.rs", "system/*.cruds", "system/Patient.rs", "system/Observation.rs", "system/Consent.cru", "system/PatientKey.c"],
         "response_types_supported": [],
         "code_challenge_methods_supported": ["S256"],
         "capabilities": ["client-confidential-asymmetric", "permission-v1", "permission-v2"],

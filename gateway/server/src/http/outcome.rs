@@ -49,6 +49,11 @@ impl Refused {
         refused
     }
 
+    /// Not signed by a key that counts here, not for this gateway, too old or asked before: one answer.
+    pub fn unsigned() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "login", "expected a fresh request, signed by the patient's bound key")
+    }
+
     /// The token's scopes do not reach. Says nothing about any row.
     pub fn scope() -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "the token's scopes do not cover this interaction")
@@ -72,6 +77,11 @@ impl Refused {
     /// Another media type than FHIR JSON.
     pub fn media_type() -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "expected application/fhir+json")
+    }
+
+    /// Another media type than CBOR.
+    pub fn no_cbor() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "expected application/cbor")
     }
 
     /// Larger than accepted.

@@ -46,6 +46,10 @@ pub enum ScopeError {
 /// Most scopes in one request or registration.
 pub const SCOPES_MAX: usize = 128;
 
+/// The scope type for inviting a patient to bind a key of her own, `system/PatientKey.c`. It is no FHIR type, and only who has
+/// it by name has it: who hands out invitations says who speaks for a patient, and `*` must never mean that.
+pub const PATIENT_KEY: &str = "PatientKey";
+
 /// One scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -144,13 +148,18 @@ impl Scope {
     }
 
     fn covers(&self, resource_type: &str, interaction: Interaction) -> bool {
-        self.interactions & interaction.bit() != 0 && self.resource_type.as_deref().is_none_or(|t| t == resource_type)
+        let covers_type = match self.resource_type.as_deref() {
+            Some(own) => own == resource_type,
+            None => resource_type != PATIENT_KEY,
+        };
+        covers_type && self.interactions & interaction.bit() != 0
     }
 
     /// What both grant, when there is anything.
     fn and(&self, other: &Self) -> Option<Self> {
         let resource_type = match (&self.resource_type, &other.resource_type) {
             (Some(a), Some(b)) if a != b => return None,
+            (Some(a), None) | (None, Some(a)) if a == PATIENT_KEY => return None,
             (Some(a), _) | (None, Some(a)) => Some(a.clone()),
             (None, None) => None,
         };

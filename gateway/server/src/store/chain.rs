@@ -9,7 +9,7 @@ use schemas::id::Height;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::rows::{insert, list, pieces};
-use super::{Store, StoreError, Write, failed};
+use super::{Store, StoreError, Write, failed, subjects};
 
 /// The value of one key.
 ///
@@ -92,6 +92,9 @@ pub async fn apply<'a>(
         query.bind(key.to_vec()).bind(value.as_deref().unwrap_or_default().to_vec())
     })
     .await?;
+    for (key, value) in &set {
+        subjects::mirror(write, key, value.as_deref().unwrap_or_default()).await?;
+    }
     for piece in pieces(&removed) {
         let sql = format!("DELETE FROM chain_state WHERE key IN ({})", list(0, piece.len()));
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, (key, _)| q.bind(key.to_vec()));

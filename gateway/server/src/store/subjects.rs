@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
+use schemas::cbor;
 use schemas::id::{Digest, PublicKey, RawPublicKey, SubjectId};
+use schemas::state;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::rows::{insert, list, pieces};
@@ -102,20 +104,40 @@ pub async fn add_aliases(write: &mut Write, aliases: &[(Digest, SubjectId)]) -> 
     .await
 }
 
-/// Notes that the subject is registered, and the key that it is bound to.
+/// The one subject to which this key is bound; none when it is bound to nobody, or to several.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn registered(
-    write: &mut Write,
-    id: &SubjectId,
-    key: Option<&PublicKey>,
-    height: u64,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE subject SET registered = $1, public_key = COALESCE($2, public_key) WHERE id = $3";
-    sqlx::query(sql)
-        .bind(i64::try_from(height).unwrap_or(i64::MAX))
-        .bind(key.map(|k| k.as_bytes().to_vec()))
+pub async fn by_key(store: &Store, key: &PublicKey) -> Result<Option<SubjectId>, StoreError> {
+    let sql = "SELECT id FROM subject WHERE public_key = $1 LIMIT 2";
+    let rows = sqlx::query(sql).bind(key.as_bytes().to_vec()).fetch_all(store.reader()).await;
+    match rows.map_err(failed("subject.public_key"))?.as_slice() {
+        [one] => subject(one, 0).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Whether some subject here has this key.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn is_bound(store: &Store, key: &PublicKey) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM subject WHERE public_key = $1 LIMIT 1";
+    let row = sqlx::query(sql).bind(key.as_bytes().to_vec()).fetch_optional(store.reader()).await;
+    Ok(row.map_err(failed("subject.public_key"))?.is_some())
+}
+
+/// What the ledger says of a subject, in the commit in which its state is followed: height of its newest registration and
+/// bound key. Rows of the state that are no subject, and subjects of other hospitals, change nothing.
+///
+/// # Errors
+/// `StoreError`.
+pub(super) async fn mirror(write: &mut Write, state_key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    let Some(id) = state::subject_of_key(state_key) else { return Ok(()) };
+    let known: state::Subject = cbor::decode(value).map_err(|_| StoreError::Corrupt { what: "chain_state subject" })?;
+    sqlx::query("UPDATE subject SET registered = $1, public_key = $2 WHERE id = $3")
+        .bind(i64::try_from(known.height).unwrap_or(i64::MAX))
+        .bind(known.key.map(|key| key.as_bytes().to_vec()))
         .bind(id.0.to_vec())
         .execute(&mut **write)
         .await

@@ -116,6 +116,7 @@ impl World {
             client("stranger", &jwks, &["system/*.rs"], "Organization/stranger"),
             client("office", &jwks, &["system/Consent.cruds", "system/*.c"], "Organization/office"),
             client("desk", &jwks, &["system/Consent.ru?category=http://loinc.org|64292-6"], "Organization/office"),
+            client("reception", &jwks, &["system/PatientKey.c"], "Organization/reception"),
             client("writer", &jwks, &["system/Observation.c", "system/Patient.c"], "Organization/writer"),
         ];
         let clients = Clients::load(&configs, &base).expect("clients");
@@ -201,11 +202,12 @@ impl World {
             .map(|((kind, _, _), value)| Unit { kind: (*kind).to_owned(), bytes: value.canonical() })
             .collect();
         let chain = self.ledger.genesis().chain_id();
+        let row = subjects::get(&self.store, &patient.subject).await.expect("store").expect("a row");
         let request = SealRequest {
             chain,
             institution: INSTITUTION,
             subject: &patient.key,
-            patient: None,
+            patient: row.public_key,
             practitioner: None,
             units: &sealed,
             time: BEGIN,

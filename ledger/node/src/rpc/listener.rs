@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use rustls::ServerConfig;
 use schemas::limits;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +16,7 @@ use tracing::{debug, warn};
 use super::idle::Idle;
 use crate::handshake::Handshakes;
 
-type Stream = Idle<TlsStream<TcpStream>>;
+pub(crate) type Stream = Idle<TlsStream<TcpStream>>;
 
 /// One connection's place among the counted ones, and its allowance.
 #[derive(Clone)]
@@ -26,7 +24,7 @@ pub(crate) struct Client {
     address: SocketAddr,
     allowance: Arc<Mutex<Allowance>>,
     /// Freed when the connection ends.
-    _place: Option<Arc<OwnedSemaphorePermit>>,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl std::fmt::Debug for Client {
@@ -41,10 +39,10 @@ struct Allowance {
 }
 
 impl Client {
-    fn new(address: SocketAddr, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(address: SocketAddr, place: OwnedSemaphorePermit) -> Self {
         let left = f64::from(limits::RPC_REQUESTS_PER_SECOND_MAX);
         let allowance = Arc::new(Mutex::new(Allowance { left, at: Instant::now() }));
-        Self { address, allowance, _place: place.map(Arc::new) }
+        Self { address, allowance, _place: Arc::new(place) }
     }
 
     /// Takes one request from the allowance, which fills up over a second.
@@ -61,28 +59,17 @@ impl Client {
     }
 }
 
-impl Connected<IncomingStream<'_, RpcListener>> for Client {
-    fn connect_info(stream: IncomingStream<'_, RpcListener>) -> Self {
-        stream.remote_addr().clone()
-    }
-}
-
 /// Hands out connections whose handshake is done.
 pub(crate) struct RpcListener {
-    address: SocketAddr,
     ready: mpsc::Receiver<(Stream, Client)>,
 }
 
 impl RpcListener {
     /// Starts to accept; handshakes run beside each other.
-    ///
-    /// # Errors
-    /// When the listener has no address.
-    pub fn start(listener: TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
+    pub fn start(listener: TcpListener, tls: Arc<ServerConfig>) -> Self {
         let (done, ready) = mpsc::channel(64);
         tokio::spawn(accept(listener, TlsAcceptor::from(tls), done));
-        Ok(Self { address, ready })
+        Self { ready }
     }
 }
 
@@ -111,24 +98,14 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, done: mpsc::Sender
             // only connections with a known key count
             let Ok(place) = places.try_acquire_owned() else { return warn!("too many connections, one is closed") };
             let stream = Idle::new(stream, Duration::from_millis(limits::RPC_IDLE_MS_MAX));
-            drop(done.send((stream, Client::new(address, Some(place)))).await);
+            drop(done.send((stream, Client::new(address, place))).await);
         });
     }
 }
 
-impl Listener for RpcListener {
-    type Io = Stream;
-    type Addr = Client;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            // the accepting task ends only when this listener is dropped
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        Ok(Client::new(self.address, None))
+impl RpcListener {
+    /// The next connection; the accepting task ends only when this listener is dropped.
+    pub async fn next(&mut self) -> Option<(Stream, Client)> {
+        self.ready.recv().await
     }
 }

@@ -37,6 +37,7 @@ pub fn plan<'a>(folder: &'a Path) -> Plan<'a> {
             ("clinic", "Family practice", "Organization/family-practice"),
         ],
         scopes: &["system/*.cruds"],
+        desk: None,
     }
 }
 

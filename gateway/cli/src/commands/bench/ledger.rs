@@ -40,6 +40,7 @@ pub fn run(folder: &Path, seconds: Duration, output: Output) -> Result<Figures, 
         authorities: &[],
         clients: &[],
         scopes: &[],
+        desk: None,
     };
     let mut cluster = Cluster::start(&plan, output)?;
     runtime()?.block_on(measure(&mut cluster, seconds))

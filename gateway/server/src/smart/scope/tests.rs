@@ -63,6 +63,17 @@ fn a_grant_is_never_wider_than_request_or_registration() {
 }
 
 #[test]
+fn nobody_invites_by_a_wildcard() {
+    let (wide, named) = (Scopes::parse("system/*.cruds"), Scopes::parse("system/PatientKey.c"));
+    let (wide, named) = (wide.expect("scope"), named.expect("scope"));
+    assert!(!wide.covers(PATIENT_KEY, Interaction::Create));
+    assert!(named.covers(PATIENT_KEY, Interaction::Create));
+    assert!(named.granted_by(&wide).is_empty(), "a client of all types asks for it");
+    assert!(wide.granted_by(&named).is_empty(), "a client of it asks for all types");
+    assert!(named.granted_by(&named).covers(PATIENT_KEY, Interaction::Create));
+}
+
+#[test]
 fn category_is_looked_at_on_the_resource() {
     let scopes = Scopes::parse("system/Observation.rs?category=http://x|laboratory").expect("scope");
     let lab = parse(br#"{"category":[{"coding":[{"system":"http://x","code":"laboratory"}]}]}"#).expect("json");

@@ -52,6 +52,54 @@ fn every_bit_of_a_small_object() {
 }
 
 #[test]
+fn the_patient_abandons_what_does_not_fit() {
+    let case = case(&small());
+    let Case { sealed, .. } = &case;
+    let patient = PersonalKey::of(private(0x31));
+    let chain = sealed.header.chain;
+    let receive = |key: &PersonalKey, statement: &Statement, wraps: &[Wrap], object: &[u8]| {
+        key.receive(&chain, statement, wraps, object)
+    };
+    let units = receive(&patient, &sealed.statement, &sealed.wraps, &sealed.object).unwrap();
+    assert_eq!(units, small());
+    let stranger = PersonalKey::of(private(0x32));
+    let refused = receive(&stranger, &sealed.statement, &sealed.wraps, &sealed.object);
+    assert_eq!(refused, Err(AbandonError::Open(OpenError::NoWrap)));
+    for bit in 0..sealed.object.len() * 8 {
+        let object = flipped(&sealed.object, bit);
+        let refused = receive(&patient, &sealed.statement, &sealed.wraps, &object);
+        assert_eq!(refused, Err(AbandonError::Open(OpenError::Digest)), "bit {bit}");
+        // whoever hands it out may have a statement of their own for it: what was sealed still does not open
+        if bit % 16 == 0 {
+            let statement = Statement { object: cbor::sha256(&object), ..sealed.statement.clone() };
+            assert!(receive(&patient, &statement, &sealed.wraps, &object).is_err(), "bit {bit} was accepted");
+        }
+    }
+    let encoded = cbor::encode(&sealed.wraps);
+    for bit in 0..encoded.len() * 8 {
+        let Ok(wraps) = cbor::decode::<Vec<Wrap>>(&flipped(&encoded, bit)) else { continue };
+        let refused = receive(&patient, &sealed.statement, &wraps, &sealed.object);
+        assert_eq!(refused, Err(AbandonError::Wraps), "bit {bit} of the wraps");
+    }
+    let s = &sealed.statement;
+    let changed = [
+        Statement { version: 2, ..s.clone() },
+        Statement { header: Digest([1; 32]), ..s.clone() },
+        Statement { root: Digest([1; 32]), ..s.clone() },
+        Statement { institution: schemas::id::InstitutionId([1; 16]), ..s.clone() },
+        Statement { time: s.time + 1, ..s.clone() },
+        Statement { case: CaseId([1; 16]), ..s.clone() },
+    ];
+    for statement in changed {
+        let refused = receive(&patient, &statement, &sealed.wraps, &sealed.object);
+        assert!(matches!(refused, Err(AbandonError::Header(_))), "{refused:?}");
+    }
+    let other = schemas::id::ChainId([1; 32]);
+    let refused = patient.receive(&other, s, &sealed.wraps, &sealed.object);
+    assert_eq!(refused, Err(AbandonError::Header("chain")));
+}
+
+#[test]
 fn sampled_bits_of_a_large_object() {
     let case = case(&[unit("raw", &vec![0x41; 3 * limits::UNIT_CHUNK_BYTES]), unit("Patient", b"{}")]);
     // A prime step meets every byte position of chunk and tag over the whole length.

@@ -1,0 +1,56 @@
+//! A patient's own key: bound on the ledger, followed into the database in the same commit as the state, on each engine; every case
+//! that is sealed from then on has a wrap that it opens, and those before have none.
+
+use gateway_server::store::{cases, subjects};
+use gateway_vault::PersonalKey;
+use ledger_client::Ledger as _;
+use ledger_proof::verify_receipt;
+use schemas::cbor;
+use schemas::envelope::WrapKind;
+use schemas::transaction::{Body, Core, RegisterSubject, Signer};
+
+use crate::journey::{HL7, admission, subject_of};
+use crate::world::{INSTITUTION, worlds};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_new_case_has_a_wrap_for_the_bound_key() {
+    for world in worlds().await {
+        let running = world.start().await;
+        running.send(HL7, &admission("1", "CANARY-4711")).await;
+        running.indexed(1).await;
+        let subject = subject_of(&world, &running, "CANARY-4711").await;
+        let key = PersonalKey::create(&world.folder.path().join("patient.key")).expect("a key");
+        let (chain, institution) = (world.ledger.genesis.chain_id(), INSTITUTION);
+        let body = RegisterSubject { subject, institution, key: Some(key.public()), guardians: Vec::new() };
+        let core = Core { chain, valid_until: running.follower.height() + 100, body: Body::RegisterSubject(body) };
+        let mut transaction = world.vault.sign(core, Signer::Institution(INSTITUTION)).expect("signed");
+        key.countersign(&mut transaction, Signer::NewKey);
+        world.ledger.submit(cbor::encode(&transaction)).await.expect("taken");
+        running
+            .until("the bound key", || async {
+                let row = subjects::get(&running.store, &subject).await.expect("read").expect("a row");
+                row.public_key == Some(key.public()) && row.registered.is_some()
+            })
+            .await;
+        assert_eq!(subjects::by_key(&running.store, &key.public()).await.expect("read"), Some(subject));
+
+        running.send(HL7, &admission("2", "CANARY-4711")).await;
+        running.send(HL7, &admission("3", "another patient")).await;
+        running.indexed(3).await;
+        let [new, old] =
+            cases::of_subject(&running.store, &subject, 10).await.expect("read").try_into().ok().expect("two");
+        let receive = |case: &cases::CaseRow, object: &[u8]| {
+            let verified = verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("valid");
+            key.receive(&chain, &verified.statement, &case.wraps, object)
+        };
+        let object = running.objects.get(&new.object).await.expect("an object");
+        let units = receive(&new, &object).expect("her key alone opens it");
+        assert!(units.iter().any(|unit| unit.kind == "Patient"));
+        let kinds = |case: &cases::CaseRow| case.wraps.iter().map(|wrap| wrap.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(&new), [WrapKind::Custodian, WrapKind::Patient]);
+        assert_eq!(kinds(&old), [WrapKind::Custodian], "what was sealed before stays as it was");
+        let object = running.objects.get(&old.object).await.expect("an object");
+        assert!(receive(&old, &object).is_err());
+        running.stop().await;
+    }
+}

@@ -1,0 +1,52 @@
+//! Requests and answers of the RPC's connections. A known key earns no patience: the header of a request is there whole within the
+//! time in which an idle connection would end, so that nobody keeps a place by sending a byte now and then.
+
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use schemas::limits;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::listener::RpcListener;
+
+/// Largest header of a request, in bytes.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+
+/// Serves connections until told to stop; requests under way are finished.
+pub(crate) async fn serve(mut listener: RpcListener, router: Router, stop: CancellationToken) {
+    let open = TaskTracker::new();
+    let header_wait = Duration::from_millis(limits::RPC_IDLE_MS_MAX);
+    while let Some(Some((stream, client))) = stop.run_until_cancelled(listener.next()).await {
+        let router = router.clone().layer(Extension(ConnectInfo(client)));
+        open.spawn(converse(stream, router, header_wait, stop.clone()));
+    }
+    open.close();
+    open.wait().await;
+}
+
+async fn converse<S>(stream: S, router: Router, header_wait: Duration, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(header_wait).max_buf_size(HEADER_BYTES_MAX);
+    let served = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        // how a client's connection ends is its own affair
+        _ = served.as_mut() => {}
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            drop(served.await);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
