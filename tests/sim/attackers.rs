@@ -228,7 +228,7 @@ kinds! {
     Views, "stale_and_future_views", views::Views;
     Forged, "forged_certificates", forged::Forged::default();
     Borrowed, "borrowed_signatures", borrowed::Borrowed::default();
-    Wrong, "wrong_type_inside", wrong::Wrong;
+    Wrong, "wrong_type_inside", wrong::Wrong::default();
     Amnesia, "amnesia", amnesia::Amnesia;
     Twins, "twins", twins::Twins;
     Censoring, "censoring", censoring::Censoring;

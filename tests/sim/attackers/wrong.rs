@@ -8,10 +8,17 @@ use schemas::pbft::{Message, PrePrepare};
 use super::{Attacker, Hand};
 
 /// Confused on purpose.
-pub struct Wrong;
+#[derive(Default)]
+pub struct Wrong {
+    /// Right proposals are held back until then: the gap stays open.
+    silent_until: u64,
+}
 
 impl Attacker for Wrong {
     fn say(&mut self, to: Option<ValidatorIndex>, message: Message, hand: &mut Hand) {
+        if matches!(message, Message::PrePrepare(_)) && hand.now < self.silent_until {
+            return;
+        }
         if let Message::Vote(signed) = &message
             && hand.dice.percent(30)
         {
@@ -49,6 +56,7 @@ impl Attacker for Wrong {
             let ahead = hand.certified + 2 + hand.dice.below(50);
             let proposal = hand.proposal(view, ahead, hand.now, vec![one]);
             hand.send(None, Message::PrePrepare(proposal));
+            self.silent_until = hand.now + hand.dice.below(20_000);
             return;
         }
         let height = hand.height();
