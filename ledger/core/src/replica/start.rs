@@ -181,7 +181,8 @@ impl Replica {
         if !proposal.is_empty() {
             slot.keep_body(&proposal);
         }
-        self.pool.take(proposal.requests(), self.now);
+        // Its transactions do not wait here again: without the memory of what was executed, those that were executed in another
+        // batch would wait for ever. The others still wait at other validators, and clients ask again.
         slot.proposal = Some(proposal);
         Ok(())
     }
