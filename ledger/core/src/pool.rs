@@ -22,6 +22,8 @@ struct Waiting {
     forwarded: bool,
     /// In a proposal that this replica accepted in this view.
     in_flight: bool,
+    /// Known from the log alone: it may have been executed in another batch before the restart.
+    restored: bool,
 }
 
 /// Whom a waiting transaction goes to.
@@ -51,6 +53,11 @@ pub(crate) struct Pool {
 impl Pool {
     /// Takes a request in unless it is known or there is no room.
     pub fn admit(&mut self, request: Request, now: TimeMs) {
+        // who hands a request in has looked that it was not executed
+        let place = self.ids.get(&request.id());
+        if let Some(waiting) = place.and_then(|place| self.all.get_mut(place)) {
+            waiting.restored = false;
+        }
         let known = self.ids.contains_key(&request.id()) || self.recent.contains(&request.signed());
         if !known && self.has_room(&request) {
             let place = self.insert(request, now);
@@ -68,7 +75,7 @@ impl Pool {
         self.next += 1;
         assert!(self.ids.insert(request.id(), place).is_none(), "each id waits once");
         let forward_at = now.saturating_add(limits::FORWARD_AFTER_MS);
-        let waiting = Waiting { request, since: now, forward_at, forwarded: false, in_flight: true };
+        let waiting = Waiting { request, since: now, forward_at, forwarded: false, in_flight: true, restored: false };
         self.all.insert(place, waiting);
         place
     }
@@ -120,12 +127,21 @@ impl Pool {
         }
     }
 
+    /// The replica has restarted and remembers no longer what was executed. What is known from the log alone and in no proposal
+    /// could wait for ever: it is left to the other validators, and clients ask again.
+    pub fn restarted(&mut self) {
+        let ready: Vec<_> = self.ready.iter().filter_map(|place| Some(self.all.get(place)?.request.id())).collect();
+        ready.iter().for_each(|id| self.remove(id));
+        self.all.values_mut().for_each(|waiting| waiting.restored = true);
+    }
+
     /// The proposal lost against another batch, or its view ended: its transactions wait again, at their old places.
     pub fn give_back(&mut self, requests: &[Request]) {
         for request in requests {
             let Some(&place) = self.ids.get(&request.id()) else { continue };
-            if self.all.get(&place).is_some_and(|waiting| waiting.in_flight) {
-                if self.has_room(request) {
+            let Some(waiting) = self.all.get(&place) else { continue };
+            if waiting.in_flight {
+                if self.has_room(request) && !waiting.restored {
                     self.set_ready(place);
                 } else {
                     self.remove(&request.id());

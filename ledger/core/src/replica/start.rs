@@ -74,6 +74,7 @@ impl Replica {
         for record in records {
             replica.restore(record)?;
         }
+        replica.pool.restarted();
         replica.next = replica.next.max(executed + 1);
         if planted("height-proposed-again") {
             replica.next = executed + 1;
@@ -181,8 +182,7 @@ impl Replica {
         if !proposal.is_empty() {
             slot.keep_body(&proposal);
         }
-        // Its transactions do not wait here again: without the memory of what was executed, those that were executed in another
-        // batch would wait for ever. The others still wait at other validators, and clients ask again.
+        self.pool.take(proposal.requests(), self.now);
         slot.proposal = Some(proposal);
         Ok(())
     }
