@@ -136,7 +136,8 @@ impl Replica {
         let heights = self.slots.range(status.certified.saturating_add(1)..).take(limits::RESEND_HEIGHTS_MAX);
         for (&height, slot) in heights {
             let lacks_body = height > status.proposed;
-            let needs_decision = height > status.executed && (!shares_view || lacks_body || again);
+            // one that executed more than its log holds attests only what it is shown again
+            let needs_decision = again || (height > status.executed && (!shares_view || lacks_body));
             let mut messages = Vec::new();
             if let Some(decided) = slot.decided.as_ref().filter(|_| needs_decision) {
                 messages.push(Message::Decided(decided.to_decision()));
