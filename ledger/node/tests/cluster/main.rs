@@ -59,6 +59,8 @@ async fn the_primary_and_all_resume_in_the_same_view() {
     validators.start_all();
     let proof = execute(&ledger, validators.subject(3)).await;
     assert_eq!(proof.header.log_size, proof.log_index + 1, "the log went on, nothing twice");
+    // whoever answers below has it too
+    caught_up(&ledger, &[0, 1, 2, 3], proof.header.height).await;
     let blocks = ledger.blocks(1, 64, Duration::ZERO).await.unwrap();
     assert_eq!(blocks.iter().map(|b| b.transactions.len()).sum::<usize>(), 3, "each transaction once");
 }
@@ -92,7 +94,8 @@ async fn a_dead_primary_loses_its_view_and_rejoins() {
     validators.stop(1).await;
     validators.start(1);
     validators.start(3);
-    execute(&ledger, validators.subject(31)).await;
+    let last = execute(&ledger, validators.subject(31)).await.header.height;
+    caught_up(&ledger, &[0, 1, 2, 3], last).await;
     let blocks = ledger.blocks(1, 64, Duration::ZERO).await.unwrap();
     assert_eq!(blocks.iter().map(|b| b.transactions.len()).sum::<usize>(), 32, "each transaction once");
 }
