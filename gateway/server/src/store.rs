@@ -212,7 +212,8 @@ impl Store {
             Engine::Sqlite => {
                 let mut turn = Arc::clone(&self.turn).lock_owned().await;
                 if *turn != sync {
-                    // a connection that was lost and made again syncs fully whatever stands here: more, never less
+                    // whoever is dropped on the way leaves `Later` behind: the connection may sync more than that, never less
+                    *turn = Sync::Later;
                     sqlx::raw_sql(sync.setting(self.engine)).execute(pool).await.map_err(failed("synchronous"))?;
                     *turn = sync;
                 }

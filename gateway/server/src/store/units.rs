@@ -169,7 +169,9 @@ pub async fn chains(write: &mut Write, names: &[&Chain]) -> Result<Vec<(Chain, H
 pub async fn behead(write: &mut Write, chains: &[Chain]) -> Result<(), StoreError> {
     for piece in pieces(chains) {
         let sql = format!(
-            "UPDATE unit SET is_head = 0 WHERE is_head = 1 AND (logical_id, subject) IN (VALUES {})",
+            "UPDATE unit SET is_head = 0 WHERE id IN (WITH wanted (logical_id, subject) AS (VALUES {}) SELECT head.id FROM \
+             wanted CROSS JOIN unit head WHERE head.logical_id = wanted.logical_id AND head.subject = wanted.subject AND \
+             head.is_head = 1)",
             tuples(write.engine(), piece.len(), 2)
         );
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_chain);
