@@ -118,7 +118,8 @@ async fn blocks(State(operators): State<Operators>, RawQuery(query): RawQuery) -
     }
 }
 
-async fn block(State(operators): State<Operators>, Path(height): Path<u64>) -> Response {
+async fn block(State(operators): State<Operators>, Path(height): Path<String>) -> Response {
+    let Ok(height) = height.parse() else { return bad_request() };
     match operators.ledger.blocks(height, 1, Duration::ZERO).await {
         Ok(blocks) => match blocks.first() {
             Some(block) => encoded(cbor::encode(block)),

@@ -11,6 +11,10 @@ mod consents;
 mod hidden;
 #[path = "way_out/log.rs"]
 mod log;
+#[path = "way_out/operators.rs"]
+mod operators;
+#[path = "services/postgres.rs"]
+mod postgres;
 #[path = "way_out/proof.rs"]
 mod proof;
 #[path = "way_out/requests.rs"]

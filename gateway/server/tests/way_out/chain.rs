@@ -136,6 +136,16 @@ impl TestLedger {
         *self.seen.lock().expect("lock") = (height, time);
     }
 
+    /// Lets so many blocks go by, as other institutions' traffic would.
+    pub async fn pass(&self, blocks: u64) {
+        let mut state = self.state.lock().await;
+        state.header.height += blocks;
+        let mut write = self.store.begin().await.expect("begin");
+        chain::advance(&mut write, &state.header, &[]).await.expect("advance");
+        store::commit(write).await.expect("commit");
+        self.seen.lock().expect("lock").0 = state.header.height;
+    }
+
     /// Executes and gives the proof.
     pub async fn anchor(&self, transaction: &schemas::transaction::Transaction) -> EntryProof {
         self.execute(cbor::encode(transaction)).await;

@@ -4,9 +4,10 @@
 use std::sync::atomic::Ordering;
 
 use axum::http::{Method, StatusCode};
+use schemas::limits;
 use serde_json::{Value, json};
 
-use crate::world::{World, permit};
+use crate::world::{World, permit, worlds};
 
 #[tokio::test]
 async fn nothing_without_a_consent_then_only_what_it_allows() {
@@ -47,42 +48,48 @@ async fn digits_leave_as_they_came() {
 
 #[tokio::test]
 async fn narrowed_and_revoked_consents_count_at_once() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
-    let vital = world.observation(&patient, "8867-4", "vital-signs", "2026-01-01").await;
-    let wide = permit(&patient.id, "Organization/clinic", &json!({}));
-    let consent = world.grant(&wide).await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    let office = world.token("office", "system/Consent.cruds").await;
-    let status = async |id: &str| world.get(&clinic, &format!("Observation/{id}")).await.0;
-    assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::OK, StatusCode::OK));
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+        let vital = world.observation(&patient, "8867-4", "vital-signs", "2026-01-01").await;
+        let wide = permit(&patient.id, "Organization/clinic", &json!({}));
+        let consent = world.grant(&wide).await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        let office = world.token("office", "system/Consent.cruds").await;
+        let status = async |id: &str| world.get(&clinic, &format!("Observation/{id}")).await.0;
+        assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::OK, StatusCode::OK));
 
-    let code = json!({ "code": [{ "coding": [{ "system": "http://loinc.org", "code": "718-7" }] }] });
-    let mut narrow = permit(&patient.id, "Organization/clinic", &code);
-    narrow["id"] = json!(consent);
-    let path = format!("Consent/{consent}");
-    let (put, headers, body) = world.put(Method::PUT, &office, &path, &narrow).await;
-    assert_eq!(put, StatusCode::OK, "{body}");
-    assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::OK, StatusCode::NOT_FOUND));
+        let code = json!({ "code": [{ "coding": [{ "system": "http://loinc.org", "code": "718-7" }] }] });
+        let mut narrow = permit(&patient.id, "Organization/clinic", &code);
+        narrow["id"] = json!(consent);
+        let path = format!("Consent/{consent}");
+        let (put, headers, body) = world.put(Method::PUT, &office, &path, &narrow).await;
+        assert_eq!(put, StatusCode::OK, "{body}");
+        assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::OK, StatusCode::NOT_FOUND));
 
-    let (_, found) = world.get(&office, &path).await;
-    assert_eq!(
-        headers["etag"].to_str().ok(),
-        Some(format!("W/\"{}\"", found["meta"]["versionId"].as_str().unwrap_or_default()).as_str())
-    );
-    let mut ended = found.clone();
-    ended["status"] = json!("inactive");
-    let (put, _, body) = world.put(Method::PUT, &office, &path, &ended).await;
-    assert_eq!(put, StatusCode::OK, "{body}");
-    assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
-    assert_eq!(world.get(&office, &path).await.1["status"], json!("inactive"));
+        let (_, found) = world.get(&office, &path).await;
+        assert_eq!(
+            headers["etag"].to_str().ok(),
+            Some(format!("W/\"{}\"", found["meta"]["versionId"].as_str().unwrap_or_default()).as_str())
+        );
+        let mut ended = found.clone();
+        ended["status"] = json!("inactive");
+        let (put, _, body) = world.put(Method::PUT, &office, &path, &ended).await;
+        assert_eq!(put, StatusCode::OK, "{body}");
+        assert_eq!((status(&lab).await, status(&vital).await), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
+        assert_eq!(world.get(&office, &path).await.1["status"], json!("inactive"));
 
-    let (again, _, _) = world.put(Method::PUT, &office, &path, &narrow).await;
-    assert_eq!(again, StatusCode::CONFLICT);
-    assert_eq!(status(&lab).await, StatusCode::NOT_FOUND);
-    let (_, history) = world.get(&office, &format!("{path}/_history")).await;
-    assert_eq!(history["total"], json!(3));
+        let (again, _, _) = world.put(Method::PUT, &office, &path, &narrow).await;
+        assert_eq!(again, StatusCode::CONFLICT);
+        assert_eq!(status(&lab).await, StatusCode::NOT_FOUND);
+        let (_, history) = world.get(&office, &format!("{path}/_history")).await;
+        assert_eq!(history["total"], json!(3));
+        let listed = world.consents.list(&patient.subject).await.expect("read");
+        assert_eq!(
+            listed.iter().map(|row| (row.version, row.revoked)).collect::<Vec<_>>(),
+            [(1, false), (2, false), (3, true)]
+        );
+    }
 }
 
 #[tokio::test]
@@ -139,23 +146,41 @@ async fn nothing_is_decided_on_a_state_that_may_be_old() {
 
 #[tokio::test]
 async fn a_document_that_is_missing_denies_everything() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
-    world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    let other = world.patient("2").await;
-    let others = world.observation(&other, "718-7", "laboratory", "2026-01-01").await;
-    world.grant(&permit(&other.id, "Organization/clinic", &json!({}))).await;
-    let second = permit(&other.id, "Organization/stranger", &json!({}));
-    world.grant(&second).await;
-    let mut write = world.store.begin().await.expect("begin");
-    let sql = "DELETE FROM consent_document WHERE subject = $1 AND consent IN (SELECT MAX(consent) FROM consent_document \
-               WHERE subject = $1)";
-    sqlx::query(sql).bind(other.subject.0.to_vec()).execute(&mut *write).await.expect("delete");
-    gateway_server::store::commit(write).await.expect("commit");
-    assert_eq!(world.get(&clinic, &format!("Observation/{lab}")).await.0, StatusCode::OK);
-    assert_eq!(world.get(&clinic, &format!("Observation/{others}")).await.0, StatusCode::NOT_FOUND);
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+        world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        let other = world.patient("2").await;
+        let others = world.observation(&other, "718-7", "laboratory", "2026-01-01").await;
+        world.grant(&permit(&other.id, "Organization/clinic", &json!({}))).await;
+        let second = permit(&other.id, "Organization/stranger", &json!({}));
+        world.grant(&second).await;
+        let mut write = world.store.begin().await.expect("begin");
+        let sql = "DELETE FROM consent_document WHERE consent = (SELECT consent FROM consent_document WHERE subject = $1 \
+               ORDER BY consent DESC LIMIT 1)";
+        sqlx::query(sql).bind(other.subject.0.to_vec()).execute(&mut *write).await.expect("delete");
+        gateway_server::store::commit(write).await.expect("commit");
+        assert_eq!(world.get(&clinic, &format!("Observation/{lab}")).await.0, StatusCode::OK);
+        assert_eq!(world.get(&clinic, &format!("Observation/{others}")).await.0, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
+async fn what_the_ledger_refuses_leaves_no_document() {
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let document = permit(&patient.id, "Organization/clinic", &json!({}));
+        for _ in 0..limits::CONSENTS_LIVE_MAX {
+            world.grant(&document).await;
+        }
+        let office = world.token("office", "system/Consent.cruds").await;
+        let (status, _, body) = world.put(Method::POST, &office, "Consent", &document).await;
+        assert!(status.is_client_error(), "{status} {body}");
+        let kept = sqlx::query("SELECT COUNT(*) FROM consent_document").fetch_one(world.store.reader()).await;
+        let kept: i64 = kept.and_then(|row| sqlx::Row::try_get(&row, 0)).expect("a count");
+        assert_eq!(kept.unsigned_abs(), limits::CONSENTS_LIVE_MAX as u64);
+    }
 }
 
 #[tokio::test]
@@ -217,31 +242,32 @@ async fn unheard(world: &World, consent: &str, version: i64) {
 
 #[tokio::test]
 async fn a_revocation_ends_a_newer_version_that_came_into_force_unseen() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
-    let mut document = permit(&patient.id, "Organization/clinic", &json!({}));
-    let consent = world.grant(&document).await;
-    let office = world.token("office", "system/Consent.cruds").await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    document["id"] = json!(consent);
-    let before = world.consents.head(&consent).await.expect("store").expect("a head");
-    let path = format!("Consent/{consent}");
-    assert_eq!(world.put(Method::PUT, &office, &path, &document).await.0, StatusCode::OK);
-    unheard(&world, &consent, 2).await;
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+        let mut document = permit(&patient.id, "Organization/clinic", &json!({}));
+        let consent = world.grant(&document).await;
+        let office = world.token("office", "system/Consent.cruds").await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        document["id"] = json!(consent);
+        let before = world.consents.head(&consent).await.expect("store").expect("a head");
+        let path = format!("Consent/{consent}");
+        assert_eq!(world.put(Method::PUT, &office, &path, &document).await.0, StatusCode::OK);
+        unheard(&world, &consent, 2).await;
 
-    // the head that was read before the newer version came into force
-    document["status"] = json!("inactive");
-    let bytes = document.to_string();
-    let ended = schemas::json::parse(bytes.as_bytes()).expect("json");
-    world.consents.revoke(&before, &ended).await.expect("revoked");
-    assert_eq!(world.get(&clinic, &format!("Observation/{lab}")).await.0, StatusCode::NOT_FOUND);
-    assert_eq!(world.get(&office, &path).await.1["status"], json!("inactive"));
+        // the head that was read before the newer version came into force
+        document["status"] = json!("inactive");
+        let bytes = document.to_string();
+        let ended = schemas::json::parse(bytes.as_bytes()).expect("json");
+        world.consents.revoke(&before, &ended).await.expect("revoked");
+        assert_eq!(world.get(&clinic, &format!("Observation/{lab}")).await.0, StatusCode::NOT_FOUND);
+        assert_eq!(world.get(&office, &path).await.1["status"], json!("inactive"));
 
-    let other = world.patient("2").await;
-    document["patient"]["reference"] = json!(format!("Patient/{}", other.id));
-    let (status, _, body) = world.put(Method::PUT, &office, &path, &document).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        let other = world.patient("2").await;
+        document["patient"]["reference"] = json!(format!("Patient/{}", other.id));
+        let (status, _, body) = world.put(Method::PUT, &office, &path, &document).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    }
 }
 
 #[tokio::test]

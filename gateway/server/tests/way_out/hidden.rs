@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use serde_json::json;
 
-use crate::world::{Patient, World, observation, permit};
+use crate::world::{Patient, World, observation, permit, worlds};
 
 /// Answers of a world: status, headers but the date, body with page links blanked.
 async fn ask(world: &World, token: &str, path: &str) -> (StatusCode, Vec<(String, String)>, String) {
@@ -136,97 +136,101 @@ fn shape_of(body: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn unknown_forbidden_and_malformed_reads_are_one_answer() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
-    let stranger = world.token("stranger", "system/*.rs").await;
-    let unknown = ask(&world, &stranger, "Observation/00000000000000000000000000000000").await;
-    assert_eq!(unknown.0, StatusCode::NOT_FOUND);
-    for path in [
-        format!("Observation/{lab}"),
-        format!("Patient/{}", patient.id),
-        format!("Observation/{lab}/_history"),
-        format!("Observation/{lab}/_history/1"),
-        format!("Observation/{lab}/$verify"),
-        "Observation/unknown/_history".into(),
-        "Observation/unknown/$verify".into(),
-        "Nothing/1".into(),
-        "Consent/1".into(),
-        "Observation/a b".replace(' ', "%20"),
-        "Observation/..%2f..%2fetc".into(),
-    ] {
-        assert_eq!(ask(&world, &stranger, &path).await, unknown, "{path}");
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+        let stranger = world.token("stranger", "system/*.rs").await;
+        let unknown = ask(&world, &stranger, "Observation/00000000000000000000000000000000").await;
+        assert_eq!(unknown.0, StatusCode::NOT_FOUND);
+        for path in [
+            format!("Observation/{lab}"),
+            format!("Patient/{}", patient.id),
+            format!("Observation/{lab}/_history"),
+            format!("Observation/{lab}/_history/1"),
+            format!("Observation/{lab}/$verify"),
+            "Observation/unknown/_history".into(),
+            "Observation/unknown/$verify".into(),
+            "Nothing/1".into(),
+            "Consent/1".into(),
+            "Observation/a b".replace(' ', "%20"),
+            "Observation/..%2f..%2fetc".into(),
+        ] {
+            assert_eq!(ask(&world, &stranger, &path).await, unknown, "{path}");
+        }
+        let nobody = ask(&world, &stranger, "Observation?patient=unknown").await;
+        let somebody = ask(&world, &stranger, &format!("Observation?patient={}", patient.id)).await;
+        assert_eq!(nobody.0, somebody.0);
+        assert_eq!(shape_of(&nobody.2), shape_of(&somebody.2));
+        let nobody = ask(&world, &stranger, "Patient?identifier=urn:mrn|9").await;
+        let somebody = ask(&world, &stranger, "Patient?identifier=urn:mrn|1").await;
+        assert_eq!(nobody.2.replace("%7C9", ""), somebody.2.replace("%7C1", ""));
     }
-    let nobody = ask(&world, &stranger, "Observation?patient=unknown").await;
-    let somebody = ask(&world, &stranger, &format!("Observation?patient={}", patient.id)).await;
-    assert_eq!(nobody.0, somebody.0);
-    assert_eq!(shape_of(&nobody.2), shape_of(&somebody.2));
-    let nobody = ask(&world, &stranger, "Patient?identifier=urn:mrn|9").await;
-    let somebody = ask(&world, &stranger, "Patient?identifier=urn:mrn|1").await;
-    assert_eq!(nobody.2.replace("%7C9", ""), somebody.2.replace("%7C1", ""));
 }
 
 #[tokio::test]
 async fn every_page_is_decided_anew_and_none_repeats() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let ids = fill(&world, &patient, true).await;
-    let codes: Vec<_> =
-        (0..5).map(|n| json!({ "coding": [{ "system": "http://loinc.org", "code": format!("seen-{n}") }] })).collect();
-    let consent = world.grant(&permit(&patient.id, "Organization/clinic", &json!({ "code": codes }))).await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    let mut path = format!("Observation?patient={}&_count=2", patient.id);
-    let mut seen = Vec::new();
-    let mut links = Vec::new();
-    loop {
-        let (status, page) = world.get(&clinic, &path).await;
-        assert_eq!((status, &page["total"]), (StatusCode::OK, &json!(5)));
-        seen.extend(page["entry"].as_array().expect("entries").iter().map(|e| e["resource"]["id"].clone()));
-        let next = page["link"].as_array().expect("links").iter().find(|l| l["relation"] == "next");
-        let Some(next) = next else { break };
-        path = next["url"].as_str().expect("url").split("/fhir/").nth(1).expect("path").to_owned();
-        links.push(path.clone());
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let ids = fill(&world, &patient, true).await;
+        let codes: Vec<_> = (0..5)
+            .map(|n| json!({ "coding": [{ "system": "http://loinc.org", "code": format!("seen-{n}") }] }))
+            .collect();
+        let consent = world.grant(&permit(&patient.id, "Organization/clinic", &json!({ "code": codes }))).await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        let mut path = format!("Observation?patient={}&_count=2", patient.id);
+        let mut seen = Vec::new();
+        let mut links = Vec::new();
+        loop {
+            let (status, page) = world.get(&clinic, &path).await;
+            assert_eq!((status, &page["total"]), (StatusCode::OK, &json!(5)));
+            seen.extend(page["entry"].as_array().expect("entries").iter().map(|e| e["resource"]["id"].clone()));
+            let next = page["link"].as_array().expect("links").iter().find(|l| l["relation"] == "next");
+            let Some(next) = next else { break };
+            path = next["url"].as_str().expect("url").split("/fhir/").nth(1).expect("path").to_owned();
+            links.push(path.clone());
+        }
+        let mut expected: Vec<_> = ids.iter().map(|id| json!(id)).collect();
+        expected.reverse();
+        assert_eq!(seen, expected, "newest first, each once");
+
+        let link = links.first().expect("a link").clone();
+        let stranger = world.token("stranger", "system/*.rs").await;
+        assert_eq!(world.get(&stranger, &link).await.0, StatusCode::BAD_REQUEST, "another client's link");
+        assert_eq!(world.get(&clinic, &link.replace("Observation", "Condition")).await.0, StatusCode::BAD_REQUEST);
+        let mut forged = link.clone();
+        let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
+        forged.push(last);
+        assert_eq!(world.get(&clinic, &format!("{forged}&_count=500")).await.0, StatusCode::BAD_REQUEST);
+
+        let office = world.token("office", "system/Consent.cruds").await;
+        let (_, mut ended) = world.get(&office, &format!("Consent/{consent}")).await;
+        ended["status"] = json!("inactive");
+        world.put(axum::http::Method::PUT, &office, &format!("Consent/{consent}"), &ended).await;
+        let (status, page) = world.get(&clinic, &link).await;
+        assert_eq!((status, &page["total"]), (StatusCode::OK, &json!(0)), "revoked between two pages");
     }
-    let mut expected: Vec<_> = ids.iter().map(|id| json!(id)).collect();
-    expected.reverse();
-    assert_eq!(seen, expected, "newest first, each once");
-
-    let link = links.first().expect("a link").clone();
-    let stranger = world.token("stranger", "system/*.rs").await;
-    assert_eq!(world.get(&stranger, &link).await.0, StatusCode::BAD_REQUEST, "another client's link");
-    assert_eq!(world.get(&clinic, &link.replace("Observation", "Condition")).await.0, StatusCode::BAD_REQUEST);
-    let mut forged = link.clone();
-    let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
-    forged.push(last);
-    assert_eq!(world.get(&clinic, &format!("{forged}&_count=500")).await.0, StatusCode::BAD_REQUEST);
-
-    let office = world.token("office", "system/Consent.cruds").await;
-    let (_, mut ended) = world.get(&office, &format!("Consent/{consent}")).await;
-    ended["status"] = json!("inactive");
-    world.put(axum::http::Method::PUT, &office, &format!("Consent/{consent}"), &ended).await;
-    let (status, page) = world.get(&clinic, &link).await;
-    assert_eq!((status, &page["total"]), (StatusCode::OK, &json!(0)), "revoked between two pages");
 }
 
 #[tokio::test]
 async fn hidden_versions_leave_no_gap_in_history() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let id = world.vault.logical_id("Observation", &["chain"]);
-    for (name, day) in
-        [("secret", "2026-01-01"), ("seen", "2026-01-02"), ("secret", "2026-01-03"), ("seen", "2026-01-04")]
-    {
-        world.case(&patient, &[("Observation", id.clone(), observation(name, "laboratory", day))]).await;
-    }
-    let more = json!({ "code": [{ "coding": [{ "system": "http://loinc.org", "code": "seen" }] }] });
-    world.grant(&permit(&patient.id, "Organization/clinic", &more)).await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    let (status, history) = world.get(&clinic, &format!("Observation/{id}/_history")).await;
-    assert_eq!((status, &history["total"]), (StatusCode::OK, &json!(2)));
-    for entry in history["entry"].as_array().expect("entries") {
-        let version = entry["resource"]["meta"]["versionId"].as_str().expect("a version");
-        assert_eq!(version.len(), 16, "a pseudonym, not a number");
-        let (status, body) = world.get(&clinic, &format!("Observation/{id}/_history/{version}")).await;
-        assert_eq!((status, &body["code"]), (StatusCode::OK, &entry["resource"]["code"]));
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let id = world.vault.logical_id("Observation", &["chain"]);
+        for (name, day) in
+            [("secret", "2026-01-01"), ("seen", "2026-01-02"), ("secret", "2026-01-03"), ("seen", "2026-01-04")]
+        {
+            world.case(&patient, &[("Observation", id.clone(), observation(name, "laboratory", day))]).await;
+        }
+        let more = json!({ "code": [{ "coding": [{ "system": "http://loinc.org", "code": "seen" }] }] });
+        world.grant(&permit(&patient.id, "Organization/clinic", &more)).await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        let (status, history) = world.get(&clinic, &format!("Observation/{id}/_history")).await;
+        assert_eq!((status, &history["total"]), (StatusCode::OK, &json!(2)));
+        for entry in history["entry"].as_array().expect("entries") {
+            let version = entry["resource"]["meta"]["versionId"].as_str().expect("a version");
+            assert_eq!(version.len(), 16, "a pseudonym, not a number");
+            let (status, body) = world.get(&clinic, &format!("Observation/{id}/_history/{version}")).await;
+            assert_eq!((status, &body["code"]), (StatusCode::OK, &entry["resource"]["code"]));
+        }
     }
 }

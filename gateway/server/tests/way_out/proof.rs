@@ -10,7 +10,7 @@ use schemas::merkle;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::world::{World, observation, permit};
+use crate::world::{World, observation, permit, worlds};
 
 fn named<'a>(parameters: &'a Value, name: &str) -> &'a str {
     let all = parameters["parameter"].as_array().expect("parameters");
@@ -36,49 +36,52 @@ fn leaf(salt: &[u8], kind: &str, bytes: &[u8]) -> Digest {
 
 #[tokio::test]
 async fn a_stranger_can_check_what_was_disclosed() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let units: Vec<_> = (0..3)
-        .map(|n| {
-            let id = world.vault.logical_id("Observation", &[&n.to_string()]);
-            ("Observation", id, observation(&format!("code-{n}"), "laboratory", "2026-01-01"))
-        })
-        .collect();
-    let case = world.case(&patient, &units).await;
-    world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    for (_, id, resource) in &units {
-        let (_, proof) = world.get(&clinic, &format!("Observation/{id}/$verify")).await;
-        let receipt = named(&proof, "receipt");
-        let verified = verify_receipt(receipt.as_bytes(), world.ledger.genesis()).expect("valid");
-        assert_eq!(verified.case, case);
-        let sealed = STANDARD.decode(named(&proof, "sealed")).expect("base64");
-        let sent = schemas::json::parse(resource.to_string().as_bytes()).expect("json");
-        assert_eq!(sealed, sent.canonical(), "the very bytes that were sealed");
-        let salt = from_hex(named(&proof, "salt")).expect("hex");
-        let found = leaf(&salt, named(&proof, "type"), &sealed);
-        assert_eq!(found.to_string(), named(&proof, "leaf"));
-        let path: Vec<Digest> = named(&proof, "path").split(',').map(|d| d.parse().expect("a digest")).collect();
-        let (index, count) = (named(&proof, "index").parse().expect("n"), named(&proof, "count").parse().expect("n"));
-        let root = verified.statement.root;
-        assert!(merkle::verify_inclusion(&found, index, count, &path, &root));
-        let mut forged = sealed.clone();
-        forged[20] ^= 1;
-        assert!(!merkle::verify_inclusion(&leaf(&salt, "Observation", &forged), index, count, &path, &root));
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let units: Vec<_> = (0..3)
+            .map(|n| {
+                let id = world.vault.logical_id("Observation", &[&n.to_string()]);
+                ("Observation", id, observation(&format!("code-{n}"), "laboratory", "2026-01-01"))
+            })
+            .collect();
+        let case = world.case(&patient, &units).await;
+        world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        for (_, id, resource) in &units {
+            let (_, proof) = world.get(&clinic, &format!("Observation/{id}/$verify")).await;
+            let receipt = named(&proof, "receipt");
+            let verified = verify_receipt(receipt.as_bytes(), world.ledger.genesis()).expect("valid");
+            assert_eq!(verified.case, case);
+            let sealed = STANDARD.decode(named(&proof, "sealed")).expect("base64");
+            let sent = schemas::json::parse(resource.to_string().as_bytes()).expect("json");
+            assert_eq!(sealed, sent.canonical(), "the very bytes that were sealed");
+            let salt = from_hex(named(&proof, "salt")).expect("hex");
+            let found = leaf(&salt, named(&proof, "type"), &sealed);
+            assert_eq!(found.to_string(), named(&proof, "leaf"));
+            let path: Vec<Digest> = named(&proof, "path").split(',').map(|d| d.parse().expect("a digest")).collect();
+            let (index, count) =
+                (named(&proof, "index").parse().expect("n"), named(&proof, "count").parse().expect("n"));
+            let root = verified.statement.root;
+            assert!(merkle::verify_inclusion(&found, index, count, &path, &root));
+            let mut forged = sealed.clone();
+            forged[20] ^= 1;
+            assert!(!merkle::verify_inclusion(&leaf(&salt, "Observation", &forged), index, count, &path, &root));
+        }
     }
 }
 
 #[tokio::test]
 async fn a_consent_opens_the_commitment_on_the_ledger() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let id = world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
-    let office = world.token("office", "system/Consent.cruds").await;
-    let (_, proof) = world.get(&office, &format!("Consent/{id}/$verify")).await;
-    let view = gateway_server::disclose::decide::view(&world.store, &patient.subject).await.expect("view");
-    let live = view.set.live.first().expect("a live consent");
-    assert_eq!(named(&proof, "commitment"), live.commitment.to_string());
-    assert_eq!(named(&proof, "consent"), live.consent.to_string());
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let id = world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+        let office = world.token("office", "system/Consent.cruds").await;
+        let (_, proof) = world.get(&office, &format!("Consent/{id}/$verify")).await;
+        let view = gateway_server::disclose::decide::view(&world.store, &patient.subject).await.expect("view");
+        let live = view.set.live.first().expect("a live consent");
+        assert_eq!(named(&proof, "commitment"), live.commitment.to_string());
+        assert_eq!(named(&proof, "consent"), live.consent.to_string());
+    }
 }
 
 #[tokio::test]

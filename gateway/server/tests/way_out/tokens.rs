@@ -11,7 +11,7 @@ use gateway_server::smart::{Clients, Tokens};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::world::{World, client_key, key_set};
+use crate::world::{World, client_key, key_set, worlds};
 
 fn es384(kid: &str) -> Header {
     let mut header = Header::new(Algorithm::ES384);
@@ -169,35 +169,36 @@ async fn the_form_is_judged_before_the_assertion() {
 
 #[tokio::test]
 async fn an_assertion_is_used_once_even_after_a_restart() {
-    let world = World::new().await;
-    let jwt = world.assertion(&world.claims("clinic"));
-    assert_eq!(world.token_with(&jwt, "system/*.rs").await.0, StatusCode::OK);
-    assert_eq!(world.token_with(&jwt, "system/*.rs").await.1, json!({ "error": "invalid_client" }));
-    // as a new process would: nothing in memory, the same database
-    let (key, jwks) = client_key();
-    let config = gateway_server::config::ClientConfig {
-        id: "clinic".into(),
-        name: "clinic".into(),
-        jwks: Some(jwks),
-        jwks_file: None,
-        scopes: vec!["system/*.rs".into()],
-        references: Vec::new(),
-        roles: Vec::new(),
-        purposes: Vec::new(),
-    };
-    let clients = Clients::load(&[config], "").expect("clients");
-    let claims = world.claims("clinic");
-    let jwt = jsonwebtoken::encode(&es384("k1"), &claims, &key).expect("a jwt");
-    let audience = claims["aud"].as_str().expect("aud");
-    let scopes = gateway_server::smart::Scopes::parse("system/*.rs").expect("scopes");
-    let first = Tokens::new(world.store.clone(), clients.clone());
-    let asserted = assertion::verify(&clients, &jwt, audience, world.now()).expect("valid");
-    let issued = first.issue(asserted, scopes.clone(), world.now()).await.expect("issued");
-    let second = Tokens::new(world.store.clone(), clients.clone());
-    let again = assertion::verify(&clients, &jwt, audience, world.now()).expect("valid by itself");
-    assert!(second.issue(again, scopes, world.now()).await.is_err());
-    assert!(second.find(&issued.token, world.now()).await.expect("found").is_some(), "a token outlives a restart");
-    assert!(second.find(&issued.token, world.now() + 300_000).await.expect("found").is_none(), "but not its time");
+    for world in worlds().await {
+        let jwt = world.assertion(&world.claims("clinic"));
+        assert_eq!(world.token_with(&jwt, "system/*.rs").await.0, StatusCode::OK);
+        assert_eq!(world.token_with(&jwt, "system/*.rs").await.1, json!({ "error": "invalid_client" }));
+        // as a new process would: nothing in memory, the same database
+        let (key, jwks) = client_key();
+        let config = gateway_server::config::ClientConfig {
+            id: "clinic".into(),
+            name: "clinic".into(),
+            jwks: Some(jwks),
+            jwks_file: None,
+            scopes: vec!["system/*.rs".into()],
+            references: Vec::new(),
+            roles: Vec::new(),
+            purposes: Vec::new(),
+        };
+        let clients = Clients::load(&[config], "").expect("clients");
+        let claims = world.claims("clinic");
+        let jwt = jsonwebtoken::encode(&es384("k1"), &claims, &key).expect("a jwt");
+        let audience = claims["aud"].as_str().expect("aud");
+        let scopes = gateway_server::smart::Scopes::parse("system/*.rs").expect("scopes");
+        let first = Tokens::new(world.store.clone(), clients.clone());
+        let asserted = assertion::verify(&clients, &jwt, audience, world.now()).expect("valid");
+        let issued = first.issue(asserted, scopes.clone(), world.now()).await.expect("issued");
+        let second = Tokens::new(world.store.clone(), clients.clone());
+        let again = assertion::verify(&clients, &jwt, audience, world.now()).expect("valid by itself");
+        assert!(second.issue(again, scopes, world.now()).await.is_err());
+        assert!(second.find(&issued.token, world.now()).await.expect("found").is_some(), "a token outlives a restart");
+        assert!(second.find(&issued.token, world.now() + 300_000).await.expect("found").is_none(), "but not its time");
+    }
 }
 
 #[tokio::test]

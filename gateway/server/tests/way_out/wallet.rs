@@ -21,7 +21,7 @@ use schemas::wallet::{
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
-use crate::world::{INSTITUTION, Patient, World, permit};
+use crate::world::{INSTITUTION, Patient, World, permit, worlds};
 
 fn key(world: &World, name: &str) -> PersonalKey {
     PersonalKey::create(&world.folder.path().join(name)).expect("a key")
@@ -171,142 +171,149 @@ async fn nobody_elses_case_is_handed_out() {
 
 #[tokio::test]
 async fn a_question_is_fresh_for_this_gateway_and_answered_once() {
-    let world = World::new().await;
-    let (_, key) = bound(&world, "1").await;
-    let ask = async |signed: &SignedQuestion| post::<Status>(&world, "ask", signed).await.err();
-    let good = question(&world, &key, Ask::Status);
-    assert_eq!(ask(&good).await, None);
-    let refused = Some(StatusCode::UNAUTHORIZED);
-    assert_eq!(ask(&good).await, refused, "answered before");
-    let unbound = self::key(&world, "unbound");
-    assert_eq!(ask(&question(&world, &unbound, Ask::Status)).await, refused);
-    let mut stolen = question(&world, &unbound, Ask::Status);
-    stolen.question.key = key.public();
-    assert_eq!(ask(&stolen).await, refused, "another's signature");
-    let with = |change: fn(&mut Question)| {
-        let mut question = question(&world, &key, Ask::Status).question;
-        change(&mut question);
-        key.ask(question)
-    };
-    assert_eq!(ask(&with(|q| q.institution.0[0] ^= 1)).await, refused, "for another hospital");
-    assert_eq!(ask(&with(|q| q.chain.0[0] ^= 1)).await, refused, "for another chain");
-    assert_eq!(ask(&with(|q| q.time -= limits::WALLET_SKEW_MS_MAX + 1)).await, refused, "old");
-    assert_eq!(ask(&with(|q| q.time += limits::WALLET_SKEW_MS_MAX + 1)).await, refused, "to come");
-    let mut changed = question(&world, &key, Ask::Status);
-    changed.question.ask = Ask::Case(CaseId([1; 16]));
-    assert_eq!(post::<SealedCase>(&world, "ask", &changed).await.err(), refused, "another question than was signed");
-    world.ledger.stale.store(true, Ordering::SeqCst);
-    assert_eq!(ask(&question(&world, &key, Ask::Status)).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    for world in worlds().await {
+        let (_, key) = bound(&world, "1").await;
+        let ask = async |signed: &SignedQuestion| post::<Status>(&world, "ask", signed).await.err();
+        let good = question(&world, &key, Ask::Status);
+        assert_eq!(ask(&good).await, None);
+        let refused = Some(StatusCode::UNAUTHORIZED);
+        assert_eq!(ask(&good).await, refused, "answered before");
+        let unbound = self::key(&world, "unbound");
+        assert_eq!(ask(&question(&world, &unbound, Ask::Status)).await, refused);
+        let mut stolen = question(&world, &unbound, Ask::Status);
+        stolen.question.key = key.public();
+        assert_eq!(ask(&stolen).await, refused, "another's signature");
+        let with = |change: fn(&mut Question)| {
+            let mut question = question(&world, &key, Ask::Status).question;
+            change(&mut question);
+            key.ask(question)
+        };
+        assert_eq!(ask(&with(|q| q.institution.0[0] ^= 1)).await, refused, "for another hospital");
+        assert_eq!(ask(&with(|q| q.chain.0[0] ^= 1)).await, refused, "for another chain");
+        assert_eq!(ask(&with(|q| q.time -= limits::WALLET_SKEW_MS_MAX + 1)).await, refused, "old");
+        assert_eq!(ask(&with(|q| q.time += limits::WALLET_SKEW_MS_MAX + 1)).await, refused, "to come");
+        let mut changed = question(&world, &key, Ask::Status);
+        changed.question.ask = Ask::Case(CaseId([1; 16]));
+        assert_eq!(
+            post::<SealedCase>(&world, "ask", &changed).await.err(),
+            refused,
+            "another question than was signed"
+        );
+        world.ledger.stale.store(true, Ordering::SeqCst);
+        assert_eq!(ask(&question(&world, &key, Ask::Status)).await, Some(StatusCode::SERVICE_UNAVAILABLE));
+    }
 }
 
 #[tokio::test]
 async fn a_key_is_bound_once_by_who_holds_it_and_was_invited() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let forbidden = Some(StatusCode::FORBIDDEN);
-    assert_eq!(invite(&world, &patient, "clinic", "system/*.rs").await.err(), forbidden);
-    assert_eq!(invite(&world, &patient, "office", "system/Consent.cruds system/*.c").await.err(), forbidden);
-    let nobody = Patient { id: "unknown".to_owned(), subject: patient.subject, key: patient.key.clone() };
-    let absent = Some(StatusCode::NOT_FOUND);
-    assert_eq!(invite(&world, &nobody, "reception", "system/PatientKey.c").await.err(), absent);
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let forbidden = Some(StatusCode::FORBIDDEN);
+        assert_eq!(invite(&world, &patient, "clinic", "system/*.rs").await.err(), forbidden);
+        assert_eq!(invite(&world, &patient, "office", "system/Consent.cruds system/*.c").await.err(), forbidden);
+        let nobody = Patient { id: "unknown".to_owned(), subject: patient.subject, key: patient.key.clone() };
+        let absent = Some(StatusCode::NOT_FOUND);
+        assert_eq!(invite(&world, &nobody, "reception", "system/PatientKey.c").await.err(), absent);
 
-    let invitation = invite(&world, &patient, "reception", "system/PatientKey.c").await.expect("invited");
-    let key = key(&world, "own");
-    let good = registration(&world, &key, patient.subject).await;
-    let bind = async |seal: &[u8], transaction: &[u8]| {
-        let (seal, transaction) = (seal.to_vec(), transaction.to_vec());
-        post::<Bound>(&world, "bind", &Bind { seal, transaction }).await.err()
-    };
-    let unprocessable = Some(StatusCode::UNPROCESSABLE_ENTITY);
-    let mut forged = invitation.seal.clone();
-    forged[30] ^= 1;
-    assert_eq!(bind(&forged, &good).await, unprocessable, "an invitation of nobody");
-    let mut stolen: schemas::transaction::Transaction = cbor::decode(&good).expect("ours");
-    let Does::RegisterSubject(body) = &mut stolen.core.body else { panic!("ours") };
-    body.key = Some(self::key(&world, "thief").public());
-    let refused = Some(StatusCode::UNAUTHORIZED);
-    assert_eq!(bind(&invitation.seal, &cbor::encode(&stolen)).await, refused, "a proof for another key");
-    let other = world.patient("2").await;
-    let for_other = invite(&world, &other, "reception", "system/PatientKey.c").await.expect("invited");
-    assert_eq!(bind(&for_other.seal, &good).await, unprocessable, "a proof for another patient");
-    let mut moved: schemas::transaction::Transaction = cbor::decode(&good).expect("ours");
-    let Does::RegisterSubject(body) = &mut moved.core.body else { panic!("ours") };
-    body.subject = other.subject;
-    assert_eq!(bind(&for_other.seal, &cbor::encode(&moved)).await, refused, "a proof replayed for another patient");
+        let invitation = invite(&world, &patient, "reception", "system/PatientKey.c").await.expect("invited");
+        let key = key(&world, "own");
+        let good = registration(&world, &key, patient.subject).await;
+        let bind = async |seal: &[u8], transaction: &[u8]| {
+            let (seal, transaction) = (seal.to_vec(), transaction.to_vec());
+            post::<Bound>(&world, "bind", &Bind { seal, transaction }).await.err()
+        };
+        let unprocessable = Some(StatusCode::UNPROCESSABLE_ENTITY);
+        let mut forged = invitation.seal.clone();
+        forged[30] ^= 1;
+        assert_eq!(bind(&forged, &good).await, unprocessable, "an invitation of nobody");
+        let mut stolen: schemas::transaction::Transaction = cbor::decode(&good).expect("ours");
+        let Does::RegisterSubject(body) = &mut stolen.core.body else { panic!("ours") };
+        body.key = Some(self::key(&world, "thief").public());
+        let refused = Some(StatusCode::UNAUTHORIZED);
+        assert_eq!(bind(&invitation.seal, &cbor::encode(&stolen)).await, refused, "a proof for another key");
+        let other = world.patient("2").await;
+        let for_other = invite(&world, &other, "reception", "system/PatientKey.c").await.expect("invited");
+        assert_eq!(bind(&for_other.seal, &good).await, unprocessable, "a proof for another patient");
+        let mut moved: schemas::transaction::Transaction = cbor::decode(&good).expect("ours");
+        let Does::RegisterSubject(body) = &mut moved.core.body else { panic!("ours") };
+        body.subject = other.subject;
+        assert_eq!(bind(&for_other.seal, &cbor::encode(&moved)).await, refused, "a proof replayed for another patient");
 
-    assert_eq!(bind(&invitation.seal, &good).await, None);
-    assert_eq!(bind(&invitation.seal, &good).await, None, "the same key again is bound already");
-    let second = self::key(&world, "second");
-    let conflict = Some(StatusCode::CONFLICT);
-    let another = registration(&world, &second, patient.subject).await;
-    assert_eq!(bind(&invitation.seal, &another).await, conflict, "a second key");
-    assert_eq!(invite(&world, &patient, "reception", "system/PatientKey.c").await.err(), conflict);
-    let shared = registration(&world, &key, other.subject).await;
-    assert_eq!(bind(&for_other.seal, &shared).await, conflict, "one key for two patients");
-    world.now.fetch_add(limits::INVITATION_MS_MAX, Ordering::SeqCst);
-    let late = registration(&world, &second, other.subject).await;
-    assert_eq!(bind(&for_other.seal, &late).await, unprocessable, "an invitation that is over");
+        assert_eq!(bind(&invitation.seal, &good).await, None);
+        assert_eq!(bind(&invitation.seal, &good).await, None, "the same key again is bound already");
+        let second = self::key(&world, "second");
+        let conflict = Some(StatusCode::CONFLICT);
+        let another = registration(&world, &second, patient.subject).await;
+        assert_eq!(bind(&invitation.seal, &another).await, conflict, "a second key");
+        assert_eq!(invite(&world, &patient, "reception", "system/PatientKey.c").await.err(), conflict);
+        let shared = registration(&world, &key, other.subject).await;
+        assert_eq!(bind(&for_other.seal, &shared).await, conflict, "one key for two patients");
+        world.now.fetch_add(limits::INVITATION_MS_MAX, Ordering::SeqCst);
+        let late = registration(&world, &second, other.subject).await;
+        assert_eq!(bind(&for_other.seal, &late).await, unprocessable, "an invitation that is over");
+    }
 }
 
 #[tokio::test]
 async fn only_the_bound_key_grants_and_revokes() {
-    let world = World::new().await;
-    let patient = world.patient("1").await;
-    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
-    let document = permit(&patient.id, "Organization/clinic", &json!({}));
-    let attested = world.grant(&document).await;
-    let key = key(&world, "own");
-    let invitation = invite(&world, &patient, "reception", "system/PatientKey.c").await.expect("invited");
-    let transaction = registration(&world, &key, patient.subject).await;
-    post::<Bound>(&world, "bind", &Bind { seal: invitation.seal, transaction }).await.expect("bound");
-    let office = world.token("office", "system/Consent.cruds").await;
-    let clinic = world.token("clinic", "system/*.rs").await;
-    let read = format!("Observation/{lab}");
-    assert_eq!(world.get(&clinic, &read).await.0, StatusCode::OK, "what was attested before stays in force");
-    let (refused, _, _) = world.put(Method::POST, &office, "Consent", &document).await;
-    assert_eq!(refused, StatusCode::CONFLICT, "the institution alone attests no more");
-    let mut ended = document.clone();
-    (ended["id"], ended["status"]) = (json!(attested), json!("inactive"));
-    let (refused, _, _) = world.put(Method::PUT, &office, &format!("Consent/{attested}"), &ended).await;
-    assert_eq!(refused, StatusCode::CONFLICT);
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+        let document = permit(&patient.id, "Organization/clinic", &json!({}));
+        let attested = world.grant(&document).await;
+        let key = key(&world, "own");
+        let invitation = invite(&world, &patient, "reception", "system/PatientKey.c").await.expect("invited");
+        let transaction = registration(&world, &key, patient.subject).await;
+        post::<Bound>(&world, "bind", &Bind { seal: invitation.seal, transaction }).await.expect("bound");
+        let office = world.token("office", "system/Consent.cruds").await;
+        let clinic = world.token("clinic", "system/*.rs").await;
+        let read = format!("Observation/{lab}");
+        assert_eq!(world.get(&clinic, &read).await.0, StatusCode::OK, "what was attested before stays in force");
+        let (refused, _, _) = world.put(Method::POST, &office, "Consent", &document).await;
+        assert_eq!(refused, StatusCode::CONFLICT, "the institution alone attests no more");
+        let mut ended = document.clone();
+        (ended["id"], ended["status"]) = (json!(attested), json!("inactive"));
+        let (refused, _, _) = world.put(Method::PUT, &office, &format!("Consent/{attested}"), &ended).await;
+        assert_eq!(refused, StatusCode::CONFLICT);
 
-    let known = status(&world, &key).await;
-    let [consent] = known.consents.as_slice() else { panic!("one consent") };
-    assert_eq!((consent.logical_id.as_str(), consent.open.len(), consent.revoked), (attested.as_str(), 1, false));
-    let thief = self::key(&world, "thief");
-    let revoke = async |by: &PersonalKey, consents: &[ConsentId]| {
-        let transactions = consents.iter().map(|id| revocation(&world, by, patient.subject, *id).into()).collect();
-        post::<Written>(&world, "revoke", &Revoke { logical_id: attested.clone(), transactions }).await
-    };
-    assert_eq!(revoke(&thief, &[consent.head]).await.err(), Some(StatusCode::UNAUTHORIZED));
-    let other = ConsentId([3; 16]);
-    assert_eq!(revoke(&key, &[other]).await.err(), Some(StatusCode::UNPROCESSABLE_ENTITY), "another consent's id");
-    assert_eq!(revoke(&key, &[]).await.err(), Some(StatusCode::CONFLICT), "nothing is signed");
-    let first = revoke(&key, &[consent.head]).await.expect("revoked");
-    assert_eq!(world.get(&clinic, &read).await.0, StatusCode::NOT_FOUND);
-    let again = revoke(&key, &[consent.head]).await.expect("ending it again changes nothing");
-    assert_eq!((first.consent, first.logical_id), (again.consent, again.logical_id));
-    let (_, history) = world.get(&office, &format!("Consent/{attested}/_history")).await;
-    assert_eq!(history["total"], json!(2));
-    assert_eq!(world.get(&office, &format!("Consent/{attested}")).await.1["status"], json!("inactive"));
+        let known = status(&world, &key).await;
+        let [consent] = known.consents.as_slice() else { panic!("one consent") };
+        assert_eq!((consent.logical_id.as_str(), consent.open.len(), consent.revoked), (attested.as_str(), 1, false));
+        let thief = self::key(&world, "thief");
+        let revoke = async |by: &PersonalKey, consents: &[ConsentId]| {
+            let transactions = consents.iter().map(|id| revocation(&world, by, patient.subject, *id).into()).collect();
+            post::<Written>(&world, "revoke", &Revoke { logical_id: attested.clone(), transactions }).await
+        };
+        assert_eq!(revoke(&thief, &[consent.head]).await.err(), Some(StatusCode::UNAUTHORIZED));
+        let other = ConsentId([3; 16]);
+        assert_eq!(revoke(&key, &[other]).await.err(), Some(StatusCode::UNPROCESSABLE_ENTITY), "another consent's id");
+        assert_eq!(revoke(&key, &[]).await.err(), Some(StatusCode::CONFLICT), "nothing is signed");
+        let first = revoke(&key, &[consent.head]).await.expect("revoked");
+        assert_eq!(world.get(&clinic, &read).await.0, StatusCode::NOT_FOUND);
+        let again = revoke(&key, &[consent.head]).await.expect("ending it again changes nothing");
+        assert_eq!((first.consent, first.logical_id), (again.consent, again.logical_id));
+        let (_, history) = world.get(&office, &format!("Consent/{attested}/_history")).await;
+        assert_eq!(history["total"], json!(2));
+        assert_eq!(world.get(&office, &format!("Consent/{attested}")).await.1["status"], json!("inactive"));
 
-    let set = status(&world, &key).await.set;
-    let granted = grant(&world, &key, patient.subject, &set, &document, |_| {});
-    let written: Written = post(&world, "grant", &granted).await.expect("granted");
-    assert_eq!(world.get(&clinic, &read).await.0, StatusCode::OK);
-    let once_more: Written = post(&world, "grant", &granted).await.expect("its answer was lost");
-    assert_eq!(written, once_more);
-    assert_eq!(status(&world, &key).await.set.live.len(), 1);
+        let set = status(&world, &key).await.set;
+        let granted = grant(&world, &key, patient.subject, &set, &document, |_| {});
+        let written: Written = post(&world, "grant", &granted).await.expect("granted");
+        assert_eq!(world.get(&clinic, &read).await.0, StatusCode::OK);
+        let once_more: Written = post(&world, "grant", &granted).await.expect("its answer was lost");
+        assert_eq!(written, once_more);
+        assert_eq!(status(&world, &key).await.set.live.len(), 1);
 
-    let code = json!({ "code": [{ "coding": [{ "system": "http://loinc.org", "code": "8867-4" }] }] });
-    let narrow = permit(&patient.id, "Organization/clinic", &code);
-    let set = status(&world, &key).await.set;
-    let mut replacing =
-        grant(&world, &key, patient.subject, &set, &narrow, |body| body.supersedes = Some(written.consent));
-    replacing.replaces = Some(written.logical_id.clone());
-    let narrowed: Written = post(&world, "grant", &replacing).await.expect("narrowed");
-    assert_eq!(narrowed.logical_id, written.logical_id);
-    assert_eq!(world.get(&clinic, &read).await.0, StatusCode::NOT_FOUND);
+        let code = json!({ "code": [{ "coding": [{ "system": "http://loinc.org", "code": "8867-4" }] }] });
+        let narrow = permit(&patient.id, "Organization/clinic", &code);
+        let set = status(&world, &key).await.set;
+        let mut replacing =
+            grant(&world, &key, patient.subject, &set, &narrow, |body| body.supersedes = Some(written.consent));
+        replacing.replaces = Some(written.logical_id.clone());
+        let narrowed: Written = post(&world, "grant", &replacing).await.expect("narrowed");
+        assert_eq!(narrowed.logical_id, written.logical_id);
+        assert_eq!(world.get(&clinic, &read).await.0, StatusCode::NOT_FOUND);
+    }
 }
 
 #[tokio::test]

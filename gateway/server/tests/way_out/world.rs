@@ -32,6 +32,7 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::chain::{BEGIN, TestLedger};
+use crate::postgres::fresh_database;
 
 pub const ORIGIN: &str = "http://127.0.0.1:8443";
 pub const INSTITUTION: InstitutionId = InstitutionId([7; 16]);
@@ -95,12 +96,26 @@ fn client(id: &str, jwks: &str, scopes: &[&str], reference: &str) -> ClientConfi
     }
 }
 
+/// One world per engine that there is.
+pub async fn worlds() -> Vec<World> {
+    let mut worlds = vec![World::new().await];
+    if let Some(url) = fresh_database().await {
+        worlds.push(World::on(tempfile::tempdir().expect("a folder"), &url).await);
+    }
+    worlds
+}
+
 impl World {
+    /// On SQLite.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", folder.path().join("gateway.db").display());
+        Self::on(folder, &url).await
+    }
+
+    async fn on(folder: tempfile::TempDir, url: &str) -> Self {
         let vault = Arc::new(Vault::create(&folder.path().join("vault")).expect("a vault"));
-        let store =
-            Store::open(&format!("sqlite:{}", folder.path().join("gateway.db").display())).await.expect("store");
+        let store = Store::open(url).await.expect("store");
         let objects = Objects::open(&folder.path().join("objects").display().to_string()).expect("objects");
         let register = vault.register("hospital", INSTITUTION, Vec::new());
         let ledger = TestLedger::start(store.clone(), register).await;
