@@ -247,6 +247,10 @@ impl Chase {
             to.send_if_modified(|old| std::mem::replace(old, view) != view);
             if let Some(error) = error {
                 tracing::warn!(class = error.class().name(), "follower: {error}");
+                if view.height >= from {
+                    // a commit whose answer was lost is progress all the same
+                    delay_ms = RETRY_FIRST_MS;
+                }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(Duration::from_millis(delay_ms)) => {}

@@ -7,6 +7,12 @@ mod bound;
 mod journey;
 #[path = "way_in/ledger.rs"]
 mod ledger;
+#[path = "way_in/lost.rs"]
+mod lost;
+#[path = "services/postgres.rs"]
+mod postgres;
+#[path = "way_in/proxy.rs"]
+mod proxy;
 #[path = "way_in/recovery.rs"]
 mod recovery;
 #[path = "way_in/world.rs"]

@@ -1,6 +1,7 @@
 //! The ledger's double: each submitted transaction becomes a block, executed by the real contract and attested by four real
 //! keys. It can be away, lose what it takes, and let time pass.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,8 +16,9 @@ use schemas::block::{
     attestation_to_sign, transactions_root,
 };
 use schemas::genesis::{Genesis, GenesisInstitution, Validator};
-use schemas::id::{Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
-use schemas::merkle;
+use schemas::id::{CaseId, Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
+use schemas::transaction::{Outcome as Executed, Transaction};
+use schemas::{cbor, merkle};
 use tokio::sync::watch;
 
 pub struct Double {
@@ -79,6 +81,21 @@ impl Double {
     /// Transactions that were executed, accepted or refused.
     pub fn executed(&self) -> usize {
         self.inner.lock().expect("not poisoned").leaves.len()
+    }
+
+    /// How many times each case was anchored.
+    pub fn anchors(&self) -> BTreeMap<CaseId, u32> {
+        let inner = self.inner.lock().expect("not poisoned");
+        let transactions = inner.blocks.iter().flat_map(|block| &block.transactions);
+        let mut anchors = BTreeMap::new();
+        for (bytes, proof) in transactions.zip(&inner.proofs) {
+            let transaction: Transaction = cbor::decode(bytes.as_ref()).expect("an executed transaction decodes");
+            assert_eq!(transaction.id(), proof.entry.transaction);
+            if proof.entry.outcome == Executed::Accepted {
+                transaction.statements.iter().for_each(|s| *anchors.entry(s.case).or_default() += 1);
+            }
+        }
+        anchors
     }
 
     fn signatures(&self, message: &[u8]) -> Vec<ValidatorSignature> {

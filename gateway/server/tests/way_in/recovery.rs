@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gateway_server::store::units::{Summary, summary_context};
-use gateway_server::store::{Store, StoreError, cases, intents, subjects, units};
+use gateway_server::store::{Store, StoreError, cases, chain, commit, intents, subjects, units};
 
 use crate::journey::{HL7, admission, subject_of};
 use crate::world::{Running, World, worlds};
@@ -68,6 +68,24 @@ async fn a_second_gateway_on_one_database_is_refused_until_the_first_ends() {
         assert!(matches!(second.claim(Duration::ZERO).await, Err(StoreError::Claimed)));
         drop(claim);
         second.claim(Duration::from_secs(30)).await.expect("the first is gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_block_removes_is_gone_from_the_state() {
+    for world in worlds().await {
+        let store = Store::open(&world.url).await.expect("opens");
+        let key = |n: u8| b"test".iter().copied().chain([n]).collect::<Vec<_>>();
+        let keys: Vec<_> = (0..3).map(key).collect();
+        for (value, first) in [(Some(vec![1]), 0), (Some(vec![2]), 1), (None, 2)] {
+            let mut write = store.begin_replayable().await.expect("begin");
+            let changes: Vec<_> = keys[first..].iter().map(|key| (key.clone(), value.clone())).collect();
+            chain::apply(&mut write, changes.iter().map(|(key, value)| (key, value))).await.expect("applied");
+            commit(write).await.expect("committed");
+        }
+        let found = chain::get_all(&store, &keys).await.expect("read");
+        assert_eq!(keys.iter().map(|key| found[key].clone()).collect::<Vec<_>>(), [Some(vec![1]), Some(vec![2]), None]);
+        assert_eq!(chain::get_at(&store, &keys[2]).await.expect("read"), (None, 0));
     }
 }
 
