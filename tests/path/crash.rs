@@ -100,16 +100,8 @@ async fn a_thousand_messages_survive_kills_at_every_durable_point() {
 /// Starts a gateway until its queue can be asked for.
 pub async fn declare_queue(world: &World, feed: &Feed) {
     let gateway = world.gateway(None);
-    let client = reqwest::Client::new();
-    let config = std::fs::read_to_string(world.dir.join("gateway.toml")).expect("gateway.toml");
-    let operators =
-        config.lines().find_map(|l| l.strip_prefix("operators = \"")?.split('"').next()).expect("operators");
     let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let answer = client.get(format!("http://{operators}/readyz")).send().await;
-        if answer.is_ok_and(|a| a.status().is_success()) {
-            break;
-        }
+    while world.not_ready().await.is_none_or(|parts| !parts.is_empty()) {
         assert!(Instant::now() < deadline, "the gateway is not ready after 60 s");
         tokio::task::yield_now().await;
     }

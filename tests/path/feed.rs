@@ -1,11 +1,16 @@
 //! A laboratory that sends: fictitious ORU^R01 messages of a few patients, published with confirms and `mandatory`.
 
+use std::ops::Range;
+
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
 /// Names that may appear nowhere outside the broker: `canary` looks for them.
 pub const CANARIES: [&str; 3] = ["Quetzalcanary", "Zephyrinecanary", "Ottolinecanary"];
+
+/// The trace that every message belongs to.
+pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 pub struct Feed {
     _connection: Connection,
@@ -14,22 +19,39 @@ pub struct Feed {
 
 impl Feed {
     pub async fn connect(url: &str) -> Self {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.expect("the broker answers");
-        let channel = connection.create_channel().await.expect("a channel");
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
-        Self { _connection: connection, channel }
+        Self::try_connect(url).await.expect("the broker answers")
+    }
+
+    pub async fn try_connect(url: &str) -> lapin::Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(Self { _connection: connection, channel })
     }
 
     /// Publishes message `number`; the same number is the same message, byte for byte.
     pub async fn send(&self, key: &str, number: usize) {
-        let properties =
-            BasicProperties::default().with_content_type("application/hl7-v2+er7".into()).with_delivery_mode(2);
+        self.try_send_all(key, number..number + 1).await.expect("a confirm");
+    }
+
+    /// Publishes these messages; returns once the broker has them all. After an error it may have some.
+    pub async fn try_send_all(&self, key: &str, numbers: Range<usize>) -> lapin::Result<()> {
+        let properties = BasicProperties::default()
+            .with_content_type("application/hl7-v2+er7".into())
+            .with_delivery_mode(2)
+            .with_headers(traced());
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let body = message(number);
-        let sent =
-            self.channel.basic_publish("hospital.events".into(), key.into(), options, body.as_bytes(), properties);
-        let confirm = sent.await.expect("a publish").await.expect("a confirm");
-        assert!(matches!(confirm, Confirmation::Ack(None)), "message {number} was not routed");
+        let mut confirms = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let (body, properties) = (message(number), properties.clone());
+            let sent =
+                self.channel.basic_publish("hospital.events".into(), key.into(), options, body.as_bytes(), properties);
+            confirms.push((number, sent.await?));
+        }
+        for (number, confirm) in confirms {
+            assert!(matches!(confirm.await?, Confirmation::Ack(None)), "message {number} was not routed");
+        }
+        Ok(())
     }
 
     /// Messages that wait in a queue.
@@ -38,6 +60,13 @@ impl Feed {
         let declared = self.channel.queue_declare(queue.into(), options, FieldTable::default()).await;
         declared.expect("the queue is there").message_count()
     }
+}
+
+/// The sender's trace context.
+fn traced() -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert("traceparent".into(), AMQPValue::LongString(format!("00-{TRACE}-00f067aa0ba902b7-01").into()));
+    headers
 }
 
 /// One message: 40 patients, each message its own control id and order number.

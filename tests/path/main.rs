@@ -4,5 +4,8 @@
 mod chain;
 mod crash;
 mod feed;
+mod outage;
 mod primary;
+mod servers;
+mod spans;
 mod world;

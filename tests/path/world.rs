@@ -1,6 +1,7 @@
 //! Four `chartseal node` processes and the configuration of one gateway in a temporary folder, made by `chartseal init` as an
 //! operator would. Everything is stopped when the world is dropped; its folder stays when a test fails.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -9,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger_client::{HttpLedger, LedgerConfig, ValidatorAddress};
 
@@ -81,13 +82,7 @@ impl World {
 
     /// Gives the gateway its queue; a small prefetch makes many small groups, so that every failpoint is passed often.
     fn connect_broker(&self, port: u16) {
-        let mut secret = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(self.dir.join("amqp.url"))
-            .expect("amqp.url");
-        secret.write_all(self.services.amqp.as_bytes()).expect("amqp.url is written");
+        write_secret(&self.dir.join("amqp.url"), &self.services.amqp);
         let mut config = OpenOptions::new().append(true).open(self.dir.join("gateway.toml")).expect("gateway.toml");
         write!(
             config,
@@ -98,6 +93,53 @@ impl World {
         .expect("gateway.toml is written");
     }
 
+    /// Has the gateway use this PostgreSQL database.
+    pub fn use_database(&self, url: &str) {
+        write_secret(&self.dir.join("database.url"), url);
+        self.configure("url = \"sqlite:gateway.db\"", "url_file = \"database.url\"");
+    }
+
+    /// Replaces a line of the gateway's configuration.
+    pub fn configure(&self, from: &str, to: &str) {
+        let path = self.dir.join("gateway.toml");
+        let text = std::fs::read_to_string(&path).expect("gateway.toml");
+        assert!(text.contains(from), "gateway.toml has no {from}");
+        std::fs::write(path, text.replacen(from, to, 1)).expect("gateway.toml is written");
+    }
+
+    /// Where the gateway listens: `listen` for clients, `operators`.
+    pub fn address(&self, listener: &str) -> String {
+        let config = std::fs::read_to_string(self.dir.join("gateway.toml")).expect("gateway.toml");
+        let begin = format!("{listener} = \"");
+        let address = config.lines().find_map(|line| line.strip_prefix(&begin)?.split('"').next());
+        address.expect("a listener").to_owned()
+    }
+
+    /// The parts that `/readyz` says are not ready. None: there is no answer.
+    pub async fn not_ready(&self) -> Option<BTreeSet<String>> {
+        let answer = reqwest::get(format!("http://{}/readyz", self.address("operators"))).await.ok()?;
+        let status = answer.status();
+        let body: serde_json::Value = answer.json().await.ok()?;
+        let parts = body["parts"].as_object()?.iter().filter(|(_, part)| part["ready"] != true);
+        let parts: BTreeSet<String> = parts.map(|(name, _)| name.clone()).collect();
+        assert_eq!((status.is_success(), &body["ready"]), (parts.is_empty(), &parts.is_empty().into()), "{body}");
+        Some(parts)
+    }
+
+    /// Waits until the gateway's log holds this so many times.
+    pub async fn until_logged(&self, text: &str, times: usize) {
+        let from = Instant::now();
+        loop {
+            let log = std::fs::read_to_string(self.dir.join("gateway.log")).expect("gateway.log");
+            if log.matches(text).count() >= times {
+                return;
+            }
+            assert!(from.elapsed() < WAIT_MAX, "found `{text}` fewer than {times} times in gateway.log");
+            // an answer takes a moment
+            self.not_ready().await;
+        }
+    }
+
     /// The key to which publishers send.
     pub fn routing_key(&self) -> String {
         format!("{}.adt", self.queue.trim_start_matches("chartseal."))
@@ -106,7 +148,8 @@ impl World {
     /// A gateway that kills itself with SIGKILL when it passes `kill_at` (`name:nth`), or one that runs on.
     pub fn gateway(&self, kill_at: Option<&str>) -> Gateway {
         let log = self.dir.join("gateway.log");
-        let command = command(&self.services.failpoints, &["run"], &self.dir.join("gateway.toml"), &log, kill_at);
+        let binary = if kill_at.is_some() { &self.services.failpoints } else { &self.services.binary };
+        let command = command(binary, &["run"], &self.dir.join("gateway.toml"), &log, kill_at);
         Gateway(tokio::process::Command::from(command).kill_on_drop(true).spawn().expect("chartseal starts"))
     }
 
@@ -189,11 +232,24 @@ impl Gateway {
         self.0.try_wait().expect("the gateway's status").is_none()
     }
 
+    /// Ends it as an operator would (SIGTERM), and waits until it has.
+    pub async fn stop(mut self) {
+        let line = format!("kill -TERM {}", self.0.id().expect("the gateway runs"));
+        assert!(Command::new("sh").args(["-c", &line]).status().expect("sh starts").success(), "{line} failed");
+        let ended = tokio::time::timeout(WAIT_MAX, self.0.wait()).await.expect("the gateway ends in time");
+        assert!(ended.expect("the gateway's status").success(), "the gateway did not end well");
+    }
+
     /// Kills it with SIGKILL, and waits until its ports and its database are free.
     pub async fn kill(mut self) {
         // Already gone is what we want.
         let _ = self.0.kill().await;
     }
+}
+
+fn write_secret(path: &Path, text: &str) {
+    let mut secret = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).expect("a new file");
+    secret.write_all(text.as_bytes()).expect("it is written");
 }
 
 fn command(binary: &Path, words: &[&str], config: &Path, log: &Path, kill_at: Option<&str>) -> Command {

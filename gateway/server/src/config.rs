@@ -166,7 +166,7 @@ pub struct ClientConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// OTLP/HTTP endpoint for spans.
+    /// Address of an OTLP/HTTP collector, `http://host:4318`; spans go to `/v1/traces` there.
     pub otlp: Option<String>,
 }
 

@@ -18,6 +18,8 @@ use schemas::id::Digest;
 
 /// Puts at once.
 const PUTS_MAX: usize = 16;
+/// Lies in a folder that is the store: where it is not, a disk is away, and what is put there would be lost when it comes back.
+const MARK: &str = "chartseal-objects";
 
 /// What the object store answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +54,11 @@ impl ObjectError {
 
 /// The store. Cheap to clone.
 #[derive(Clone)]
-pub struct Objects(Arc<dyn ObjectStore>);
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    /// The mark of a folder.
+    mark: Option<Arc<Path>>,
+}
 
 impl Objects {
     /// Opens a folder (made when absent), `file:///…` or `s3://bucket/prefix`; credentials of S3 come from the
@@ -64,7 +70,7 @@ impl Objects {
         if let Some(rest) = url.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|_| ObjectError::Url)?;
-            return Ok(Self(Arc::new(PrefixStore::new(store, prefix))));
+            return Ok(Self { store: Arc::new(PrefixStore::new(store, prefix)), mark: None });
         }
         let folder = url.strip_prefix("file://").unwrap_or(url);
         if folder.contains("://") {
@@ -75,8 +81,22 @@ impl Objects {
         if let Some(parent) = Path::new(folder).parent().filter(|p| !p.as_os_str().is_empty()) {
             std::fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(away)?;
         }
+        let mark: Arc<Path> = Path::new(folder).join(MARK).into();
+        if !mark.is_file() {
+            std::fs::write(&mark, "Objects of a Chartseal gateway: ciphertext under its own SHA-256.\n")
+                .map_err(away)?;
+            std::fs::File::open(folder).and_then(|dir| dir.sync_all()).map_err(away)?;
+        }
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| ObjectError::Url)?.with_fsync(true);
-        Ok(Self(Arc::new(store)))
+        Ok(Self { store: Arc::new(store), mark: Some(mark) })
+    }
+
+    /// Whether a folder is still the one that was opened.
+    async fn is_there(&self) -> bool {
+        match &self.mark {
+            Some(mark) => tokio::fs::metadata(mark).await.is_ok(),
+            None => true,
+        }
     }
 
     /// Puts one object; durable when it returns. Again is harmless.
@@ -84,9 +104,7 @@ impl Objects {
     /// # Errors
     /// `ObjectError::Away`.
     pub async fn put(&self, key: &Digest, bytes: Bytes) -> Result<(), ObjectError> {
-        // in place of whatever is there: under this key it can only be the same bytes, or a copy that died half written
-        let put = self.0.put(&path(key), bytes.into()).await;
-        put.map(|_| ()).map_err(|_| ObjectError::Away { doing: "put" })
+        self.put_all(vec![(*key, bytes)]).await
     }
 
     /// Puts many, up to 16 at once; all are durable when it returns.
@@ -94,8 +112,17 @@ impl Objects {
     /// # Errors
     /// `ObjectError::Away`: some may be there, putting all again is harmless.
     pub async fn put_all(&self, objects: Vec<(Digest, Bytes)>) -> Result<(), ObjectError> {
-        let puts = objects.into_iter().map(|(key, bytes)| async move { self.put(&key, bytes).await });
-        futures_util::stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await
+        let away = || ObjectError::Away { doing: "put" };
+        if !self.is_there().await {
+            return Err(away());
+        }
+        // in place of whatever is there: under this key it can only be the same bytes, or a copy that died half written
+        let puts = objects.into_iter().map(|(key, bytes)| async move {
+            self.store.put(&path(&key), bytes.into()).await.map(|_| ()).map_err(|_| away())
+        });
+        futures_util::stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect::<()>().await?;
+        // a folder that went away meanwhile was made anew by a put
+        if self.is_there().await { Ok(()) } else { Err(away()) }
     }
 
     /// Gets an object and checks that it is what its key says.
@@ -104,9 +131,9 @@ impl Objects {
     /// `ObjectError::Absent`, `Corrupt`, `Away`.
     pub async fn get(&self, key: &Digest) -> Result<Bytes, ObjectError> {
         let away = |_| ObjectError::Away { doing: "get" };
-        let found = match self.0.get(&path(key)).await {
+        let found = match self.store.get(&path(key)).await {
             Ok(found) => found,
-            Err(Error::NotFound { .. }) => return Err(ObjectError::Absent(*key)),
+            Err(Error::NotFound { .. }) if self.is_there().await => return Err(ObjectError::Absent(*key)),
             Err(_) => return Err(ObjectError::Away { doing: "get" }),
         };
         let bytes = found.bytes().await.map_err(away)?;
@@ -118,7 +145,7 @@ impl Objects {
     /// # Errors
     /// `ObjectError::Away`.
     pub async fn delete(&self, key: &Digest) -> Result<(), ObjectError> {
-        match self.0.delete(&path(key)).await {
+        match self.store.delete(&path(key)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(_) => Err(ObjectError::Away { doing: "delete" }),
         }
@@ -129,9 +156,9 @@ impl Objects {
     /// # Errors
     /// `ObjectError::Away`.
     pub async fn ping(&self) -> Result<(), ObjectError> {
-        match self.0.head(&path(&Digest::ZERO)).await {
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(_) => Err(ObjectError::Away { doing: "ping" }),
+        match self.store.head(&path(&Digest::ZERO)).await {
+            Ok(_) | Err(Error::NotFound { .. }) if self.is_there().await => Ok(()),
+            _ => Err(ObjectError::Away { doing: "ping" }),
         }
     }
 }
@@ -139,3 +166,6 @@ impl Objects {
 fn path(key: &Digest) -> Key {
     Key::from(key.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -17,6 +18,8 @@ use crate::config::TelemetryConfig;
 
 /// Longest wait for the collector, in milliseconds.
 const EXPORT_TIMEOUT_MS: u64 = 10_000;
+/// Where a collector takes spans, below its address.
+const TRACES_PATH: &str = "/v1/traces";
 /// Name of this process in traces.
 const SERVICE: &str = "chartseal-gateway";
 
@@ -67,7 +70,10 @@ pub fn start(config: &TelemetryConfig) -> Result<Tracing, TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter)?;
     let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true).compact();
     let provider = config.otlp.as_deref().map(exporter).transpose()?;
+    // our own spans only: those of libraries may hold what they were called with, and the exporter's would never end
+    let ours = Targets::new().with_target("gateway_server", LevelFilter::INFO);
     let spans = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer(SERVICE)));
+    let spans = spans.map(|layer| layer.with_filter(ours));
     tracing_subscriber::registry()
         .with(spans)
         .with(output.with_filter(filter))
@@ -80,7 +86,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let runtime = export_runtime().map_err(|e| TelemetryError::Exporter(e.to_string()))?;
     let inner = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_endpoint(endpoint)
+        .with_endpoint(format!("{}{TRACES_PATH}", endpoint.trim_end_matches('/')))
         .with_timeout(Duration::from_millis(EXPORT_TIMEOUT_MS))
         .build()
         .map_err(|e| TelemetryError::Exporter(e.to_string()))?;

@@ -1,0 +1,208 @@
+//! Broker, database, object store and the ledger's quorum go away one after the other, under load, and come back: the gateway takes
+//! and acknowledges nothing more than it can hold, says which part is not ready, and goes on by itself. In the end every message
+//! that was published is anchored, once.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use ledger_client::HttpLedger;
+use schemas::genesis::Genesis;
+use tokio::sync::watch;
+
+use crate::chain::Chain;
+use crate::crash::settle;
+use crate::feed::Feed;
+use crate::servers::Server;
+use crate::world::{Gateway, Services, World};
+
+/// Longest wait for one change of what the gateway says.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Attempts to connect that the broker misses.
+const MISSED_CONNECTS: usize = 3;
+/// Messages that a gateway holds back at least while an outage lasts: those are still the broker's.
+const HELD_BACK: u32 = 200;
+/// Published around each outage: more than fits between broker and the part that is away, with what is held back.
+const AROUND_BROKER: usize = 400;
+const AROUND_DATABASE: usize = 400;
+const AROUND_OBJECTS: usize = 1_400;
+const AROUND_LEDGER: usize = 2_600;
+
+/// A publisher that never stops: message after message, again when it is unsure, as soon as the broker is there.
+struct Load {
+    /// How many are to be published in all.
+    target: watch::Sender<usize>,
+    published: watch::Receiver<usize>,
+    broker: watch::Sender<bool>,
+}
+
+impl Load {
+    fn start(url: String, key: String) -> Self {
+        let (target, mut wanted) = watch::channel(0);
+        let (done, published) = watch::channel(0);
+        let (broker, mut up) = watch::channel(true);
+        tokio::spawn(async move {
+            let (mut feed, mut next) = (None, 0);
+            // until the test is over
+            while let Ok(most) = wanted.wait_for(|target| *target > next).await.map(|target| *target)
+                && up.wait_for(|up| *up).await.is_ok()
+            {
+                if feed.is_none() {
+                    feed = Feed::try_connect(&url).await.ok();
+                }
+                let Some(open) = &feed else { continue };
+                let burst = next..most.min(next + 64);
+                match open.try_send_all(&key, burst.clone()).await {
+                    Ok(()) => next = burst.end,
+                    Err(_) => feed = None,
+                }
+                done.send_replace(next);
+            }
+        });
+        Self { target, published, broker }
+    }
+
+    fn publish(&self, more: usize) {
+        self.target.send_modify(|target| *target += more);
+    }
+
+    /// Waits until everything is the broker's.
+    async fn all_published(&mut self) -> usize {
+        let target = *self.target.borrow();
+        *self.published.wait_for(|published| *published == target).await.expect("the publisher goes on")
+    }
+}
+
+/// What the outage is seen through.
+struct Outage {
+    world: World,
+    gateway: Gateway,
+    ledger: HttpLedger,
+    chain: Chain,
+    load: Load,
+    feed: Feed,
+}
+
+impl Outage {
+    async fn start(services: Services, database: &str) -> Self {
+        let world = World::start(services);
+        world.use_database(database);
+        let text = std::fs::read_to_string(world.dir.join("genesis.json")).expect("genesis.json");
+        let chain = Chain::new(&Genesis::parse(&text).expect("the genesis parses"));
+        let (gateway, ledger) = (world.gateway(None), world.ledger());
+        let feed = Feed::connect(&world.services.amqp).await;
+        let load = Load::start(world.services.amqp.clone(), world.routing_key());
+        let mut outage = Self { world, gateway, ledger, chain, load, feed };
+        outage.until_not_ready(None, &[]).await;
+        outage
+    }
+
+    /// Publishes, and goes on in the middle of the work.
+    async fn under_way(&mut self, messages: usize) {
+        let before = self.chain.anchors.len();
+        self.load.publish(messages);
+        settle(&mut self.chain, &self.ledger, before + 40, &mut self.gateway).await;
+    }
+
+    /// Waits until `/readyz` names this part, and no other but those that stand on it; for none: until all are ready.
+    async fn until_not_ready(&mut self, part: Option<&str>, standing_on_it: &[&str]) {
+        let wanted: BTreeSet<&str> = part.into_iter().collect();
+        let from = Instant::now();
+        loop {
+            let found = self.world.not_ready().await;
+            let found: Option<BTreeSet<&str>> = found.as_ref().map(|all| all.iter().map(String::as_str).collect());
+            let settled = found.as_ref().is_some_and(|found| {
+                wanted.is_subset(found) && found.difference(&wanted).all(|part| standing_on_it.contains(part))
+            });
+            if settled {
+                return;
+            }
+            assert!(self.gateway.is_running(), "the gateway ended by itself");
+            assert!(from.elapsed() < WAIT_MAX, "found {found:?} not ready for {WAIT_MAX:?}, expected {wanted:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until everything is published and the gateway takes nothing more: between two answers of `/readyz`, each of which
+    /// waits for the part that is away, the broker keeps what it has.
+    async fn until_held_back(&mut self) {
+        self.load.all_published().await;
+        let from = Instant::now();
+        let mut before = self.feed.waiting(&self.world.queue).await;
+        loop {
+            let says_so = self.world.not_ready().await.is_some_and(|parts| parts.contains("ingest"));
+            let now = self.feed.waiting(&self.world.queue).await;
+            if says_so && now == before && now >= HELD_BACK {
+                return;
+            }
+            assert!(from.elapsed() < WAIT_MAX, "consumption goes on: {before}, then {now} at the broker");
+            before = now;
+        }
+    }
+
+    /// Waits until all is ready again and all that was published is anchored.
+    async fn recovered(&mut self, what: &str) {
+        let from = Instant::now();
+        self.until_not_ready(None, &[]).await;
+        let ready = from.elapsed();
+        let published = self.load.all_published().await;
+        settle(&mut self.chain, &self.ledger, published, &mut self.gateway).await;
+        println!("{what}: ready {ready:?} after it came back, all {published} anchored {:?} after", from.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
+    let Some(mut services) = Services::find() else { return };
+    let home = tempfile::Builder::new().permissions(open_to_search()).tempdir().expect("a temporary folder");
+    let [mut broker, mut database] = Server::start(["rabbitmq", "postgres"], home.path());
+    services.amqp.clone_from(&broker.url);
+    let mut outage = Outage::start(services, &database.url).await;
+
+    outage.under_way(AROUND_BROKER).await;
+    outage.load.broker.send_replace(false);
+    broker.stop();
+    outage.until_not_ready(Some("connector crash"), &[]).await;
+    outage.world.until_logged("not connected", MISSED_CONNECTS).await;
+    broker.restart();
+    outage.feed = Feed::connect(&broker.url).await;
+    outage.load.broker.send_replace(true);
+    outage.recovered("broker").await;
+
+    outage.under_way(AROUND_DATABASE).await;
+    database.crash();
+    outage.until_not_ready(Some("database"), &["ingest", "ledger"]).await;
+    outage.until_held_back().await;
+    database.restart();
+    outage.recovered("database").await;
+
+    let (objects, away) = (outage.world.dir.join("objects"), outage.world.dir.join("away"));
+    outage.under_way(AROUND_OBJECTS).await;
+    std::fs::rename(&objects, &away).expect("moved away");
+    outage.until_not_ready(Some("objects"), &["ingest"]).await;
+    outage.until_held_back().await;
+    std::fs::rename(&away, &objects).expect("nothing was made in its place");
+    outage.recovered("objects").await;
+
+    outage.under_way(AROUND_LEDGER).await;
+    outage.world.signal_validator(2, "STOP");
+    outage.world.kill_validator(3);
+    outage.until_not_ready(Some("ledger"), &["ingest"]).await;
+    outage.until_held_back().await;
+    outage.world.restart_validator(3);
+    outage.world.signal_validator(2, "CONT");
+    outage.recovered("ledger").await;
+
+    // one more behind everything else: what was still under way would be anchored before it
+    outage.load.publish(1);
+    let published = outage.load.all_published().await;
+    settle(&mut outage.chain, &outage.ledger, published, &mut outage.gateway).await;
+    assert_eq!(outage.feed.waiting(&outage.world.queue).await, 0, "nothing waits at the broker");
+    assert_eq!(outage.chain.anchors.len(), published, "one anchor for each message");
+    assert!(outage.chain.anchors.values().all(|&times| times == 1), "no case is anchored twice");
+    outage.gateway.kill().await;
+}
+
+/// PostgreSQL's own user has to reach its folder.
+fn open_to_search() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o711)
+}
