@@ -105,6 +105,51 @@ fn init_writes_what_validate_accepts_and_never_overwrites() {
 }
 
 #[test]
+fn a_listener_that_cannot_open_is_64_and_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    assert_eq!(code(&["init", home.to_str().expect("text")]), 0);
+    let config = home.join("gateway.toml");
+    let made = std::fs::read_to_string(&config).expect("gateway.toml");
+    let pair = || rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["gateway".to_owned()]).expect("a name");
+    let own = pair();
+    std::fs::write(home.join("tls.crt"), certificate.self_signed(&own).expect("a certificate").pem()).expect("written");
+    std::fs::write(home.join("own.key"), own.serialize_pem()).expect("written");
+    std::fs::write(home.join("other.key"), pair().serialize_pem()).expect("written");
+    let with = |certificate: &str, key: &str| {
+        let tls = format!("home = \".\"\ntls_certificate = \"{certificate}\"\ntls_key = \"{key}\"\n");
+        std::fs::write(&config, made.replacen("home = \".\"\n", &tls, 1)).expect("written");
+    };
+    let file = config.to_str().expect("text");
+    let refused = |arguments: &[&str], named: &str| {
+        let output = chartseal(arguments, b"");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{message}");
+        assert!(message.contains(named) && message.contains("expected"), "{message}");
+    };
+    for (certificate, key, named) in [
+        ("tls.crt", "other.key", "other.key"),
+        ("tls.crt", "absent.key", "absent.key"),
+        ("own.key", "own.key", "own.key"),
+    ] {
+        with(certificate, key);
+        refused(&["connector", "validate", "--config", file], named);
+        refused(&["run", "--config", file], named);
+    }
+    with("tls.crt", "own.key");
+    assert_eq!(code(&["connector", "validate", "--config", file]), 0);
+    // neither listener is plain where others reach it
+    for key in ["listen", "operators"] {
+        let at = made.find(&format!("\n{key} = \"127.0.0.1:")).expect("a listener") + 1;
+        let port = made[at..].find(':').expect("a port") + at;
+        let open = format!("{}{key} = \"0.0.0.0{}", &made[..at], &made[port..]);
+        std::fs::write(&config, open).expect("written");
+        refused(&["run", "--config", file], "0.0.0.0:");
+    }
+}
+
+#[test]
 fn a_wallets_key_is_private_and_bound_before_it_is_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let (home, key) = (folder.path().join("home"), folder.path().join("patient.key"));

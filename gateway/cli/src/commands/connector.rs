@@ -127,6 +127,8 @@ fn validate(path: &Path, output: Output) -> Outcome {
     }
     super::ledger::open(&config.ledger)?;
     config.database_url().map_err(Failure::usage)?;
+    let tls = config.gateway.tls_certificate.as_deref().zip(config.gateway.tls_key.as_deref());
+    tls.map_or(Ok(()), |(chain, key)| gateway_server::http::listen::check_tls(chain, key)).map_err(Failure::usage)?;
     for ConnectorConfig::Amqp(amqp) in &config.connectors {
         if let Some(file) = &amqp.url_file {
             gateway_server::config::secret(file, "an AMQP URL").map_err(Failure::usage)?;

@@ -130,19 +130,31 @@ impl Door {
     }
 }
 
+/// Whether certificate and key can be used.
+///
+/// # Errors
+/// `ListenError::Tls`.
+pub fn check_tls(certificate: &Path, key: &Path) -> Result<(), ListenError> {
+    acceptor(certificate, key).map(drop)
+}
+
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
-    let failed = |path: &Path, what: String| ListenError::Tls(format!("{}: {what}", path.display()));
+    let failed = |path: &Path, what: &str| ListenError::Tls(format!("{}: found {what}", path.display()));
+    let no_chain = |what: String| failed(certificate, &format!("{what}, expected a certificate chain in PEM"));
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| failed(certificate, e.to_string()))?;
-    let secret = PrivateKeyDer::from_pem_file(key).map_err(|e| failed(key, e.to_string()))?;
+        .map_err(|e| no_chain(format!("none ({e})")))?;
+    let Some(own) = chain.first() else { return Err(no_chain("none".to_owned())) };
+    rustls::server::ParsedCertificate::try_from(own).map_err(|e| no_chain(format!("one that does not parse ({e})")))?;
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|e| failed(key, &format!("none ({e}), expected a private key in PEM")))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| ListenError::Tls(e.to_string()))?
         .with_no_client_auth()
         .with_single_cert(chain, secret)
-        .map_err(|e| failed(certificate, e.to_string()))?;
+        .map_err(|e| failed(key, &format!("another one ({e}), expected the key of {}", certificate.display())))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
