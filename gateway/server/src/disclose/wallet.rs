@@ -13,7 +13,7 @@ use super::log::{Deed, DisclosedUnit, Entry};
 use super::{Disclose, failed, store_failed};
 use crate::http::outcome::Refused;
 use crate::store::cases::{self, CaseRow};
-use crate::store::{self, Store, StoreError, subjects, units};
+use crate::store::{self, Store, StoreError, anchors, subjects, units};
 use crate::telemetry::Moment;
 
 /// The client of entries that a wallet caused; no registered client can be called so.
@@ -112,8 +112,8 @@ impl Disclose {
         });
         self.append(self.entry(asked, Deed::Collect, disclosed.collect())).await?;
         self.metrics.count(Moment::Disclosed, 1);
-        let (receipt, wraps) = (row.receipt, row.wraps);
-        Ok(SealedCase { format: CASE_FORMAT.to_owned(), receipt, wraps, object: object.to_vec() })
+        let receipt = anchors::receipt(&self.store, &row).await.map_err(|e| store_failed(&e))?;
+        Ok(SealedCase { format: CASE_FORMAT.to_owned(), receipt, wraps: row.wraps, object: object.to_vec() })
     }
 
     fn entry(&self, asked: &Asked, deed: Deed, disclosed: Vec<DisclosedUnit>) -> Entry {

@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal};
-use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, seal_summary};
+use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, summary_of};
 use super::receive::Received;
 use super::resolve::{NewSubjects, Resolver, Subject};
 use super::{Control, Foundation, Held, StepError, crash_point, now_ms, share, spread, within};
-use crate::store::inbox;
+use crate::store::{inbox, summaries};
 use crate::telemetry::{Moment, Step};
 
 /// Type of the unit that stands for a raw message about several patients: its salted digest.
@@ -307,20 +307,19 @@ fn seal_case(
     let meanings = meanings(&on.vault, &ready.patients, &case.units);
     let event_time = case.event_time.unwrap_or(received);
     let planned = (0..).zip(&case.units).map(|(number, unit)| {
-        let logical_id = logical_id(&on.vault, &ready.patients, unit)?;
-        let served = (unit.resource_type.as_str(), logical_id.as_str());
-        let summary = seal_summary(&subject.key, (&id, number), &unit.resource, served, &meanings)?;
         Ok::<_, StepError>(PlannedUnit {
             unit: number,
             resource_type: unit.resource_type.clone(),
+            logical_id: logical_id(&on.vault, &ready.patients, unit)?,
             status_rank: status_rank(&unit.resource),
             event_time,
             content: content(&on.vault, unit),
-            summary,
-            logical_id,
         })
     });
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
+    let of_units = case.units.iter().zip(&planned);
+    let of_units = of_units.map(|(unit, p)| summary_of(&unit.resource, (&p.resource_type, &p.logical_id), &meanings));
+    let summaries = summaries::seal(&subject.key, &id, of_units)?;
     let plan = Plan {
         connector: ready.received.message().connector.to_string(),
         received,
@@ -328,6 +327,7 @@ fn seal_case(
         wraps: sealed.wraps.clone(),
         units: planned,
         meanings: seal_meanings(&subject.key, &id, &meanings)?,
+        summaries,
     };
     Ok(Ok(SealedCase {
         inbox_id: ready.received.inbox_id(),
