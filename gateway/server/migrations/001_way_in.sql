@@ -81,6 +81,7 @@ CREATE TABLE cases (
     statement_index BIGINT NOT NULL,      -- its place in that
     wraps BLOB NOT NULL,                  -- CBOR of Vec<Wrap>; purgeable
     object BLOB NOT NULL,                 -- SHA-256
+    extent BLOB NOT NULL,                 -- CBOR of Extent: where the object store has it
     summaries BLOB NOT NULL               -- sealed under the subject's key: what matching and deciding need of its units
 );
 CREATE INDEX cases_of_subject ON cases (subject);

@@ -10,6 +10,7 @@ use schemas::id::{CaseId, ConsentId, Digest, SubjectId, TimeMs};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::objects::Extent;
 use crate::store::units::is_named;
 use crate::store::{Store, StoreError, failed, summaries};
 
@@ -21,7 +22,7 @@ const PART_ROWS: usize = 1_024;
 pub const FIRST: &str = "";
 
 const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.logical_id, unit.is_head, unit.event_time, \
-     cases.version, cases.anchored_at, cases.object, cases.wraps";
+     cases.version, cases.anchored_at, cases.object, cases.wraps, cases.extent";
 
 /// Where the content of a row is.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub enum Place {
         unit: u32,
         /// SHA-256 of the object.
         object: Digest,
+        /// Where the object store has it.
+        extent: Extent,
         /// Wrapped case keys.
         wraps: Vec<Wrap>,
         /// The sealed summaries of its case.
@@ -187,6 +190,7 @@ fn unit(row: &AnyRow, resource_type: &str, sealed: &HashMap<CaseId, Arc<[u8]>>) 
         unit: u32::try_from(number(1)?).map_err(|_| corrupt("unit.unit"))?,
         object: Digest::from_slice(&bytes(8)?).ok_or(corrupt("cases.object"))?,
         wraps: cbor::decode(&bytes(9)?).map_err(|_| corrupt("cases.wraps"))?,
+        extent: cbor::decode(&bytes(10)?).map_err(|_| corrupt("cases.extent"))?,
         summaries: sealed.get(&case).ok_or(corrupt("cases.summaries"))?.clone(),
     };
     Ok(Row {

@@ -101,7 +101,7 @@ impl Disclose {
             self.append(self.entry(asked, Deed::Collect, Vec::new())).await?;
             return Err(Refused::absent());
         };
-        let object = self.opener.ciphertext(&row.object).await.map_err(|e| failed(&e))?;
+        let object = self.opener.ciphertext(&row.object, &row.extent).await.map_err(|e| failed(&e))?;
         let units = 0..u32::try_from(units_of(&object)).unwrap_or(u32::MAX);
         let disclosed = units.map(|unit| DisclosedUnit {
             case,

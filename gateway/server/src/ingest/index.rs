@@ -73,7 +73,7 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     let (mut rows, mut new) = (Vec::new(), Vec::new());
     for anchored in landed {
         for (at, (plan, intent)) in (0..).zip(anchored.plans.iter().zip(&anchored.submission.intents)) {
-            rows.push((case_row(anchored, at, plan, intent), plan.summaries.as_slice()));
+            rows.push((case_row(anchored, at, plan, intent)?, plan.summaries.as_slice()));
             new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
         }
     }
@@ -110,9 +110,9 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     Ok(())
 }
 
-fn case_row(anchored: &Anchored, statement: u32, plan: &Plan, intent: &Intent) -> CaseRow {
+fn case_row(anchored: &Anchored, statement: u32, plan: &Plan, intent: &Intent) -> Result<CaseRow, StepError> {
     let header = &anchored.proof.header;
-    CaseRow {
+    Ok(CaseRow {
         case: plan.statement.case,
         version: plan.statement.version,
         subject: intent.subject,
@@ -126,5 +126,6 @@ fn case_row(anchored: &Anchored, statement: u32, plan: &Plan, intent: &Intent) -
         statement,
         wraps: plan.wraps.clone(),
         object: plan.statement.object,
-    }
+        extent: plan.extent.ok_or(StepError::Corrupt("the plan of a stored case"))?,
+    })
 }

@@ -13,6 +13,7 @@ use schemas::json::{self, Value};
 
 use super::normalise::{references_of, summarise};
 use super::{Foundation, StepError};
+use crate::objects::Extent;
 use crate::store::intents::Intent;
 use crate::store::subjects;
 use crate::store::summaries::{self, Summary};
@@ -43,6 +44,9 @@ pub struct Plan {
     /// `Meanings`, sealed under the subject's key.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub meanings: Vec<u8>,
+    /// Where its object is; none before it is stored.
+    #[n(6)]
+    pub extent: Option<Extent>,
     /// Sealed summaries of its resources; in memory only.
     #[cbor(skip)]
     pub summaries: Vec<u8>,
@@ -120,7 +124,8 @@ pub async fn restore(on: &Foundation, intent: &Intent) -> Result<Plan, StepError
     let key = on.vault.open_subject(&intent.subject, &row.wrapped_key)?;
     let meanings = key.open_row(&meanings_context(&intent.case), &plan.meanings)?;
     let meanings: Meanings = cbor::decode(&meanings).map_err(corrupt)?;
-    let object = on.objects.get(&plan.statement.object).await?;
+    let extent = plan.extent.ok_or(StepError::Corrupt("an intent's plan"))?;
+    let object = on.objects.get_from(&extent, &plan.statement.object).await?;
     let unfit = |_| StepError::Corrupt("an intent's object");
     let case = on.vault.open_case(&key, &plan.wraps, &object, &plan.statement.object).map_err(unfit)?;
     let custody = Custody::claimed_by_custodian_for(CustodyPurpose::Index);

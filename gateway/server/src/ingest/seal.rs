@@ -104,18 +104,13 @@ pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<
 pub async fn store(on: Foundation, control: Control, mut sealed: mpsc::Receiver<Batch>, to: mpsc::Sender<Stored>) {
     while let Some(mut batch) = sealed.recv().await {
         let timer = on.metrics.timer(Step::Store);
-        let mut objects = std::mem::take(&mut batch.raw_objects);
-        objects.extend(batch.cases.iter().map(|case| (case.statement.object, case.object.clone())));
         let mut patience = control.patience("store");
         loop {
-            let span = tracing::info_span!("store", objects = objects.len());
-            match on.objects.put_all(objects.clone()).instrument(span).await {
+            let span = tracing::info_span!("store", cases = batch.cases.len());
+            match put(&on, &mut batch).instrument(span).await {
                 Ok(()) => break,
-                Err(error) => {
-                    if !patience.wait(&error.into()).await {
-                        return;
-                    }
-                }
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return,
             }
         }
         patience.over();
@@ -126,6 +121,14 @@ pub async fn store(on: Foundation, control: Control, mut sealed: mpsc::Receiver<
             return;
         }
     }
+}
+
+async fn put(on: &Foundation, batch: &mut Batch) -> Result<(), StepError> {
+    on.objects.put_all(batch.raw_objects.clone()).await?;
+    let objects: Vec<_> = batch.cases.iter().map(|case| (case.statement.object, case.object.clone())).collect();
+    let extents = on.objects.pack(&objects).await?;
+    batch.cases.iter_mut().zip(extents).for_each(|(case, extent)| case.plan.extent = Some(extent));
+    Ok(())
 }
 
 async fn seal(
@@ -327,6 +330,7 @@ fn seal_case(
         wraps: sealed.wraps.clone(),
         units: planned,
         meanings: seal_meanings(&subject.key, &id, &meanings)?,
+        extent: None,
         summaries,
     };
     Ok(Ok(SealedCase {

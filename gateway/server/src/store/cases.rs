@@ -10,11 +10,12 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::rows::{insert, list};
 use super::subjects::{digest, subject};
 use super::{Store, StoreError, Write, failed};
+use crate::objects::Extent;
 
 /// Case ids asked for in one statement.
 const IDS_PER_QUERY: usize = 256;
 const COLUMNS: &str = "case_id, version, subject, inbox_id, connector, received, sealed, height, anchored_at, tx_id, \
-     statement_index, wraps, object";
+     statement_index, wraps, object, extent";
 
 /// An anchored case.
 #[derive(Clone)]
@@ -43,8 +44,10 @@ pub struct CaseRow {
     pub statement: u32,
     /// Wrapped case keys.
     pub wraps: Vec<Wrap>,
-    /// SHA-256 of the object: its key in the object store.
+    /// SHA-256 of the object.
     pub object: Digest,
+    /// Where the object store has it.
+    pub extent: Extent,
 }
 
 /// Cases by id, in no order.
@@ -99,8 +102,8 @@ pub async fn count(store: &Store) -> Result<u64, StoreError> {
 /// `StoreError`.
 pub async fn add(write: &mut Write, cases: &[(CaseRow, &[u8])]) -> Result<(), StoreError> {
     let into = "cases (case_id, version, subject, inbox_id, connector, received, sealed, height, anchored_at, tx_id, \
-                statement_index, wraps, object, summaries)";
-    insert(write, (into, 14, ""), cases, |query, (row, summaries)| {
+                statement_index, wraps, object, extent, summaries)";
+    insert(write, (into, 15, ""), cases, |query, (row, summaries)| {
         query
             .bind(row.case.0.to_vec())
             .bind(i64::from(row.version))
@@ -115,6 +118,7 @@ pub async fn add(write: &mut Write, cases: &[(CaseRow, &[u8])]) -> Result<(), St
             .bind(i64::from(row.statement))
             .bind(cbor::encode(&row.wraps))
             .bind(row.object.0.to_vec())
+            .bind(cbor::encode(&row.extent))
             .bind(summaries.to_vec())
     })
     .await
@@ -138,5 +142,6 @@ fn case_row(row: &AnyRow) -> Result<CaseRow, StoreError> {
         statement: u32::try_from(number(10)?).map_err(|_| StoreError::Corrupt { what: "cases.statement_index" })?,
         wraps: cbor::decode(&bytes(11)?).map_err(|_| StoreError::Corrupt { what: "cases.wraps" })?,
         object: digest(row, 12)?,
+        extent: cbor::decode(&bytes(13)?).map_err(|_| StoreError::Corrupt { what: "cases.extent" })?,
     })
 }

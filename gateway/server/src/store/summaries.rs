@@ -122,3 +122,6 @@ pub async fn get(store: &Store, cases: &[CaseId]) -> Result<HashMap<CaseId, Vec<
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,13 +44,13 @@ async fn each_new_case_has_a_wrap_for_the_bound_key() {
             let verified = verify_receipt(receipt.as_bytes(), &world.ledger.genesis).expect("valid");
             key.receive(&chain, &verified.statement, &case.wraps, object)
         };
-        let object = running.objects.get(&new.object).await.expect("an object");
+        let object = running.objects.get_from(&new.extent, &new.object).await.expect("an object");
         let units = receive(&new, &object).await.expect("her key alone opens it");
         assert!(units.iter().any(|unit| unit.kind == "Patient"));
         let kinds = |case: &cases::CaseRow| case.wraps.iter().map(|wrap| wrap.kind).collect::<Vec<_>>();
         assert_eq!(kinds(&new), [WrapKind::Custodian, WrapKind::Patient]);
         assert_eq!(kinds(&old), [WrapKind::Custodian], "what was sealed before stays as it was");
-        let object = running.objects.get(&old.object).await.expect("an object");
+        let object = running.objects.get_from(&old.extent, &old.object).await.expect("an object");
         assert!(receive(&old, &object).await.is_err());
         running.stop().await;
     }

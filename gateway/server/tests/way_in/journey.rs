@@ -52,7 +52,7 @@ async fn hl7_and_fhir_become_cases_of_one_subject() {
             let receipt = anchors::receipt(&running.store, case).await.expect("a receipt");
             let verified = verify_receipt(receipt.as_bytes(), &world.ledger.genesis).expect("the receipt verifies");
             assert_eq!(verified.case, case.case);
-            let object = running.objects.get(&case.object).await.expect("the object is there");
+            let object = running.objects.get_from(&case.extent, &case.object).await.expect("the object is there");
             assert!(!CANARIES.iter().any(|canary| contains(&object, canary)));
         }
         let observations = units::heads(&running.store, &subject, Some("Observation")).await.expect("read");

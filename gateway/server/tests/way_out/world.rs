@@ -215,7 +215,8 @@ impl World {
             previous: None,
         };
         let sealed = self.vault.seal(&request).expect("sealed");
-        self.objects.put(&sealed.statement.object, sealed.object.clone().into()).await.expect("put");
+        let object = (sealed.statement.object, sealed.object.clone().into());
+        let extent = self.objects.pack(&[object]).await.expect("put")[0];
         let statements = vec![sealed.statement.clone()];
         let anchor = self.vault.sign_anchor(chain, INSTITUTION, 1_000, statements, Vec::new()).expect("signed");
         let proof = self.ledger.anchor(&anchor).await;
@@ -234,6 +235,7 @@ impl World {
             statement: 0,
             wraps: sealed.wraps,
             object: sealed.statement.object,
+            extent,
         };
         let anchored = Anchor { transaction: anchor.id(), bytes: cbor::encode(&anchor), proof };
         let (mut rows, mut of_units) = (Vec::new(), Vec::new());
