@@ -1,32 +1,78 @@
-//! A folder that goes away and comes back: nothing is put beside it, nothing in it is taken for absent.
+//! Packs: what is put comes back, and nothing else does. A folder that goes away and comes back: nothing is put beside it,
+//! nothing in it is taken for absent.
 
 use bytes::Bytes;
 use schemas::cbor::sha256;
+use schemas::id::Digest;
 
-use super::{ObjectError, Objects};
+use super::{Extent, ObjectError, Objects};
+
+fn object(text: &'static str) -> (Digest, Bytes) {
+    (sha256(text.as_bytes()), Bytes::from_static(text.as_bytes()))
+}
+
+#[tokio::test]
+async fn each_object_of_a_pack_comes_back_and_again_is_harmless() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = Objects::open(&folder.path().display().to_string()).expect("a store");
+    let put = [object("first"), object(""), object("third and longest")];
+    let extents = objects.pack(&put).await.expect("put");
+    assert_eq!(objects.pack(&put).await.expect("put again"), extents);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2, "one file for all beside the mark");
+    for ((key, bytes), extent) in put.iter().zip(&extents).filter(|((_, bytes), _)| !bytes.is_empty()) {
+        assert_eq!(objects.get_from(extent, key).await.as_ref(), Ok(bytes));
+    }
+    assert_eq!(objects.pack(&[]).await, Ok(Vec::new()));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2, "nothing is put for nothing");
+}
+
+#[tokio::test]
+async fn other_bytes_are_never_given_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let objects = Objects::open(&folder.path().display().to_string()).expect("a store");
+    let put = [object("first"), object("second")];
+    let extents = objects.pack(&put).await.expect("put");
+    let [first, second] = extents.as_slice() else { panic!("two") };
+    let key = &put[0].0;
+    assert_eq!(objects.get_from(second, key).await, Err(ObjectError::Corrupt(*key)));
+    let beyond = Extent { length: u64::MAX, ..*first };
+    assert!(objects.get_from(&beyond, key).await.is_err());
+    let path = folder.path().join(format!("{}.pack", first.pack));
+    let mut bytes = std::fs::read(&path).expect("the pack");
+    bytes[0] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    assert_eq!(objects.get_from(first, key).await, Err(ObjectError::Corrupt(*key)));
+    std::fs::write(&path, &bytes[..3]).expect("written");
+    assert!(objects.get_from(first, key).await.is_err(), "cut off");
+    std::fs::remove_file(&path).expect("removed");
+    assert_eq!(objects.get_from(first, key).await, Err(ObjectError::Absent(*key)));
+}
 
 #[tokio::test]
 async fn a_folder_that_is_away_is_neither_made_anew_nor_taken_for_empty() {
     let folder = tempfile::tempdir().expect("a folder");
     let (here, away) = (folder.path().join("objects"), folder.path().join("away"));
     let objects = Objects::open(here.to_str().expect("text")).expect("opens");
-    let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
-    objects.put(&sha256(&first), first.clone()).await.expect("put");
+    let ((first, bytes), second) = (object("first"), object("second"));
+    objects.put(&first, bytes.clone()).await.expect("put");
+    let [extent] = objects.pack(&[object("packed")]).await.expect("put")[..] else { panic!("one") };
     std::fs::rename(&here, &away).expect("moved");
     // a disk that is not mounted leaves its empty folder behind
     for made in [false, true] {
         if made {
             std::fs::create_dir(&here).expect("made");
         }
-        assert_eq!(objects.put(&sha256(&second), second.clone()).await, Err(ObjectError::Away { doing: "put" }));
-        assert_eq!(objects.get(&sha256(&first)).await, Err(ObjectError::Away { doing: "get" }));
+        assert_eq!(objects.put(&second.0, second.1.clone()).await, Err(ObjectError::Away { doing: "put" }));
+        assert_eq!(objects.pack(&[second.clone()]).await, Err(ObjectError::Away { doing: "pack" }));
+        assert_eq!(objects.get(&first).await, Err(ObjectError::Away { doing: "get" }));
+        assert_eq!(objects.get_from(&extent, &first).await, Err(ObjectError::Away { doing: "get" }));
         assert_eq!(objects.ping().await, Err(ObjectError::Away { doing: "ping" }));
     }
     std::fs::remove_dir(&here).expect("still empty");
     std::fs::rename(&away, &here).expect("moved back");
     objects.ping().await.expect("there again");
-    assert_eq!(objects.get(&sha256(&first)).await.expect("there"), first);
-    objects.put(&sha256(&second), second.clone()).await.expect("put");
+    assert_eq!(objects.get(&first).await.expect("there"), bytes);
+    objects.put(&second.0, second.1).await.expect("put");
     let absent = sha256(b"never put");
     assert_eq!(objects.get(&absent).await, Err(ObjectError::Absent(absent)));
 }
