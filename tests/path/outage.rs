@@ -19,6 +19,9 @@ use crate::world::{Gateway, Services, World};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Attempts to connect that the broker misses.
 const MISSED_CONNECTS: usize = 3;
+/// What the log says of an attempt that failed, and how many fail while nothing may move.
+const ATTEMPT: &str = "delay_ms=";
+const ATTEMPTS: usize = 2;
 /// Messages that a gateway holds back at least while an outage lasts: those are still the broker's.
 const HELD_BACK: u32 = 200;
 /// Published around each outage: more than fits between broker and the part that is away, with what is held back.
@@ -122,20 +125,21 @@ impl Outage {
         }
     }
 
-    /// Waits until everything is published and the gateway takes nothing more: between two answers of `/readyz`, each of which
-    /// waits for the part that is away, the broker keeps what it has.
+    /// Waits until everything is published and the gateway takes nothing more: it tries again and again, and the broker keeps
+    /// what it has.
     async fn until_held_back(&mut self) {
         self.load.all_published().await;
         let from = Instant::now();
-        let mut before = self.feed.waiting(&self.world.queue).await;
         loop {
+            let before = self.feed.waiting(&self.world.queue).await;
+            let attempts = self.world.logged(ATTEMPT);
+            self.world.until_logged(ATTEMPT, attempts + ATTEMPTS).await;
             let says_so = self.world.not_ready().await.is_some_and(|parts| parts.contains("ingest"));
             let now = self.feed.waiting(&self.world.queue).await;
             if says_so && now == before && now >= HELD_BACK {
                 return;
             }
             assert!(from.elapsed() < WAIT_MAX, "consumption goes on: {before}, then {now} at the broker");
-            before = now;
         }
     }
 

@@ -126,14 +126,15 @@ impl World {
         Some(parts)
     }
 
+    /// How many times the gateway's log holds this.
+    pub fn logged(&self, text: &str) -> usize {
+        std::fs::read_to_string(self.dir.join("gateway.log")).expect("gateway.log").matches(text).count()
+    }
+
     /// Waits until the gateway's log holds this so many times.
     pub async fn until_logged(&self, text: &str, times: usize) {
         let from = Instant::now();
-        loop {
-            let log = std::fs::read_to_string(self.dir.join("gateway.log")).expect("gateway.log");
-            if log.matches(text).count() >= times {
-                return;
-            }
+        while self.logged(text) < times {
             assert!(from.elapsed() < WAIT_MAX, "found `{text}` fewer than {times} times in gateway.log");
             // an answer takes a moment
             self.not_ready().await;
@@ -256,6 +257,7 @@ fn command(binary: &Path, words: &[&str], config: &Path, log: &Path, kill_at: Op
     let open = || -> File { OpenOptions::new().create(true).append(true).open(log).expect("a log file") };
     let mut command = Command::new(binary);
     command.args(words).arg("--config").arg(config).stdin(Stdio::null()).stdout(open()).stderr(open());
+    command.env("NO_COLOR", "1");
     if let Some((point, nth)) = kill_at.and_then(|kill_at| kill_at.rsplit_once(':')) {
         let passes_before = nth.parse::<u32>().expect("a number") - 1;
         // `fail`'s own words: so many passes do nothing, the next one ends the process.
