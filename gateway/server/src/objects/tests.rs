@@ -63,7 +63,7 @@ async fn a_folder_that_is_away_is_neither_made_anew_nor_taken_for_empty() {
             std::fs::create_dir(&here).expect("made");
         }
         assert_eq!(objects.put(&second.0, second.1.clone()).await, Err(ObjectError::Away { doing: "put" }));
-        assert_eq!(objects.pack(&[second.clone()]).await, Err(ObjectError::Away { doing: "pack" }));
+        assert_eq!(objects.pack(std::slice::from_ref(&second)).await, Err(ObjectError::Away { doing: "pack" }));
         assert_eq!(objects.get(&first).await, Err(ObjectError::Away { doing: "get" }));
         assert_eq!(objects.get_from(&extent, &first).await, Err(ObjectError::Away { doing: "get" }));
         assert_eq!(objects.ping().await, Err(ObjectError::Away { doing: "ping" }));
