@@ -19,9 +19,9 @@ use crate::world::{Gateway, Services, World};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Attempts to connect that the broker misses.
 const MISSED_CONNECTS: usize = 3;
-/// What the log says of an attempt that failed, and how many fail while nothing may move.
+/// What the log says of an attempt that failed, and how many more fail while nothing may move.
 const ATTEMPT: &str = "delay_ms=";
-const ATTEMPTS: usize = 2;
+const ATTEMPTS: usize = 1;
 /// Messages that a gateway holds back at least while an outage lasts: those are still the broker's.
 const HELD_BACK: u32 = 200;
 /// Published around each outage: more than fits between broker and the part that is away, with what is held back.
@@ -130,13 +130,20 @@ impl Outage {
     async fn until_held_back(&mut self) {
         self.load.all_published().await;
         let from = Instant::now();
+        // what is on its way still fills the queues between the steps
+        let (mut before, mut now) = (0, self.feed.waiting(&self.world.queue).await);
         loop {
-            let before = self.feed.waiting(&self.world.queue).await;
+            while before != now || now < HELD_BACK {
+                assert!(from.elapsed() < WAIT_MAX, "consumption goes on: {before}, then {now} at the broker");
+                before = now;
+                self.world.not_ready().await;
+                now = self.feed.waiting(&self.world.queue).await;
+            }
             let attempts = self.world.logged(ATTEMPT);
             self.world.until_logged(ATTEMPT, attempts + ATTEMPTS).await;
             let says_so = self.world.not_ready().await.is_some_and(|parts| parts.contains("ingest"));
-            let now = self.feed.waiting(&self.world.queue).await;
-            if says_so && now == before && now >= HELD_BACK {
+            now = self.feed.waiting(&self.world.queue).await;
+            if says_so && now == before {
                 return;
             }
             assert!(from.elapsed() < WAIT_MAX, "consumption goes on: {before}, then {now} at the broker");
