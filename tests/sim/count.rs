@@ -15,6 +15,8 @@ pub struct Count {
     pub faults: Tally,
     /// Seeds in which an attacker of a kind took part.
     pub attackers: Tally,
+    /// Proofs that honest validators held, by the kind of the attacker.
+    pub blamed: Tally,
     /// States reached.
     pub reached: Tally,
 }
@@ -30,12 +32,18 @@ impl Count {
         *self.reached.entry(state).or_default() += 1;
     }
 
+    /// One more proof against an attacker of a kind.
+    pub fn blamed(&mut self, kind: &'static str) {
+        *self.blamed.entry(kind).or_default() += 1;
+    }
+
     /// Adds the figures of another seed.
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         let pairs = [
             (&mut self.faults, &other.faults),
             (&mut self.attackers, &other.attackers),
+            (&mut self.blamed, &other.blamed),
             (&mut self.reached, &other.reached),
         ];
         for (into, from) in pairs {

@@ -38,9 +38,13 @@ fn no_seed_violates_anything_and_all_is_reached() {
     for fault in faults {
         assert!(report.count.faults.contains_key(fault), "no {fault} in {SEEDS} seeds");
     }
+    for kind in ["equivocating", "twins"] {
+        assert!(report.count.blamed.contains_key(kind), "nobody holds proof against {kind} in {SEEDS} seeds");
+    }
     let states = [
         "blocks",
         "checkpoints",
+        "evidence",
         "live_runs",
         "new_views",
         "new_views_with_batches",

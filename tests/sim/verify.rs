@@ -72,6 +72,11 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Vote(signed) => {
             vote(keys, from, &signed).then_some(Checked::At(signed.vote.height, Input::Voted(signed)))
         }
+        Message::Shown(signed) => {
+            let is_valid = signed.vote.chain == keys.chain && is_vote(keys, &signed);
+            let height = signed.vote.height.saturating_add(limits::WITNESS_HEIGHTS);
+            is_valid.then_some(Checked::At(height, Input::Shown(signed)))
+        }
         Message::Attest(attest) => {
             attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
         }
@@ -144,8 +149,11 @@ fn decided(keys: &Keys, decision: Decision) -> Option<Decided> {
 }
 
 fn vote(keys: &Keys, from: ValidatorIndex, signed: &SignedVote) -> bool {
-    let SignedVote { vote, by } = signed;
-    by.validator == from && vote.chain == keys.chain && keys.is_signed(from, &vote.to_sign(), &by.signature)
+    signed.by.validator == from && signed.vote.chain == keys.chain && is_vote(keys, signed)
+}
+
+fn is_vote(keys: &Keys, SignedVote { vote, by }: &SignedVote) -> bool {
+    keys.is_signed(by.validator, &vote.to_sign(), &by.signature)
 }
 
 fn attestation(keys: &Keys, from: ValidatorIndex, attest: &Attest) -> bool {

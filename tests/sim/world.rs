@@ -90,6 +90,8 @@ pub struct World {
     scheduled: u64,
     checks: Checks,
     clients: Clients,
+    /// Proof against attackers, and whose it is.
+    evidence: Vec<(usize, Request)>,
     healed: bool,
     deaths: usize,
 }
@@ -127,6 +129,7 @@ impl World {
             scheduled: 0,
             checks: Checks::default(),
             clients: Clients::default(),
+            evidence: vec![],
             healed: false,
             deaths: 0,
             plan,
@@ -159,7 +162,9 @@ impl World {
 
     /// Every submitted transaction has an outcome that every living honest validator knows to be final.
     pub fn is_done(&self) -> bool {
-        let needed = self.clients.submitted.iter().map(|request| self.chain.decided(&request.id()));
+        let is_alive = |&&(seat, _): &&(usize, Request)| !self.seats[seat].is_dead;
+        let evidence = self.evidence.iter().filter(is_alive).map(|(_, request)| request);
+        let needed = self.clients.submitted.iter().chain(evidence).map(|request| self.chain.decided(&request.id()));
         let Some(needed) = needed.collect::<Option<Vec<Height>>>() else { return false };
         let needed = needed.into_iter().max().unwrap_or(0);
         let living = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead);
@@ -251,6 +256,12 @@ impl World {
             self.clients.submitted.iter().filter(|r| self.chain.decided(&r.id()).is_none()).cloned().collect();
         for request in missing.into_iter().take(64) {
             (0..self.seats.len()).for_each(|seat| self.offer(seat, request.clone()));
+        }
+        // as the node does, once a second until the ledger holds it
+        for (seat, request) in self.evidence.clone() {
+            if self.chain.decided(&request.id()).is_none() {
+                self.offer(seat, request);
+            }
         }
         self.at(1_000, Event::Resubmit);
     }

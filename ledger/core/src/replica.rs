@@ -3,6 +3,7 @@
 
 mod agree;
 mod attest;
+mod blame;
 mod change;
 mod execute;
 mod forward;
@@ -22,6 +23,7 @@ use schemas::view::Checkpoint;
 use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::slot::Slot;
+use crate::witness::Witness;
 use crate::{Config, Effect, Input, Sign};
 
 pub use start::Start;
@@ -55,6 +57,7 @@ pub struct Replica {
     telling: tell::Telling,
     changing: change::Changing,
     timer: timer::Timer,
+    witness: Witness,
 }
 
 impl Replica {
@@ -62,11 +65,13 @@ impl Replica {
     pub fn step(&mut self, input: Input, signer: &dyn Sign) -> Vec<Effect> {
         let mut effects = Vec::new();
         let (view, executed, certified) = (self.view, self.executed, self.certified);
+        self.compare(&input, &mut effects);
         match input {
             Input::Tick(now) => self.tick(now, signer, &mut effects),
             Input::Request(request) => self.pool.admit(request, self.now),
             Input::Proposed(proposal) => self.accept(proposal, signer, &mut effects),
             Input::Voted(vote) => self.vote(vote, signer, &mut effects),
+            Input::Shown(_) => {}
             Input::Attested(attest) => self.hear_attestation(attest, &mut effects),
             Input::Told(from, status) => self.hear_status(from, status, &mut effects),
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),

@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod evidence;
 mod execute;
 mod handshake;
 pub mod key;

@@ -12,9 +12,10 @@ use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature};
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
 use schemas::pbft::{Message, Record};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::NodeError;
+use crate::evidence::Pending;
 use crate::execute::execute;
 use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
@@ -47,13 +48,16 @@ pub(crate) struct Protocol {
     flushing: Option<JoinHandle<Result<Height, StoreError>>>,
     /// Height and time of the newest signed head.
     head: Option<(Height, Instant)>,
+    /// Proof that the ledger does not hold, and when it was said last.
+    evidence: (Pending, Instant),
 }
 
 impl Protocol {
     pub fn new(node: Arc<Node>, replica: Replica, key: ValidatorKey, log: VoteLog, inputs: Receiver<Input>) -> Self {
         let (outbox, flushing, head) = (vec![], None, None);
         let (unsynced_prepared, stable, dropped) = (0, 0, 0);
-        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, head }
+        let evidence = (Pending::default(), Instant::now());
+        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, head, evidence }
     }
 
     /// Runs until told to stop.
@@ -86,8 +90,22 @@ impl Protocol {
             let Ok(input) = self.inputs.try_recv() else { break };
             self.step(input)?;
         }
+        self.report()?;
         self.step(Input::Tick(now_ms()))?;
         self.end_turn()
+    }
+
+    /// Hands proof against others in, once a second until the ledger holds it.
+    fn report(&mut self) -> Result<(), NodeError> {
+        let (pending, said) = &mut self.evidence;
+        if said.elapsed() < Duration::from_millis(limits::HEAD_INTERVAL_MS) {
+            return Ok(());
+        }
+        *said = Instant::now();
+        for request in pending.requests(&self.node.store, self.node.chain, self.replica.executed_height())? {
+            self.step(Input::Request(request))?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
@@ -115,6 +133,10 @@ impl Protocol {
                 Effect::Execute(execution) => self.execute(&execution)?,
                 Effect::Certify(height, attestations) => self.node.store.attest(height, &attestations)?,
                 Effect::Stable(height) => self.stable = height,
+                Effect::Blame(conflict) => {
+                    warn!(peer = conflict.validator, height = conflict.height, "a validator contradicts itself");
+                    self.evidence.0.add(*conflict);
+                }
                 Effect::Halt(divergence) => return Err(divergence.into()),
             }
         }

@@ -18,10 +18,12 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use ledger_contract::admit;
 use ledger_core::{Input, Request};
-use schemas::block::TransactionBytes;
+use schemas::block::{TransactionBytes, ValidatorIndex};
 use schemas::cbor;
+use schemas::evidence::Conflict;
 use schemas::id::{Digest, Height};
 use schemas::limits;
+use schemas::state::Evidence;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -37,6 +39,7 @@ pub(crate) use serve::serve;
 
 /// All paths.
 pub(crate) fn router(node: Arc<Node>) -> Router {
+    let many = DefaultBodyLimit::max(limits::SUBMISSION_BYTES_MAX);
     Router::new()
         .route("/ledger/v1/transactions", post(submit))
         .route("/ledger/v1/transactions/{id}", get(transaction))
@@ -45,6 +48,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/ledger/v1/head", get(head))
         .route("/ledger/v1/status", get(status))
         .layer(DefaultBodyLimit::max(limits::TRANSACTION_BYTES_MAX))
+        .merge(Router::new().route("/ledger/v1/submissions", post(submit_many)).layer(many))
         .layer(middleware::from_fn(limit_rate))
         .with_state(node)
 }
@@ -111,13 +115,38 @@ const fn blocks_max() -> usize {
 
 /// 202 taken for ordering, 200 known already, 400 refused for good, 429 no room now.
 async fn submit(State(node): State<Arc<Node>>, body: Bytes) -> Result<StatusCode, Failure> {
-    let transaction = admit(&body, &node.chain).map_err(|e| refused(StatusCode::BAD_REQUEST, e.to_string()))?;
-    let request = Request::of(&transaction, TransactionBytes(body.as_ref().into()));
-    if is_known(&node, &request)? {
+    take(&node, TransactionBytes(body.as_ref().into()))
+}
+
+/// Many at once: the status code that each alone would get, in order.
+async fn submit_many(State(node): State<Arc<Node>>, body: Bytes) -> Result<Response, Failure> {
+    let bad = |text: String| refused(StatusCode::BAD_REQUEST, text);
+    let list: Vec<TransactionBytes> = cbor::decode(&body).map_err(|e| bad(e.to_string()))?;
+    if list.len() > limits::SUBMISSION_TRANSACTIONS_MAX {
+        return Err(bad(format!("found {} transactions, expected at most 256", list.len())));
+    }
+    let taking = move || list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
+    let taken = tokio::task::spawn_blocking(taking).await;
+    Ok(in_cbor(&taken.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "taking was interrupted"))??))
+}
+
+/// A refusal is an answer; a store that fails is none.
+fn code(taken: Result<StatusCode, Failure>) -> Result<u16, Failure> {
+    match taken {
+        Ok(status) | Err(Failure::Refused(status, _)) => Ok(status.as_u16()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn take(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure> {
+    let transaction =
+        admit(bytes.as_ref(), &node.chain).map_err(|e| refused(StatusCode::BAD_REQUEST, e.to_string()))?;
+    let request = Request::of(&transaction, bytes);
+    if is_known(node, &request)? {
         return Ok(StatusCode::OK);
     }
     let full = || refused(StatusCode::TOO_MANY_REQUESTS, "too many transactions wait, try again");
-    if !node.has_room(body.len()) {
+    if !node.has_room(request.len()) {
         return Err(full());
     }
     node.verified.prepare(&node.store, &transaction);
@@ -181,12 +210,24 @@ async fn head(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
     head.map(|head| in_cbor(&head)).ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "not started yet"))
 }
 
-async fn status(State(node): State<Arc<Node>>) -> Response {
+async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
     let heights = *node.heights.borrow();
     let view = node.view.load(Ordering::Relaxed);
-    let name = node.genesis.validators.get(usize::from(node.me)).map(|v| v.name.as_str());
-    axum::Json(serde_json::json!({
-        "name": name,
+    let name = |validator: ValidatorIndex| node.genesis.validators.get(usize::from(validator)).map(|v| v.name.as_str());
+    let mut evidence = Vec::new();
+    for (validator, _) in (0..).zip(node.validators.keys()) {
+        if let Some(Evidence { conflict, height }) =
+            ledger_contract::evidence(&*node.store, 0, validator).map_err(StoreError::from)?
+        {
+            let Conflict { view, height: place, phase, .. } = conflict;
+            let phase = format!("{phase:?}").to_lowercase();
+            evidence.push(serde_json::json!({
+                "validator": name(validator), "view": view, "height": place, "phase": phase, "reported_at": height,
+            }));
+        }
+    }
+    let answer = axum::Json(serde_json::json!({
+        "name": name(node.me),
         "index": node.me,
         "chain": node.chain,
         "epoch": 0,
@@ -200,8 +241,9 @@ async fn status(State(node): State<Arc<Node>>) -> Response {
         "peers_connected": node.outboxes.connected(),
         "mempool": node.waiting.load(Ordering::Relaxed),
         "mempool_bytes": node.waiting_bytes.load(Ordering::Relaxed),
-    }))
-    .into_response()
+        "evidence": evidence,
+    }));
+    Ok(answer.into_response())
 }
 
 /// Each connection has its own allowance.

@@ -385,6 +385,9 @@ fn family_options(name: &str, bytes: usize) -> Options {
     table.set_block_cache(&rocksdb::Cache::new_lru_cache(bytes / 8));
     if name == STATE || name == TX_INDEX {
         table.set_bloom_filter(10.0, false);
+        // most look-ups are for what is not there: a new case, an unknown transaction
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        options.set_memtable_whole_key_filtering(true);
     }
     options.set_block_based_table_factory(&table);
     options

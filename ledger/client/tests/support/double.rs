@@ -123,7 +123,7 @@ pub fn write_key(path: &std::path::Path, key: &SigningKey) {
 
 fn router(server: Server) -> Router {
     Router::new()
-        .route("/ledger/v1/transactions", post(submit))
+        .route("/ledger/v1/submissions", post(submit))
         .route("/ledger/v1/transactions/{id}", get(proof))
         .route("/ledger/v1/blocks", get(blocks))
         .route("/ledger/v1/head", get(head))
@@ -131,7 +131,13 @@ fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> StatusCode {
+async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> Vec<u8> {
+    let list: Vec<TransactionBytes> = cbor::decode(&body).expect("the client's list");
+    let codes = list.into_iter().map(|bytes| take(&server, bytes).as_u16());
+    cbor::encode(&codes.collect::<Vec<u16>>())
+}
+
+fn take(server: &Server, bytes: TransactionBytes) -> StatusCode {
     match server.manner {
         Manner::Lying => return StatusCode::ACCEPTED,
         Manner::Refusing => return StatusCode::BAD_REQUEST,
@@ -139,12 +145,12 @@ async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> Status
         _ => {}
     }
     let mut shared = server.shared.lock().expect("not poisoned");
-    let Ok(tx) = admit(&body, &shared.chain.id) else { return StatusCode::BAD_REQUEST };
-    let signed = signed_hash(&body);
+    let Ok(tx) = admit(bytes.as_ref(), &shared.chain.id) else { return StatusCode::BAD_REQUEST };
+    let signed = signed_hash(bytes.as_ref());
     if shared.proofs.iter().any(|(id, proof)| *id == tx.id() && proof.decides(&signed)) {
         return StatusCode::OK;
     }
-    let transactions = vec![TransactionBytes(body.to_vec().into())];
+    let transactions = vec![bytes];
     let (height, chain) = (shared.chain.height + 1, shared.chain.id);
     let done = execute_block(&shared.state, &chain, height, now_ms(), &transactions, &AwsLc).expect("a map");
     shared.state.extend(done.changes);

@@ -82,8 +82,10 @@ async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStrea
         let Ok(message) = cbor::decode::<Message>(&frame) else {
             return Err(std::io::Error::other("a frame that is no message"));
         };
-        let is_quick =
-            matches!(message, Message::Request(_) | Message::Vote(_) | Message::Attest(_) | Message::Status(_));
+        let is_quick = matches!(
+            message,
+            Message::Request(_) | Message::Vote(_) | Message::Shown(_) | Message::Attest(_) | Message::Status(_)
+        );
         let heard = if !is_quick {
             let node = Arc::clone(node);
             tokio::task::spawn_blocking(move || verify(&node, peer, message)).await.map_err(std::io::Error::other)?

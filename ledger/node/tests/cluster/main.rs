@@ -145,6 +145,22 @@ async fn connections_without_a_key_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn proof_against_a_validator_is_in_everyones_status() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    let height = execute(&ledger, validators.contradiction(2)).await.header.height;
+    caught_up(&ledger, &[0, 1, 2, 3], height).await;
+    for validator in ledger.status().await {
+        let status = validator.status.expect("up");
+        let expected = serde_json::json!([{
+            "validator": "validator-3", "view": 5, "height": 70, "phase": "commit", "reported_at": height,
+        }]);
+        assert_eq!(status["evidence"], expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn only_keys_of_the_genesis_are_served() {
     let mut validators = Validators::new(4);
     validators.start_all();

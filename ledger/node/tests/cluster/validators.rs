@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ledger_client::{HttpLedger, Ledger, LedgerConfig, ValidatorAddress};
+use ledger_core::Sign as _;
 use ledger_node::{NodeConfig, NodeError, PeerConfig};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
+use schemas::block::{Phase, ValidatorSignature, Vote};
 use schemas::cose::transaction_to_sign;
 use schemas::envelope::{Statement, statements_root};
+use schemas::evidence::Conflict;
 use schemas::genesis::{Genesis, GenesisInstitution, Validator, possession_to_sign};
 use schemas::id::*;
+use schemas::pbft::SignedVote;
 use schemas::transaction::*;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -146,6 +150,21 @@ impl Validators {
         let body = Body::AnchorCases(AnchorCases { institution: INSTITUTION, root, count: 100 });
         let core = Core { chain: self.chain, valid_until: 9_000, body };
         self.signed(core, statements)
+    }
+
+    /// Proof against a validator, made with its own key.
+    pub fn contradiction(&self, index: u16) -> (Digest, Vec<u8>) {
+        let key = ledger_node::key::open(&self.home.path().join(format!("{index}.key"))).unwrap();
+        let [one, other] = [1, 2].map(|label| {
+            let (epoch, view, height, phase) = (0, 5, 70, Phase::Commit);
+            let vote = Vote { chain: self.chain, epoch, view, height, phase, digest: Digest([label; 32]) };
+            let by = ValidatorSignature { validator: index, signature: key.sign(&vote.to_sign()) };
+            SignedVote { vote, by }
+        });
+        let body = Body::ReportConflict(Conflict::of(&one, &other).unwrap());
+        let core = Core { chain: self.chain, valid_until: 9_000, body };
+        let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
+        (transaction.id(), schemas::cbor::encode(&transaction))
     }
 
     fn signed(&self, core: Core, statements: Vec<Statement>) -> (Digest, Vec<u8>) {
