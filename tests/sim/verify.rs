@@ -2,7 +2,7 @@
 //! or does not verify is dropped. The core never sees anything else.
 
 use ledger_contract::admit;
-use ledger_core::{Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_core::{Complete, Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
 use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View, Vote};
 use schemas::id::Height;
@@ -35,7 +35,7 @@ pub fn check<'f>(keys: &Keys, frame: &'f Frame) -> Option<&'f Checked> {
 }
 
 /// What readers of a validator know of it: as of its last synced turn.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Published {
     /// Certified height.
     pub certified: Height,
@@ -43,12 +43,15 @@ pub struct Published {
     pub view: View,
     /// It waits for that view to begin.
     pub changing: bool,
+    /// What it needs no more votes for.
+    pub complete: Complete,
 }
 
 /// What a validator makes of it. `None`: dropped.
 pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
-    let Published { certified, view, changing } = *published;
+    let Published { certified, view, changing, .. } = *published;
     match checked {
+        Checked::At(_, Input::Voted(signed)) if published.complete.covers(&signed.vote) => None,
         Checked::Request(request) => Some(Input::Request(request.clone())),
         Checked::At(height, input) => (*height > certified).then(|| input.clone()),
         Checked::View(of, input) => (*of > view || (*of == view && changing)).then(|| input.clone()),

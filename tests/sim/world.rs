@@ -193,7 +193,7 @@ impl World {
     /// No living honest validator is behind the newest view that began: it is in it, or, having lost patience alone, wants a
     /// later one (§4.4: it said so, and cannot go back).
     pub fn is_at_rest(&self) -> bool {
-        let living = || self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead).map(|seat| seat.published);
+        let living = || self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead).map(|seat| &seat.published);
         let newest = living().filter(|at| !at.changing).map(|at| at.view).max();
         newest.is_some_and(|newest| living().all(|at| at.view > newest || (at.view == newest && !at.changing)))
     }

@@ -17,6 +17,7 @@
 //! State transfer and membership have their place (`epoch` in every message) but are not here.
 
 mod change;
+mod complete;
 mod error;
 pub mod mutants;
 mod pool;
@@ -33,6 +34,7 @@ use schemas::id::{ChainId, Height, Signature, TimeMs};
 use schemas::pbft::{Attest, Message, Record, SignedVote, Status};
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
+pub use complete::Complete;
 pub use error::{CoreError, Divergence};
 pub use proposal::{Decided, Proposal, ProposalError, Request};
 pub use replica::{Replica, Start};

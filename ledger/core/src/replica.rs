@@ -20,6 +20,7 @@ use schemas::id::{Height, TimeMs};
 use schemas::limits;
 use schemas::view::Checkpoint;
 
+use crate::complete::Complete;
 use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::slot::Slot;
@@ -110,6 +111,17 @@ impl Replica {
     /// Number and bytes of waiting transactions.
     pub fn waiting(&self) -> (usize, usize) {
         self.pool.size()
+    }
+
+    /// What it needs no more votes for in its view: prepares once its commit is signed, commits once the height is decided.
+    pub fn complete(&self) -> Complete {
+        let heights = self.slots.iter().filter_map(|(&height, slot)| {
+            let (digest, &(committed, _)) = (slot.digest()?, slot.commits.get(&self.config.me)?);
+            let is_decided = slot.decided.as_ref().is_some_and(|decided| decided.digest() == digest);
+            let phase = if is_decided { Phase::Commit } else { Phase::Prepare };
+            (committed == digest).then_some((height, digest, phase))
+        });
+        Complete { view: self.view, heights: heights.collect() }
     }
 
     /// Heights whose state is held in memory.

@@ -118,7 +118,8 @@ impl Opened {
         let (log, records) = VoteLog::open(&log_folder)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
-        let executed = store.tip()?.height();
+        let tip = store.tip()?;
+        let executed = tip.height();
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
@@ -134,18 +135,20 @@ impl Opened {
         let rpc_tls = tls::server(&key, keys.into_iter().chain(transports).collect())?;
         let others = (0..).zip(genesis.validator_keys()).filter(|&(index, _)| index != me);
         let dial_tls = others.map(|(_, expected)| tls::client(&key, expected)).collect::<Result<_, _>>()?;
+        let key = Arc::new(key);
         let (inputs, inbox) = sync_channel(limits::LOOP_QUEUE_MAX);
         let node = Arc::new(Node::new(Parts {
             outboxes: Outboxes::new(me, validators),
             genesis,
             config,
             store,
+            key: Arc::clone(&key),
             heights: Heights { executed, certified },
             waiting_max,
             stop,
             inputs,
         }));
-        let protocol = Protocol::new(Arc::clone(&node), replica, key, log, inbox);
+        let protocol = Protocol::new(Arc::clone(&node), replica, key, log, inbox, tip.hash(&chain));
         Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
     }
 }

@@ -37,6 +37,9 @@ use listener::Client;
 pub(crate) use listener::RpcListener;
 pub(crate) use serve::serve;
 
+/// So few transactions are taken at once: another thread would cost more than it saves.
+const FEW: usize = 2;
+
 /// All paths.
 pub(crate) fn router(node: Arc<Node>) -> Router {
     let many = DefaultBodyLimit::max(limits::SUBMISSION_BYTES_MAX);
@@ -125,6 +128,10 @@ async fn submit_many(State(node): State<Arc<Node>>, body: Bytes) -> Result<Respo
     if list.len() > limits::SUBMISSION_TRANSACTIONS_MAX {
         return Err(bad(format!("found {} transactions, expected at most 256", list.len())));
     }
+    if list.len() <= FEW {
+        let codes = list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
+        return Ok(in_cbor(&codes?));
+    }
     let taking = move || list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
     let taken = tokio::task::spawn_blocking(taking).await;
     Ok(in_cbor(&taken.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "taking was interrupted"))??))
@@ -206,8 +213,7 @@ async fn block(State(node): State<Arc<Node>>, Path(height): Path<Height>) -> Res
 }
 
 async fn head(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
-    let head = node.head.borrow().clone();
-    head.map(|head| in_cbor(&head)).ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "not started yet"))
+    node.head().map(|head| in_cbor(&head)).ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "stands still"))
 }
 
 async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {

@@ -78,6 +78,11 @@ pub(crate) struct Tip {
 }
 
 impl Tip {
+    /// Hash of the header; the chain id's bytes at genesis.
+    pub fn hash(&self, chain: &ChainId) -> Digest {
+        self.header.as_ref().map_or(Digest(chain.0), Header::hash)
+    }
+
     /// Newest executed height, 0 at genesis.
     pub fn height(&self) -> Height {
         self.header.as_ref().map_or(0, |header| header.height)

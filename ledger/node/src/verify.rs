@@ -100,7 +100,7 @@ fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<P
 
 fn vote(node: &Node, certified: Height, from: ValidatorIndex, signed: SignedVote) -> Result<SignedVote, Dropped> {
     let SignedVote { vote, by } = signed;
-    if vote.height <= certified {
+    if vote.height <= certified || node.complete.borrow().covers(&vote) {
         return Err(Dropped::Old);
     }
     let is_own = by.validator == from && vote.chain == node.chain;

@@ -32,7 +32,7 @@ const SUBMITTERS: usize = 64;
 /// Phase that is not measured, in seconds.
 const WARM_UP_SECONDS: u64 = 2;
 /// Transactions of the idle chain.
-const ALONE: usize = 200;
+const ALONE: usize = 300;
 const VALIDATORS: usize = 4;
 
 type Waiting = Arc<Mutex<HashMap<Digest, Instant>>>;
