@@ -112,12 +112,16 @@ pub const SUBMISSION_BYTES_MAX: usize = 1 << 20;
 pub const SUBMISSIONS_WAITING_MAX: usize = 4_096;
 /// Submissions on their way from one client to one validator.
 pub const SUBMISSIONS_UNDER_WAY_MAX: usize = 2;
-/// Requests per second that one RPC connection may make.
-pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 4_000;
+/// Transactions per second that one client may hand in at one validator.
+pub const RPC_TRANSACTIONS_PER_SECOND_MAX: u32 = 10_000;
+/// Requests per second that one client may make at one validator.
+pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 10_000;
 /// Open RPC connections of one validator.
 pub const RPC_CONNECTIONS_MAX: usize = 512;
-/// Connections that one client keeps to one validator.
+/// Connections that one client may have to one validator.
 pub const RPC_CONNECTIONS_PER_CLIENT_MAX: usize = 256;
+/// Open connections of one validator's operators.
+pub const OPERATOR_CONNECTIONS_MAX: usize = 16;
 /// RPC handshakes under way at one validator.
 pub const RPC_HANDSHAKES_MAX: usize = 256;
 /// An RPC connection on which nothing moves is closed after this, in milliseconds.
@@ -201,6 +205,7 @@ const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
 const _: () = assert!(RPC_WAIT_MS_MAX * 2 <= RPC_IDLE_MS_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX * 2 <= SUBMISSION_BYTES_MAX);
+const _: () = assert!(SUBMISSION_TRANSACTIONS_MAX * 2 <= RPC_TRANSACTIONS_PER_SECOND_MAX as usize);
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX <= RPC_HANDSHAKES_MAX);
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX * 2 <= RPC_CONNECTIONS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);

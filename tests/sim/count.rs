@@ -17,6 +17,8 @@ pub struct Count {
     pub attackers: Tally,
     /// Proofs that honest validators held, by the kind of the attacker.
     pub blamed: Tally,
+    /// Second words of equivocating attackers that reached somebody honest.
+    pub contradictions: u64,
     /// States reached.
     pub reached: Tally,
 }
@@ -40,6 +42,7 @@ impl Count {
     /// Adds the figures of another seed.
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
+        self.contradictions += other.contradictions;
         let pairs = [
             (&mut self.faults, &other.faults),
             (&mut self.attackers, &other.attackers),

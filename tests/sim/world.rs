@@ -7,14 +7,14 @@ mod said;
 mod turn;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use ledger_core::{Input, Request};
-use schemas::block::ValidatorIndex;
-use schemas::id::Height;
+use schemas::block::{Phase, ValidatorIndex, View};
+use schemas::id::{Digest, Height};
 use schemas::limits;
-use schemas::pbft::Message;
+use schemas::pbft::{Message, SignedVote};
 
 use crate::attackers::{self, Hand, Kind};
 use crate::chain::Chain;
@@ -92,6 +92,8 @@ pub struct World {
     clients: Clients,
     /// Proof against attackers, and whose it is.
     evidence: Vec<(usize, Request)>,
+    /// What equivocating attackers said first: it reached somebody honest.
+    first_words: BTreeMap<(ValidatorIndex, View, Height, Phase), Digest>,
     healed: bool,
     deaths: usize,
 }
@@ -130,6 +132,7 @@ impl World {
             checks: Checks::default(),
             clients: Clients::default(),
             evidence: vec![],
+            first_words: BTreeMap::new(),
             healed: false,
             deaths: 0,
             plan,
@@ -297,6 +300,7 @@ impl World {
 
     fn arrive(&mut self, seat: usize, frame: &Rc<Frame>) {
         let from = frame.from;
+        self.note(seat, frame);
         if self.seats[seat].replica.is_none() || !self.seats[seat].is_with(from) {
             return;
         }
@@ -313,6 +317,23 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether an equivocating attacker contradicts itself before the honest, be it to two of them.
+    fn note(&mut self, seat: usize, frame: &Frame) {
+        let is_two_faced = self.plan.attackers.contains(&(frame.from, Kind::Equivocating));
+        if !is_two_faced || !self.seats[seat].is_honest() || self.seats[seat].replica.is_none() {
+            return;
+        }
+        let (place, digest) = match &frame.message {
+            Message::Vote(SignedVote { vote, by }) => ((by.validator, vote.view, vote.height, vote.phase), vote.digest),
+            Message::PrePrepare(said) => {
+                ((frame.from, said.view, said.batch.height, Phase::PrePrepare), said.batch.digest())
+            }
+            _ => return,
+        };
+        let first = *self.first_words.entry(place).or_insert(digest);
+        self.count.contradictions += u64::from(first != digest);
     }
 
     /// Final blocks for one who is behind.

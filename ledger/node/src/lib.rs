@@ -7,7 +7,9 @@ mod evidence;
 mod execute;
 mod handshake;
 pub mod key;
+mod metrics;
 mod node;
+mod operators;
 mod peers;
 mod protocol;
 mod rpc;
@@ -37,6 +39,7 @@ pub use store::StoreError;
 pub use votelog::LogError;
 
 use crate::key::ValidatorKey;
+use crate::metrics::Metrics;
 use crate::node::{Heights, Node, Parts};
 use crate::peers::Outboxes;
 use crate::protocol::Protocol;
@@ -58,6 +61,10 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     let (genesis, key, me) = identify(&config)?;
     let addresses = peer_addresses(&config, &genesis, me)?;
     let (peers, rpc) = (bind(&config.listen).await?, bind(&config.rpc).await?);
+    let operators = match &config.operators {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let stopping = stop.clone();
     let opened = tokio::task::spawn_blocking(move || Opened::open(&config, genesis, key, me, stopping)).await;
     let Opened { node, protocol, effects, peer_tls, rpc_tls, dial_tls } =
@@ -72,6 +79,9 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     tokio::spawn(peers::listen(Arc::clone(&node), peers, peer_tls, stop.clone()));
     for ((peer, address), tls) in addresses.into_iter().zip(dial_tls) {
         tokio::spawn(peers::dial(Arc::clone(&node), peer, address, tls, stop.clone()));
+    }
+    if let Some(listener) = operators {
+        tokio::spawn(operators::serve(listener, operators::router(Arc::clone(&node)), stop.clone()));
     }
     let listener = RpcListener::start(rpc, rpc_tls);
     let serving = tokio::spawn(rpc::serve(listener, rpc::router(Arc::clone(&node)), stop.clone()));
@@ -143,6 +153,7 @@ impl Opened {
             config,
             store,
             key: Arc::clone(&key),
+            metrics: Metrics::new()?,
             heights: Heights { executed, certified },
             waiting_max,
             stop,

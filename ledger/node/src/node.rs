@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::execute::Verified;
 use crate::key::ValidatorKey;
+use crate::metrics::Metrics;
 use crate::peers::Outboxes;
 use crate::protocol::now_ms;
 use crate::store::Store;
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     pub validators: ValidatorSet,
     pub store: Arc<Store>,
     pub verified: Verified,
+    pub metrics: Metrics,
     pub outboxes: Outboxes,
     /// Seen by readers before they verify: what is final needs no votes.
     pub heights: watch::Sender<Heights>,
@@ -77,6 +79,7 @@ pub(crate) struct Parts {
     pub store: Arc<Store>,
     pub outboxes: Outboxes,
     pub key: Arc<ValidatorKey>,
+    pub metrics: Metrics,
     pub heights: Heights,
     pub waiting_max: usize,
     pub stop: CancellationToken,
@@ -85,7 +88,7 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, outboxes, key, heights, waiting_max, stop, inputs } = parts;
+        let Parts { genesis, config, store, outboxes, key, metrics, heights, waiting_max, stop, inputs } = parts;
         Self {
             chain: genesis.chain_id(),
             validators: ValidatorSet::of(&genesis),
@@ -94,6 +97,7 @@ impl Node {
             config,
             store,
             verified: Verified::default(),
+            metrics,
             outboxes,
             heights: watch::Sender::new(heights),
             tip: watch::Sender::new(None),
@@ -116,7 +120,10 @@ impl Node {
     /// `Busy`: whatever it was is lost; the protocol asks again, a client is told.
     pub fn offer(&self, input: Input) -> Result<(), Busy> {
         self.inputs.try_send(input).map_err(|e| match e {
-            TrySendError::Full(_) => Busy::Full,
+            TrySendError::Full(_) => {
+                self.metrics.dropped.inc();
+                Busy::Full
+            }
             TrySendError::Disconnected(_) => Busy::Ended,
         })
     }
@@ -129,13 +136,15 @@ impl Node {
             && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= limits::MEMPOOL_BYTES_MAX
     }
 
+    /// Whether the loop was seen of late.
+    pub fn is_turning(&self) -> bool {
+        self.tip.borrow().is_some_and(|(_, _, seen)| seen.elapsed() <= LOOP_SEEN_MAX)
+    }
+
     /// The signed head, made when somebody asks; the same again for a moment. `None` while the loop does not turn: nobody who
     /// stands still proves that he is awake.
     pub fn head(&self) -> Option<SignedHead> {
-        let (height, header, seen) = (*self.tip.borrow())?;
-        if seen.elapsed() > LOOP_SEEN_MAX {
-            return None;
-        }
+        let (height, header, _) = (*self.tip.borrow()).filter(|_| self.is_turning())?;
         let time = now_ms();
         let mut last = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let is_good = |signed: &&SignedHead| {

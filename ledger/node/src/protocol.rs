@@ -142,6 +142,7 @@ impl Protocol {
                 Effect::Stable(height) => self.stable = height,
                 Effect::Blame(conflict) => {
                     warn!(peer = conflict.validator, height = conflict.height, "a validator contradicts itself");
+                    self.node.metrics.blamed.inc();
                     self.evidence.0.add(*conflict);
                 }
                 Effect::Halt(divergence) => return Err(divergence.into()),
@@ -155,14 +156,19 @@ impl Protocol {
         if self.unsynced_prepared >= execution.batch.height {
             self.sync()?;
         }
-        let header = execute(&self.node.store, &self.node.chain, execution, &self.node.verified)?;
+        let header = execute(&self.node, execution)?;
         self.tip = header.hash();
         self.step(Input::Executed(header))
     }
 
     fn sync(&mut self) -> Result<(), NodeError> {
         self.unsynced_prepared = 0;
-        Ok(self.log.sync()?)
+        if self.log.pending() > 0 {
+            let started = Instant::now();
+            self.log.sync()?;
+            self.node.metrics.synced(started.elapsed());
+        }
+        Ok(())
     }
 
     /// One sync, then everything that it justifies.

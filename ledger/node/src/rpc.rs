@@ -1,6 +1,7 @@
 //! The RPC of a validator for gateways, other validators and tools: submit, look up, follow, heads, status. CBOR bodies unless
 //! said otherwise. It shows only what is durable here and final everywhere, and decides nothing.
 
+mod client;
 mod idle;
 mod listener;
 mod serve;
@@ -33,9 +34,10 @@ use crate::node::{Heights, Node};
 use crate::store::StoreError;
 use crate::verify::is_known;
 
-use listener::Client;
+use client::Client;
+pub(crate) use idle::Idle;
 pub(crate) use listener::RpcListener;
-pub(crate) use serve::serve;
+pub(crate) use serve::{converse, serve};
 
 /// So few transactions are taken at once: another thread would cost more than it saves.
 const FEW: usize = 2;
@@ -117,16 +119,31 @@ const fn blocks_max() -> usize {
 }
 
 /// 202 taken for ordering, 200 known already, 400 refused for good, 429 no room now.
-async fn submit(State(node): State<Arc<Node>>, body: Bytes) -> Result<StatusCode, Failure> {
+async fn submit(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(client): ConnectInfo<Client>,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
+    if !client.may_submit(1) {
+        return Err(too_many());
+    }
     take(&node, TransactionBytes(body.as_ref().into()))
 }
 
 /// Many at once: the status code that each alone would get, in order.
-async fn submit_many(State(node): State<Arc<Node>>, body: Bytes) -> Result<Response, Failure> {
+async fn submit_many(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(client): ConnectInfo<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
     let bad = |text: String| refused(StatusCode::BAD_REQUEST, text);
     let list: Vec<TransactionBytes> = cbor::decode(&body).map_err(|e| bad(e.to_string()))?;
     if list.len() > limits::SUBMISSION_TRANSACTIONS_MAX {
-        return Err(bad(format!("found {} transactions, expected at most 256", list.len())));
+        let (found, expected) = (list.len(), limits::SUBMISSION_TRANSACTIONS_MAX);
+        return Err(bad(format!("found {found} transactions, expected at most {expected}")));
+    }
+    if !client.may_submit(list.len()) {
+        return Ok(in_cbor(&vec![StatusCode::TOO_MANY_REQUESTS.as_u16(); list.len()]));
     }
     if list.len() <= FEW {
         let codes = list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
@@ -137,6 +154,10 @@ async fn submit_many(State(node): State<Arc<Node>>, body: Bytes) -> Result<Respo
     Ok(in_cbor(&taken.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "taking was interrupted"))??))
 }
 
+fn too_many() -> Failure {
+    refused(StatusCode::TOO_MANY_REQUESTS, "too many transactions in a second")
+}
+
 /// A refusal is an answer; a store that fails is none.
 fn code(taken: Result<StatusCode, Failure>) -> Result<u16, Failure> {
     match taken {
@@ -145,7 +166,16 @@ fn code(taken: Result<StatusCode, Failure>) -> Result<u16, Failure> {
     }
 }
 
+/// Takes one transaction, and counts it.
 fn take(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure> {
+    let taken = admitted(node, bytes);
+    if let Ok(status) | Err(Failure::Refused(status, _)) = &taken {
+        node.metrics.submitted(status.as_u16());
+    }
+    taken
+}
+
+fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure> {
     let transaction =
         admit(bytes.as_ref(), &node.chain).map_err(|e| refused(StatusCode::BAD_REQUEST, e.to_string()))?;
     let request = Request::of(&transaction, bytes);
@@ -252,11 +282,11 @@ async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
     Ok(answer.into_response())
 }
 
-/// Each connection has its own allowance.
+/// Each client has its own allowance.
 async fn limit_rate(ConnectInfo(client): ConnectInfo<Client>, request: HttpRequest, next: Next) -> Response {
     if client.may_ask() {
         next.run(request).await
     } else {
-        (StatusCode::TOO_MANY_REQUESTS, "too many requests on this connection").into_response()
+        (StatusCode::TOO_MANY_REQUESTS, "too many requests of this client").into_response()
     }
 }

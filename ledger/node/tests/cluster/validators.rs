@@ -20,6 +20,7 @@ use schemas::genesis::{Genesis, GenesisInstitution, Validator, possession_to_sig
 use schemas::id::*;
 use schemas::pbft::SignedVote;
 use schemas::transaction::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,7 @@ impl Validators {
                 key: key_path(i),
                 listen: address(ports[2 * i]),
                 rpc: address(ports[2 * i + 1]),
+                operators: None,
                 peers: (0..n)
                     .filter(|&j| j != i)
                     .map(|j| PeerConfig { name: name(j), address: address(ports[2 * j]) })
@@ -77,6 +79,14 @@ impl Validators {
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
+    }
+
+    /// Gives a validator a listener for its operators.
+    pub fn with_operators(&mut self, index: usize) -> String {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap().to_string();
+        self.configs[index].operators = Some(address.clone());
+        address
     }
 
     pub fn start(&mut self, index: usize) {
@@ -227,6 +237,16 @@ pub async fn idle_heads(ledger: &HttpLedger) {
 /// A look-up of nothing, which the validators hold open for a moment.
 async fn pause(ledger: &HttpLedger) {
     drop(ledger.proof(&Digest([0xee; 32]), Duration::from_millis(50)).await);
+}
+
+/// A whole answer of the operators' listener.
+pub async fn operators_say(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: operators\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
 }
 
 /// Connections that never say anything, from an address of their own.
