@@ -34,6 +34,9 @@ pub struct Args {
     /// Cases in one transaction of `ledger`.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     statements: u32,
+    /// Validators of `ledger`.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=64))]
+    validators: u8,
     /// Folder for data, to measure another disk [default: a temporary folder].
     #[arg(long, value_name = "DIR")]
     home: Option<std::path::PathBuf>,
@@ -45,7 +48,7 @@ enum What {
     Normalise,
     /// Sealing, signing by the hundred, and the checks before anchoring, one core.
     Seal,
-    /// Anchored cases to a quorum's certificate on four validators.
+    /// Anchored cases to a quorum's certificate.
     Ledger,
     /// AMQP delivery to anchored case, everything synced.
     Ingest,
@@ -112,7 +115,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
     let mut figures = match args.what {
         What::Normalise => normalise::run(seconds)?,
         What::Seal => seal::run(home.path(), seconds)?,
-        What::Ledger => ledger::run(home.path(), seconds, args.statements, output)?,
+        What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), output)?,
         What::Ingest => ingest::run(home.path(), seconds, output)?,
         What::Disclose => disclose::run(home.path(), seconds, output)?,
     };
@@ -137,7 +140,7 @@ fn print(figures: &Figures, output: Output) {
     ));
     if let Some(ledger) = &figures.ledger {
         output.line(format_args!(
-            "{} cases per second, idle p50 {} ms; per transaction {} µs of four validators' cores, alone {} µs; client {} µs",
+            "{} cases per second, idle p50 {} ms; per transaction {} µs on the validators' cores, alone {} µs; client {} µs",
             ledger.cases_per_s,
             ledger.idle_p50_ms,
             ledger.validators_cpu_us,

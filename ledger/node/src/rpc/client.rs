@@ -17,6 +17,7 @@ pub(crate) struct Clients {
 }
 
 /// One client's.
+#[derive(Debug)]
 struct Share {
     places: Arc<Semaphore>,
     requests: Allowance,
@@ -24,7 +25,7 @@ struct Share {
 }
 
 /// A connection of a client. Its places are free again when it ends.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     share: Arc<Share>,
     _places: Arc<[OwnedSemaphorePermit; 2]>,
@@ -78,6 +79,7 @@ impl Client {
 }
 
 /// Fills up over a second.
+#[derive(Debug)]
 struct Allowance {
     per_second: u32,
     /// What is left, as the time that it took to fill, and as of when.

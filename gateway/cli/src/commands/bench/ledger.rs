@@ -1,4 +1,4 @@
-//! `bench ledger`: AnchorCases transactions to a quorum's certificate, on four validators as processes of their own. Latency is
+//! `bench ledger`: AnchorCases transactions to a quorum's certificate, on validators that are processes of their own. Latency is
 //! from the submission to the block with enough attestations, as a follower sees it: first of one transaction at a time, then
 //! under load. The client signs, submits and follows on the same cores.
 
@@ -33,15 +33,19 @@ const SUBMITTERS: usize = 64;
 const WARM_UP_SECONDS: u64 = 2;
 /// Transactions of the idle chain.
 const ALONE: usize = 300;
-const VALIDATORS: usize = 4;
 
 type Waiting = Arc<Mutex<HashMap<Digest, Instant>>>;
 
-/// Runs for `seconds` with transactions of so many statements.
-pub fn run(folder: &Path, seconds: Duration, statements: u32, output: Output) -> Result<Figures, Failure> {
+/// Runs for `seconds` on so many validators, with transactions of so many statements.
+pub fn run(
+    folder: &Path,
+    seconds: Duration,
+    (validators, statements): (usize, u32),
+    output: Output,
+) -> Result<Figures, Failure> {
     let plan = Plan {
         home: folder,
-        validators: VALIDATORS,
+        validators,
         hospitals: &[("bench", "Bench Hospital")],
         broker: false,
         authorities: &[],
@@ -109,7 +113,7 @@ async fn measure(cluster: &mut Cluster, seconds: Duration, statements: u32) -> R
     };
     submitters.shutdown().await;
     cluster.check()?;
-    let mut figures = Figures::of("ledger", &latencies, elapsed, VALIDATORS, cluster.resident_mb());
+    let mut figures = Figures::of("ledger", &latencies, elapsed, cluster.validators.len(), cluster.resident_mb());
     let each = |ms: u64| round(ms as f64 * 1000.0 / latencies.count().max(1) as f64);
     figures.ledger = Some(LedgerFigures {
         cases_per_s: round(figures.rate_per_s * f64::from(statements)),

@@ -26,7 +26,7 @@ fn an_allowance_fills_up_over_a_second_and_no_further() {
 fn connections_of_a_client_share_its_allowance() {
     let clients = Clients::new();
     let (one, again, other) = (clients.connect(key(1)), clients.connect(key(1)), clients.connect(key(2)));
-    let (one, again, other) = (one.ok().unwrap(), again.ok().unwrap(), other.ok().unwrap());
+    let (one, again, other) = (one.unwrap(), again.unwrap(), other.unwrap());
     let all = usize::try_from(limits::RPC_TRANSACTIONS_PER_SECOND_MAX).unwrap();
     assert!(one.may_submit(all));
     assert!(!again.may_submit(all), "the same client's");
@@ -37,14 +37,13 @@ fn connections_of_a_client_share_its_allowance() {
 fn a_client_that_opens_many_connections_keeps_nobody_out() {
     let clients = Clients::new();
     let connect = |n| clients.connect(key(n));
-    let mut open: Vec<_> =
-        (0..limits::RPC_CONNECTIONS_PER_CLIENT_MAX).map(|_| connect(1).ok().expect("a place")).collect();
+    let mut open: Vec<_> = (0..limits::RPC_CONNECTIONS_PER_CLIENT_MAX).map(|_| connect(1).expect("a place")).collect();
     assert_eq!(connect(1).err(), Some(Crowded::Client));
     assert!(connect(2).is_ok(), "others have places");
     open.pop();
-    open.push(connect(1).ok().expect("a place is free again"));
+    open.push(connect(1).expect("a place is free again"));
     let rest = limits::RPC_CONNECTIONS_MAX - open.len();
-    let mut others: Vec<_> = (0..rest).map(|n| connect(2 + (n / 200) as u8).ok().expect("a place")).collect();
+    let mut others: Vec<_> = (0..rest).map(|n| connect(2 + (n / 200) as u8).expect("a place")).collect();
     assert_eq!(connect(9).err(), Some(Crowded::All));
     others.clear();
     assert!(connect(9).is_ok());
