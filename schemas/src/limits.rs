@@ -110,6 +110,8 @@ pub const SUBMISSION_TRANSACTIONS_MAX: usize = 256;
 pub const SUBMISSION_BYTES_MAX: usize = 1 << 20;
 /// Transactions that a client keeps for one validator while others are on their way.
 pub const SUBMISSIONS_WAITING_MAX: usize = 4_096;
+/// Their size, in bytes.
+pub const SUBMISSIONS_WAITING_BYTES_MAX: usize = 16 << 20;
 /// Submissions on their way from one client to one validator.
 pub const SUBMISSIONS_UNDER_WAY_MAX: usize = 2;
 /// Transactions per second that one client may hand in at one validator.

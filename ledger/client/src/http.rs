@@ -70,6 +70,9 @@ impl HttpLedger {
     }
 
     async fn submit_to_all(&self, transaction: Vec<u8>) -> Result<(), LedgerError> {
+        if transaction.len() > limits::TRANSACTION_BYTES_MAX {
+            return Err(LedgerError::Refused { votes: 0 });
+        }
         let transaction = TransactionBytes(transaction.into());
         let (answers, mut answered) = mpsc::channel(self.peers.len());
         for peer in self.peers.iter() {

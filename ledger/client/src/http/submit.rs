@@ -23,6 +23,7 @@ pub(super) struct Submissions(Mutex<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<(TransactionBytes, Answers)>,
+    bytes: usize,
     under_way: usize,
 }
 
@@ -34,9 +35,11 @@ impl Submissions {
     /// Whether somebody has to send it: else those who are under way take it along.
     fn push(&self, transaction: TransactionBytes, answers: Answers) -> bool {
         let mut queue = self.queue();
-        if queue.waiting.len() >= limits::SUBMISSIONS_WAITING_MAX {
+        let bytes = queue.bytes + transaction.as_ref().len();
+        if queue.waiting.len() >= limits::SUBMISSIONS_WAITING_MAX || bytes > limits::SUBMISSIONS_WAITING_BYTES_MAX {
             return false;
         }
+        queue.bytes = bytes;
         queue.waiting.push_back((transaction, answers));
         let starts = queue.under_way < limits::SUBMISSIONS_UNDER_WAY_MAX;
         queue.under_way += usize::from(starts);
@@ -54,6 +57,7 @@ impl Submissions {
             {
                 break;
             }
+            queue.bytes -= next.as_ref().len();
             out.extend(queue.waiting.pop_front());
         }
         if out.is_empty() {
