@@ -2,6 +2,7 @@
 //! What does not re-encode to the same bytes is refused. Also the labelled hashes of formats.md: `‖` is a CBOR array of
 //! the parts with the label first.
 
+use minicbor::encode::Write;
 use minicbor::{Decode, Encode, Encoder};
 use sha2::{Digest as _, Sha256};
 
@@ -33,10 +34,15 @@ impl<T: Encode<()> + for<'b> Decode<'b, ()>> Record for T {}
 /// The deterministic encoding.
 pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    let Ok(()) = minicbor::encode(value, &mut out).map_err(|_| ()) else {
+    encode_to(value, &mut out);
+    out
+}
+
+/// The same behind what is there already.
+pub fn encode_to<T: Encode<()>>(value: &T, out: &mut Vec<u8>) {
+    let Ok(()) = minicbor::encode(value, out).map_err(|_| ()) else {
         unreachable!("a Vec takes every write and no type of ours refuses to encode")
     };
-    out
 }
 
 /// Decodes and insists on the one spelling.
@@ -47,10 +53,33 @@ pub fn decode<'b, T: Decode<'b, ()> + Encode<()>>(bytes: &'b [u8]) -> Result<T, 
     let expected = short_name::<T>();
     let mut decoder = minicbor::Decoder::new(bytes);
     let value: T = decoder.decode().map_err(|_| CborError::Malformed { expected, offset: decoder.position() })?;
-    if decoder.position() != bytes.len() || encode(&value) != bytes {
+    if decoder.position() != bytes.len() || !is_encoding_of(bytes, &value) {
         return Err(CborError::OtherSpelling { expected });
     }
     Ok(value)
+}
+
+/// Whether the bytes are the deterministic encoding of the value: compared as it is written, never held.
+fn is_encoding_of<T: Encode<()>>(bytes: &[u8], value: &T) -> bool {
+    let mut same = Same { rest: bytes };
+    minicbor::encode(value, &mut same).is_ok() && same.rest.is_empty()
+}
+
+/// Takes only what it expects.
+struct Same<'b> {
+    rest: &'b [u8],
+}
+
+/// Another byte was written than expected.
+struct Other;
+
+impl Write for Same<'_> {
+    type Error = Other;
+
+    fn write_all(&mut self, written: &[u8]) -> Result<(), Other> {
+        self.rest = self.rest.strip_prefix(written).ok_or(Other)?;
+        Ok(())
+    }
 }
 
 fn short_name<T>() -> &'static str {
@@ -74,7 +103,7 @@ impl Parts {
     /// Adds any encodable part.
     #[must_use]
     pub fn part<T: Encode<()>>(mut self, value: &T) -> Self {
-        self.body.extend_from_slice(&encode(value));
+        encode_to(value, &mut self.body);
         self.count += 1;
         self
     }
@@ -87,17 +116,31 @@ impl Parts {
 
     /// The encoded array.
     pub fn finish(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.body.len() + self.label.len() + 16);
-        let mut encoder = Encoder::new(&mut out);
-        let written = encoder.array(self.count).and_then(|e| e.str(self.label)).is_ok();
-        assert!(written, "a Vec takes every write");
+        let mut out = self.head();
+        out.reserve_exact(self.body.len());
         out.extend_from_slice(&self.body);
         out
     }
 
     /// SHA-256 of the encoded array.
     pub fn hash(self) -> Digest {
-        sha256(&self.finish())
+        Digest(Sha256::new().chain_update(self.head()).chain_update(&self.body).finalize().into())
+    }
+
+    /// SHA-256 of the array with one more part, a byte string that may be long: it is not copied.
+    pub fn hash_with(mut self, last: &[u8]) -> Digest {
+        let written = Encoder::new(&mut self.body).bytes_len(last.len() as u64).is_ok();
+        assert!(written, "a Vec takes every write");
+        self.count += 1;
+        Digest(Sha256::new().chain_update(self.head()).chain_update(&self.body).chain_update(last).finalize().into())
+    }
+
+    /// What stands before the parts.
+    fn head(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.label.len() + 16);
+        let written = Encoder::new(&mut out).array(self.count).and_then(|e| e.str(self.label)).is_ok();
+        assert!(written, "a Vec takes every write");
+        out
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cbor;
 pub mod class;
 pub mod cose;
 pub mod envelope;
+pub mod evidence;
 pub mod genesis;
 pub mod id;
 pub mod json;

@@ -58,6 +58,14 @@ pub const BATCH_AGE_MS_MAX: u64 = 10;
 pub const WATERMARK_WINDOW: u64 = 128;
 /// Heights above its newest checkpoint at which a validator votes: bounds what a view change carries.
 pub const OPEN_HEIGHTS_MAX: u64 = 24;
+/// Heights below the newest final one whose votes are kept, so that contradicting ones are seen.
+pub const WITNESS_HEIGHTS: u64 = 64;
+/// Views whose votes are kept for it.
+pub const WITNESS_VIEWS: u64 = 4;
+/// Of one validator a vote that does not fit is shown to the others this often, in milliseconds.
+pub const SHOWN_AGAIN_MS: u64 = 500;
+/// Heights for which a transaction of evidence is valid.
+pub const EVIDENCE_VALID_HEIGHTS: u64 = 1_000;
 /// Bodies of different batches that a validator keeps for one height until it is final.
 pub const BODIES_PER_HEIGHT_MAX: usize = 4;
 /// A primary that does not get the oldest transaction executed within this loses its view, in milliseconds.
@@ -96,12 +104,26 @@ pub const STATUS_STUCK_MS: u64 = 200;
 pub const RESEND_HEIGHTS_MAX: usize = 16;
 /// Longest long-poll of the validators' RPC, in milliseconds.
 pub const RPC_WAIT_MS_MAX: u64 = 10_000;
-/// Requests per second that one RPC connection may make.
-pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 4_000;
+/// Most transactions in one submission to the validators' RPC.
+pub const SUBMISSION_TRANSACTIONS_MAX: usize = 256;
+/// Largest submission, in bytes.
+pub const SUBMISSION_BYTES_MAX: usize = 1 << 20;
+/// Transactions that a client keeps for one validator while others are on their way.
+pub const SUBMISSIONS_WAITING_MAX: usize = 4_096;
+/// Their size, in bytes.
+pub const SUBMISSIONS_WAITING_BYTES_MAX: usize = 16 << 20;
+/// Submissions on their way from one client to one validator.
+pub const SUBMISSIONS_UNDER_WAY_MAX: usize = 2;
+/// Transactions per second that one client may hand in at one validator.
+pub const RPC_TRANSACTIONS_PER_SECOND_MAX: u32 = 10_000;
+/// Requests per second that one client may make at one validator.
+pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 10_000;
 /// Open RPC connections of one validator.
 pub const RPC_CONNECTIONS_MAX: usize = 512;
-/// Connections that one client keeps to one validator.
+/// Connections that one client may have to one validator.
 pub const RPC_CONNECTIONS_PER_CLIENT_MAX: usize = 256;
+/// Open connections of one validator's operators.
+pub const OPERATOR_CONNECTIONS_MAX: usize = 16;
 /// RPC handshakes under way at one validator.
 pub const RPC_HANDSHAKES_MAX: usize = 256;
 /// An RPC connection on which nothing moves is closed after this, in milliseconds.
@@ -170,6 +192,7 @@ const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPO
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX * 2 <= OPEN_HEIGHTS_MAX && OPEN_HEIGHTS_MAX <= CHECKPOINT_INTERVAL);
 const _: () = assert!(FORWARD_AFTER_MS + FORWARD_TO_ALL_MS + STATUS_STUCK_MS < VIEW_TIMEOUT_MS);
+const _: () = assert!(EVIDENCE_VALID_HEIGHTS <= VALID_UNTIL_AHEAD_MAX);
 const _: () = assert!(TICK_GAP_MS_MAX < VIEW_TIMEOUT_MS);
 const _: () = assert!(VIEW_CHANGE_AGAIN_MS < VIEW_TIMEOUT_MS && VIEW_TIMEOUT_MS <= VIEW_TIMEOUT_MS_MAX);
 /// Largest NEW-VIEW in bytes: q view changes of q attestations and a full set P, each with q signatures of 72 bytes.
@@ -183,6 +206,8 @@ const _: () = assert!(FORWARD_MAX * 16 <= MEMPOOL_RESERVE && MEMPOOL_RESERVE * 2
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
 const _: () = assert!(RPC_WAIT_MS_MAX * 2 <= RPC_IDLE_MS_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX * 2 <= SUBMISSION_BYTES_MAX);
+const _: () = assert!(SUBMISSION_TRANSACTIONS_MAX * 2 <= RPC_TRANSACTIONS_PER_SECOND_MAX as usize);
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX <= RPC_HANDSHAKES_MAX);
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX * 2 <= RPC_CONNECTIONS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);

@@ -41,6 +41,10 @@ pub enum Message {
     /// A committed batch for one who lacks it. Final or not, its certificate proves that nothing else is at its height.
     #[n(9)]
     Decided(#[n(0)] Decision),
+    /// A vote of another validator, or the primary's signature of a proposal, that does not fit what the sender accepted: whoever
+    /// holds another one of the same place has proof against its signer. It counts for nothing else.
+    #[n(10)]
+    Shown(#[n(0)] SignedVote),
 }
 
 /// PRE-PREPARE: the body and the primary's signature over the vote.

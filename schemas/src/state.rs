@@ -4,6 +4,8 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::block::{Epoch, ValidatorIndex};
+use crate::evidence::Conflict;
 use crate::id::{CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId, TimeMs};
 use crate::transaction::{Basis, Guardian, RegisterInstitution, RegisterPractitioner};
 
@@ -52,6 +54,24 @@ pub fn access_cursor_key(gateway: &PublicKey) -> Vec<u8> {
 /// `tx/<id>` → height at which it was accepted. A refused transaction leaves no row.
 pub fn transaction_key(id: &Digest) -> Vec<u8> {
     key(b"tx/", id.as_bytes())
+}
+
+/// `vali/<epoch><index>` → [`PublicKey`], the numbers in 8 and 2 bytes, big-endian.
+pub fn validator_key(epoch: Epoch, validator: ValidatorIndex) -> Vec<u8> {
+    key(b"vali/", &place_of(epoch, validator))
+}
+
+/// `evid/<epoch><index>` → [`Evidence`]: the first that was handed in against this validator.
+pub fn evidence_key(epoch: Epoch, validator: ValidatorIndex) -> Vec<u8> {
+    key(b"evid/", &place_of(epoch, validator))
+}
+
+fn place_of(epoch: Epoch, validator: ValidatorIndex) -> [u8; 10] {
+    let mut out = [0; 10];
+    let (numbers, index) = out.split_at_mut(8);
+    numbers.copy_from_slice(&epoch.to_be_bytes());
+    index.copy_from_slice(&validator.to_be_bytes());
+    out
 }
 
 fn key(prefix: &[u8], id: &[u8]) -> Vec<u8> {
@@ -154,6 +174,18 @@ pub struct AccessCursor {
 impl AccessCursor {
     /// Before the first batch.
     pub const START: Self = Self { next: 0, root: Digest::ZERO, height: 0 };
+}
+
+/// Proof against a validator. One is enough: later ones of the same epoch are refused, so that nobody fills the state.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Evidence {
+    /// The two votes.
+    #[n(0)]
+    pub conflict: Conflict,
+    /// Height at which it was handed in.
+    #[n(1)]
+    pub height: Height,
 }
 
 /// Record of an institution: what it registered.

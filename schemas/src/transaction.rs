@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cbor::{self, Parts};
 use crate::envelope::Statement;
+use crate::evidence::Conflict;
 use crate::id::{
     ChainId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, Signature, SubjectId, TimeMs,
 };
@@ -60,7 +61,7 @@ impl Transaction {
 
 /// Hash of the signed bytes, in the log entry beside the id.
 pub fn signed_hash(bytes: &[u8]) -> Digest {
-    Parts::new("cs1/signed").bytes(bytes).hash()
+    Parts::new("cs1/signed").hash_with(bytes)
 }
 
 /// One signature: COSE_Sign1, ES256, detached, over the transaction's id (`schemas::cose::transaction_to_sign`).
@@ -140,6 +141,9 @@ pub enum Body {
     /// A batch of the access log.
     #[n(8)]
     RecordAccess(#[n(0)] RecordAccess),
+    /// Proof that a validator is faulty. It needs no signature of whoever hands it in.
+    #[n(9)]
+    ReportConflict(#[n(0)] Conflict),
 }
 
 impl Body {
@@ -154,6 +158,7 @@ impl Body {
             Self::GrantConsent(_) => "GrantConsent",
             Self::RevokeConsent(_) => "RevokeConsent",
             Self::RecordAccess(_) => "RecordAccess",
+            Self::ReportConflict(_) => "ReportConflict",
         }
     }
 
@@ -403,6 +408,9 @@ pub enum Refusal {
     /// Body and statements contradict each other.
     #[n(16)]
     Malformed,
+    /// No such validator in this epoch.
+    #[n(17)]
+    UnknownValidator,
 }
 
 /// What execution decided.

@@ -6,6 +6,7 @@ use ledger_core::Request;
 use schemas::block::TransactionBytes;
 use schemas::cbor;
 use schemas::cose;
+use schemas::evidence::Conflict;
 use schemas::id::{ConsentId, Digest, SubjectId};
 use schemas::transaction::{Body, Core, RegisterSubject, RevokeConsent, Signed, Signer, Transaction};
 
@@ -37,6 +38,13 @@ impl Clients {
     pub fn made(&self, id: &Digest) -> bool {
         self.ids.contains(id)
     }
+}
+
+/// Proof against a validator, as the validator that holds it hands it in.
+pub fn evidence(keys: &Keys, conflict: Conflict) -> Request {
+    let core = Core { chain: keys.chain, valid_until: 5_000, body: Body::ReportConflict(conflict) };
+    let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
+    Request::of(&transaction, TransactionBytes(cbor::encode(&transaction).into()))
 }
 
 /// A transaction that differs by its number; the signature is whatever `sign` makes.

@@ -15,6 +15,10 @@ pub struct Count {
     pub faults: Tally,
     /// Seeds in which an attacker of a kind took part.
     pub attackers: Tally,
+    /// Proofs that honest validators held, by the kind of the attacker.
+    pub blamed: Tally,
+    /// Second words of equivocating attackers that reached somebody honest.
+    pub contradictions: u64,
     /// States reached.
     pub reached: Tally,
 }
@@ -30,12 +34,19 @@ impl Count {
         *self.reached.entry(state).or_default() += 1;
     }
 
+    /// One more proof against an attacker of a kind.
+    pub fn blamed(&mut self, kind: &'static str) {
+        *self.blamed.entry(kind).or_default() += 1;
+    }
+
     /// Adds the figures of another seed.
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
+        self.contradictions += other.contradictions;
         let pairs = [
             (&mut self.faults, &other.faults),
             (&mut self.attackers, &other.attackers),
+            (&mut self.blamed, &other.blamed),
             (&mut self.reached, &other.reached),
         ];
         for (into, from) in pairs {

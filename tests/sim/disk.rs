@@ -53,8 +53,8 @@ impl Log {
     /// Writes the turn's group; not synced yet.
     pub fn write(&mut self) {
         let payload = std::mem::take(&mut self.pending);
-        let bytes = group::encode(self.next, &self.chain, &payload);
-        self.chain = group::digest_of(self.next, &self.chain, &payload);
+        let (bytes, digest) = group::encode(self.next, &self.chain, &payload);
+        self.chain = digest;
         self.next += 1;
         self.groups.push_back(Group { bytes, highest: std::mem::take(&mut self.pending_height) });
         self.unsynced = true;

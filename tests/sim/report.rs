@@ -37,6 +37,7 @@ struct Json<'a> {
     violations: usize,
     faults: &'a Tally,
     attackers: &'a Tally,
+    blamed: &'a Tally,
     reached: Reached,
     trace_hash: String,
 }
@@ -87,9 +88,8 @@ impl Report {
         let seeds = self.traces.len();
         let rate = seeds as f64 / self.seconds.max(0.001);
         println!("{seeds} seeds in {:.1} s, {rate:.1} seeds/s, {} steps", self.seconds, self.count.steps);
-        for (what, tally) in
-            [("faults", &self.count.faults), ("attackers", &self.count.attackers), ("reached", &self.count.reached)]
-        {
+        let Count { faults, attackers, blamed, reached, .. } = &self.count;
+        for (what, tally) in [("faults", faults), ("attackers", attackers), ("blamed", blamed), ("reached", reached)] {
             let list: Vec<String> = tally.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
             println!("{what}: {}", list.join(", "));
         }
@@ -109,6 +109,7 @@ impl Report {
             violations: self.violations.len(),
             faults: &self.count.faults,
             attackers: &self.count.attackers,
+            blamed: &self.count.blamed,
             reached: Reached {
                 view_changes: self.reached("view_changes"),
                 new_views_with_gaps: self.reached("new_views_with_gaps"),

@@ -134,7 +134,7 @@ impl Seat {
     pub fn publish(&mut self) {
         let Some(replica) = &self.replica else { return };
         let (certified, view, changing) = (replica.certified_height(), replica.view(), replica.is_changing());
-        self.published = Published { certified, view, changing };
+        self.published = Published { certified, view, changing, complete: replica.complete() };
     }
 
     /// A restart: what the durable log justifies, and nothing else.

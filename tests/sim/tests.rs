@@ -2,6 +2,7 @@
 //! run, and a seed that fails says how to run it again.
 
 use crate::attackers::Kind;
+use crate::plan::Plan;
 use crate::run::Verdict;
 use crate::{report::Report, run, run_all};
 
@@ -38,9 +39,13 @@ fn no_seed_violates_anything_and_all_is_reached() {
     for fault in faults {
         assert!(report.count.faults.contains_key(fault), "no {fault} in {SEEDS} seeds");
     }
+    for kind in ["equivocating", "twins"] {
+        assert!(report.count.blamed.contains_key(kind), "nobody holds proof against {kind} in {SEEDS} seeds");
+    }
     let states = [
         "blocks",
         "checkpoints",
+        "evidence",
         "live_runs",
         "new_views",
         "new_views_with_batches",
@@ -53,6 +58,21 @@ fn no_seed_violates_anything_and_all_is_reached() {
     for state in states {
         assert!(report.reached(state) > 0, "no {state} in {SEEDS} seeds");
     }
+}
+
+#[test]
+fn whoever_contradicts_himself_before_the_honest_is_blamed() {
+    let two_faced = |plan: &Plan| plan.attackers.iter().any(|(_, kind)| *kind == Kind::Equivocating);
+    let seeds = (1_000..2_000).filter(|&seed| two_faced(&Plan::of(seed, None))).take(24);
+    let (mut contradicted, mut blamed) = (0, 0);
+    for seed in seeds {
+        let count = run::run(seed, None).count;
+        contradicted += u64::from(count.contradictions > 0);
+        blamed += u64::from(count.blamed.contains_key("equivocating"));
+        println!("seed {seed}: {} contradictions, blamed {:?}", count.contradictions, count.blamed.get("equivocating"));
+    }
+    assert!(contradicted >= 5, "{contradicted} runs with contradictions");
+    assert!(blamed >= contradicted, "{contradicted} runs with contradictions, blamed in {blamed}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! or does not verify is dropped. The core never sees anything else.
 
 use ledger_contract::admit;
-use ledger_core::{Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_core::{Complete, Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
 use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View, Vote};
 use schemas::id::Height;
@@ -35,7 +35,7 @@ pub fn check<'f>(keys: &Keys, frame: &'f Frame) -> Option<&'f Checked> {
 }
 
 /// What readers of a validator know of it: as of its last synced turn.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Published {
     /// Certified height.
     pub certified: Height,
@@ -43,12 +43,15 @@ pub struct Published {
     pub view: View,
     /// It waits for that view to begin.
     pub changing: bool,
+    /// What it needs no more votes for.
+    pub complete: Complete,
 }
 
 /// What a validator makes of it. `None`: dropped.
 pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
-    let Published { certified, view, changing } = *published;
+    let Published { certified, view, changing, .. } = *published;
     match checked {
+        Checked::At(_, Input::Voted(signed)) if published.complete.covers(&signed.vote) => None,
         Checked::Request(request) => Some(Input::Request(request.clone())),
         Checked::At(height, input) => (*height > certified).then(|| input.clone()),
         Checked::View(of, input) => (*of > view || (*of == view && changing)).then(|| input.clone()),
@@ -71,6 +74,11 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         }
         Message::Vote(signed) => {
             vote(keys, from, &signed).then_some(Checked::At(signed.vote.height, Input::Voted(signed)))
+        }
+        Message::Shown(signed) => {
+            let is_valid = signed.vote.chain == keys.chain && is_vote(keys, &signed);
+            let height = signed.vote.height.saturating_add(limits::WITNESS_HEIGHTS);
+            is_valid.then_some(Checked::At(height, Input::Shown(signed)))
         }
         Message::Attest(attest) => {
             attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
@@ -144,8 +152,11 @@ fn decided(keys: &Keys, decision: Decision) -> Option<Decided> {
 }
 
 fn vote(keys: &Keys, from: ValidatorIndex, signed: &SignedVote) -> bool {
-    let SignedVote { vote, by } = signed;
-    by.validator == from && vote.chain == keys.chain && keys.is_signed(from, &vote.to_sign(), &by.signature)
+    signed.by.validator == from && signed.vote.chain == keys.chain && is_vote(keys, signed)
+}
+
+fn is_vote(keys: &Keys, SignedVote { vote, by }: &SignedVote) -> bool {
+    keys.is_signed(by.validator, &vote.to_sign(), &by.signature)
 }
 
 fn attestation(keys: &Keys, from: ValidatorIndex, attest: &Attest) -> bool {

@@ -7,14 +7,14 @@ mod said;
 mod turn;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use ledger_core::{Input, Request};
-use schemas::block::ValidatorIndex;
-use schemas::id::Height;
+use schemas::block::{Phase, ValidatorIndex, View};
+use schemas::id::{Digest, Height};
 use schemas::limits;
-use schemas::pbft::Message;
+use schemas::pbft::{Message, SignedVote};
 
 use crate::attackers::{self, Hand, Kind};
 use crate::chain::Chain;
@@ -90,6 +90,10 @@ pub struct World {
     scheduled: u64,
     checks: Checks,
     clients: Clients,
+    /// Proof against attackers, and whose it is.
+    evidence: Vec<(usize, Request)>,
+    /// What equivocating attackers said first: it reached somebody honest.
+    first_words: BTreeMap<(ValidatorIndex, View, Height, Phase), Digest>,
     healed: bool,
     deaths: usize,
 }
@@ -127,6 +131,8 @@ impl World {
             scheduled: 0,
             checks: Checks::default(),
             clients: Clients::default(),
+            evidence: vec![],
+            first_words: BTreeMap::new(),
             healed: false,
             deaths: 0,
             plan,
@@ -159,7 +165,9 @@ impl World {
 
     /// Every submitted transaction has an outcome that every living honest validator knows to be final.
     pub fn is_done(&self) -> bool {
-        let needed = self.clients.submitted.iter().map(|request| self.chain.decided(&request.id()));
+        let is_alive = |&&(seat, _): &&(usize, Request)| !self.seats[seat].is_dead;
+        let evidence = self.evidence.iter().filter(is_alive).map(|(_, request)| request);
+        let needed = self.clients.submitted.iter().chain(evidence).map(|request| self.chain.decided(&request.id()));
         let Some(needed) = needed.collect::<Option<Vec<Height>>>() else { return false };
         let needed = needed.into_iter().max().unwrap_or(0);
         let living = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead);
@@ -188,7 +196,7 @@ impl World {
     /// No living honest validator is behind the newest view that began: it is in it, or, having lost patience alone, wants a
     /// later one (§4.4: it said so, and cannot go back).
     pub fn is_at_rest(&self) -> bool {
-        let living = || self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead).map(|seat| seat.published);
+        let living = || self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead).map(|seat| &seat.published);
         let newest = living().filter(|at| !at.changing).map(|at| at.view).max();
         newest.is_some_and(|newest| living().all(|at| at.view > newest || (at.view == newest && !at.changing)))
     }
@@ -252,6 +260,12 @@ impl World {
         for request in missing.into_iter().take(64) {
             (0..self.seats.len()).for_each(|seat| self.offer(seat, request.clone()));
         }
+        // as the node does, once a second until the ledger holds it
+        for (seat, request) in self.evidence.clone() {
+            if self.chain.decided(&request.id()).is_none() {
+                self.offer(seat, request);
+            }
+        }
         self.at(1_000, Event::Resubmit);
     }
 
@@ -286,6 +300,7 @@ impl World {
 
     fn arrive(&mut self, seat: usize, frame: &Rc<Frame>) {
         let from = frame.from;
+        self.note(seat, frame);
         if self.seats[seat].replica.is_none() || !self.seats[seat].is_with(from) {
             return;
         }
@@ -302,6 +317,23 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether an equivocating attacker contradicts itself before the honest, be it to two of them.
+    fn note(&mut self, seat: usize, frame: &Frame) {
+        let is_two_faced = self.plan.attackers.contains(&(frame.from, Kind::Equivocating));
+        if !is_two_faced || !self.seats[seat].is_honest() || self.seats[seat].replica.is_none() {
+            return;
+        }
+        let (place, digest) = match &frame.message {
+            Message::Vote(SignedVote { vote, by }) => ((by.validator, vote.view, vote.height, vote.phase), vote.digest),
+            Message::PrePrepare(said) => {
+                ((frame.from, said.view, said.batch.height, Phase::PrePrepare), said.batch.digest())
+            }
+            _ => return,
+        };
+        let first = *self.first_words.entry(place).or_insert(digest);
+        self.count.contradictions += u64::from(first != digest);
     }
 
     /// Final blocks for one who is behind.

@@ -43,6 +43,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), log: log.to_owned(), child, input })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error with the end of its log when it has ended.
     ///
     /// # Errors
@@ -90,6 +95,15 @@ pub async fn until_told(input_ends: bool) {
         let _ = told.send(());
     });
     tokio::select! { () = signals => {}, _ = ended => {} }
+}
+
+/// User and system time of a process so far, in milliseconds; 0 where /proc does not say.
+pub fn cpu_ms(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // the name before the last bracket may hold anything
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    // utime and stime, fields 14 and 15 of proc(5), in ticks of 10 ms
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10
 }
 
 /// Resident memory of a process and all its descendants, in kilobytes; 0 where /proc does not say.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use schemas::genesis::Genesis;
 
-use crate::children::{Process, resident_kb};
+use crate::children::{Process, cpu_ms, resident_kb};
 use crate::failure::{Exit, Failure};
 use crate::home::config::{AmqpPlan, ClientPlan, GatewayPlan};
 use crate::home::{self, Hospital, ValidatorHome, config};
@@ -159,6 +159,11 @@ impl Cluster {
     /// Resident memory of everything, this process included, in megabytes.
     pub fn resident_mb(&self) -> u64 {
         resident_kb(std::process::id()) / 1024
+    }
+
+    /// User and system time of all validators, in milliseconds.
+    pub fn validators_cpu_ms(&self) -> u64 {
+        self.nodes.iter().map(|node| cpu_ms(node.id())).sum()
     }
 
     fn wait_for_validators(&mut self) -> Result<(), Failure> {

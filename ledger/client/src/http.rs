@@ -3,17 +3,19 @@
 
 mod config;
 mod peer;
+mod submit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ledger_proof::{EntryProof, ValidatorSet, verify_entry_proof, verify_finalised_block, verify_head};
-use schemas::block::{Block, SignedHead, faults_tolerated};
+use schemas::block::{Block, SignedHead, TransactionBytes, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::transaction::Outcome;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::warn;
 
@@ -68,22 +70,23 @@ impl HttpLedger {
     }
 
     async fn submit_to_all(&self, transaction: Vec<u8>) -> Result<(), LedgerError> {
-        let (transaction, timeout) = (Arc::<[u8]>::from(transaction), self.timeout);
-        let mut asked = self.ask_all(|peer| {
-            let transaction = Arc::clone(&transaction);
-            async move { peer.submit(&transaction, timeout).await }
-        });
+        if transaction.len() > limits::TRANSACTION_BYTES_MAX {
+            return Err(LedgerError::Refused { votes: 0 });
+        }
+        let transaction = TransactionBytes(transaction.into());
+        let (answers, mut answered) = mpsc::channel(self.peers.len());
+        for peer in self.peers.iter() {
+            peer.submit(transaction.clone(), answers.clone(), self.timeout);
+        }
+        drop(answers);
+        let deadline = tokio::time::Instant::now() + self.timeout;
         let (mut refused, mut busy) = (0, 0);
-        while let Some(joined) = asked.join_next().await {
-            match joined {
-                Ok(Ok(Submitted::Taken)) => {
-                    // a request must reach all validators (PBFT §4.1): the others finish on their own, within the timeout
-                    asked.detach_all();
-                    return Ok(());
-                }
-                Ok(Ok(Submitted::Refused)) => refused += 1,
-                Ok(Ok(Submitted::Busy)) => busy += 1,
-                Ok(Err(_)) | Err(_) => {}
+        while let Ok(Some(submitted)) = tokio::time::timeout_at(deadline, answered.recv()).await {
+            match submitted {
+                // a request must reach all validators (PBFT §4.1): to the others it goes on its own
+                Submitted::Taken => return Ok(()),
+                Submitted::Refused => refused += 1,
+                Submitted::Busy => busy += 1,
             }
         }
         if refused > faults_tolerated(self.set.keys().len()) {

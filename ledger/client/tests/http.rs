@@ -13,6 +13,7 @@ use double::{Double, Manner, now_ms};
 use ledger_client::{HttpLedger, Ledger, LedgerError, conformance};
 use schemas::ErrorClass;
 use schemas::cbor;
+use schemas::limits;
 use schemas::transaction::{Outcome, Refusal, Transaction, signed_hash};
 
 const HONEST: Manner = Manner::Honest;
@@ -42,6 +43,29 @@ async fn one_validator_may_be_down_an_impostor_a_liar_full_or_flooding() {
         conforms([manner, HONEST, HONEST, HONEST]).await;
         conforms([HONEST, HONEST, manner, HONEST]).await;
     }
+}
+
+#[tokio::test]
+async fn submissions_at_once_travel_together_and_a_hanging_validator_delays_none() {
+    let (double, ledger) = start([Manner::Hanging, HONEST, HONEST, HONEST]).await;
+    let mut submitting = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let (ledger, tx) = (ledger.clone(), anchor(double.chain, 100 + number, vec![statement(number as u8)]));
+        submitting.spawn(async move { ledger.submit(cbor::encode(&tx)).await });
+    }
+    let started = std::time::Instant::now();
+    let all = submitting.join_all().await;
+    assert!(all.iter().all(Result::is_ok), "the others take them");
+    assert!(started.elapsed() < Duration::from_millis(double.config.timeout_ms), "nobody waits for the hanging one");
+    let lists = double.lists.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(lists < 200, "{lists} requests for 200 submissions to three validators");
+}
+
+#[tokio::test]
+async fn what_no_validator_would_take_is_refused_at_once() {
+    let (_double, ledger) = start([HONEST; 4]).await;
+    let error = ledger.submit(vec![0; limits::TRANSACTION_BYTES_MAX + 1]).await.expect_err("too large");
+    assert_eq!(error.class(), ErrorClass::Caller);
 }
 
 /// A liar's yes to a submission is believed: the submission still reaches the others, and the proof decides.

@@ -107,8 +107,10 @@ fn is_placed(statement: &Statement, institution: &InstitutionId, body: &Body) ->
 
 /// Signers ascend (the order of `Signer`), authors ascend by statement: one spelling for one set of signatures.
 fn check_signers(tx: &Transaction) -> Result<(), AdmitError> {
-    if tx.signatures.is_empty() || tx.signatures.len() > 2 {
-        return Err(contradiction("signatures", "one or two"));
+    // proof against a validator needs nobody's word
+    let is_proof = matches!(tx.core.body, Body::ReportConflict(_));
+    if tx.signatures.is_empty() != is_proof || tx.signatures.len() > 2 {
+        return Err(contradiction("signatures", "one or two, and none beside proof against a validator"));
     }
     if !tx.signatures.is_sorted_by(|a, b| a.signer < b.signer) {
         return Err(contradiction("signatures", "every signer once, in order"));
@@ -140,6 +142,7 @@ fn check_body(body: &Body) -> Result<(), AdmitError> {
             let ordered = b.height_min <= b.height_max && b.first.checked_add(u64::from(b.count)).is_some();
             (counted && inline && ordered, "access batch", "1 to 4096 entries, at most 64 inline, heights in order")
         }
+        Body::ReportConflict(b) => (b.is_ordered(), "conflict", "two digests, the lower one first"),
         _ => return Ok(()),
     };
     if ok { Ok(()) } else { Err(contradiction(place, expected)) }

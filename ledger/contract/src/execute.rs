@@ -5,6 +5,7 @@
 mod anchor;
 mod consent;
 mod register;
+mod report;
 
 use schemas::block::TransactionBytes;
 use schemas::cose::{self, Verifier};
@@ -108,6 +109,7 @@ fn execute(context: &Context<'_>, tx: &Transaction) -> Result<Changes, Stop> {
         Body::GrantConsent(body) => consent::grant(context, tx, body),
         Body::RevokeConsent(body) => consent::revoke(context, tx, body),
         Body::RecordAccess(body) => register::access(context, tx, body),
+        Body::ReportConflict(body) => report::conflict(context, tx, body),
     }?;
     changes.put(state::transaction_key(&id), &context.height);
     Ok(changes)

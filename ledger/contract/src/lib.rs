@@ -9,6 +9,6 @@ mod state;
 pub use admit::{AdmitError, admit};
 pub use execute::{Executed, SignatureCheck, execute_block, signature_checks};
 pub use state::{
-    Changes, State, StateError, access_cursor, case_head, consent_set, genesis_changes, institution, is_revoked,
-    practitioner, subject, transaction_height,
+    Changes, State, StateError, access_cursor, case_head, consent_set, evidence, genesis_changes, institution,
+    is_revoked, practitioner, subject, transaction_height, validator_key,
 };

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use schemas::ErrorClass;
+use schemas::block::{Epoch, ValidatorIndex};
 use schemas::cbor::{self, Record};
 use schemas::genesis::Genesis;
 use schemas::id::{CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId};
-use schemas::state::{self, AccessCursor, CaseHead, ConsentSet, Institution, Practitioner, Subject};
+use schemas::state::{self, AccessCursor, CaseHead, ConsentSet, Evidence, Institution, Practitioner, Subject};
 
 /// The state could not be read. Never a verdict about a transaction: execution stops and is tried again or the node ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +142,26 @@ pub fn access_cursor(from: &dyn State, gateway: &PublicKey) -> Result<AccessCurs
     Ok(read(from, &state::access_cursor_key(gateway), "access cursor")?.unwrap_or(AccessCursor::START))
 }
 
+/// The key of a validator of an epoch.
+///
+/// # Errors
+/// `StateError` when the store fails or the row is damaged.
+pub fn validator_key(
+    from: &dyn State,
+    epoch: Epoch,
+    validator: ValidatorIndex,
+) -> Result<Option<PublicKey>, StateError> {
+    read(from, &state::validator_key(epoch, validator), "validator")
+}
+
+/// The proof against a validator of an epoch.
+///
+/// # Errors
+/// `StateError` when the store fails or the row is damaged.
+pub fn evidence(from: &dyn State, epoch: Epoch, validator: ValidatorIndex) -> Result<Option<Evidence>, StateError> {
+    read(from, &state::evidence_key(epoch, validator), "evidence")
+}
+
 /// The height at which a transaction was accepted. Refused ones are in the log only.
 ///
 /// # Errors
@@ -149,9 +170,12 @@ pub fn transaction_height(from: &dyn State, id: &Digest) -> Result<Option<Height
     read(from, &state::transaction_key(id), "transaction")
 }
 
-/// The state at height 0: the institutions of the genesis, which `ledger_proof::verify_genesis` has checked.
+/// The state at height 0: validators and institutions of the genesis, which `ledger_proof::verify_genesis` has checked.
 pub fn genesis_changes(genesis: &Genesis) -> Changes {
     let mut changes = Changes::default();
+    for (index, key) in (0..).zip(genesis.validator_keys()) {
+        changes.put(state::validator_key(0, index), &key);
+    }
     for institution in &genesis.institutions {
         changes.put(state::institution_key(&institution.register.institution), &institution.register);
     }

@@ -8,7 +8,8 @@
 //! Where the paper's parts are: §4.1 the client, `pool.rs` and `replica/forward.rs`; §4.2 normal case, `replica/propose.rs` and
 //! `replica/agree.rs`; execution, `replica/execute.rs`; §4.3 checkpoints and garbage collection, `replica/attest.rs`; §4.4 view
 //! changes, `change.rs` (what is valid), `replica/change.rs` (leaving a view), `replica/renew.rs` (a new one begins); §4.5.2
-//! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`.
+//! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`. What is not in the paper: evidence against
+//! whoever contradicts himself, `witness.rs` and `replica/blame.rs`.
 //!
 //! Effects are performed in order: an `Append` comes before the message that it justifies, and whoever performs effects
 //! makes appended records durable before it sends anything. Signatures of inputs are verified before they enter.
@@ -16,20 +17,24 @@
 //! State transfer and membership have their place (`epoch` in every message) but are not here.
 
 mod change;
+mod complete;
 mod error;
 pub mod mutants;
 mod pool;
 mod proposal;
 mod replica;
 mod slot;
+mod witness;
 
 use schemas::block::{
     Batch, Block, CommitCertificate, Epoch, Header, TransactionBytes, ValidatorIndex, ValidatorSignature,
 };
+use schemas::evidence::Conflict;
 use schemas::id::{ChainId, Height, Signature, TimeMs};
 use schemas::pbft::{Attest, Message, Record, SignedVote, Status};
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
+pub use complete::Complete;
 pub use error::{CoreError, Divergence};
 pub use proposal::{Decided, Proposal, ProposalError, Request};
 pub use replica::{Replica, Start};
@@ -64,6 +69,8 @@ pub enum Input {
     Proposed(Proposal),
     /// A prepare or commit.
     Voted(SignedVote),
+    /// A vote that another validator passed on because it does not fit what it accepted. It is only compared.
+    Shown(SignedVote),
     /// An attestation.
     Attested(Attest),
     /// A peer says how far it is.
@@ -96,6 +103,8 @@ pub enum Effect {
     Certify(Height, Vec<ValidatorSignature>),
     /// A stable checkpoint: records up to this height may be dropped once their blocks are durable (§4.3).
     Stable(Height),
+    /// A validator is faulty, and this proves it: once for each. Whoever performs it hands it in as a transaction.
+    Blame(Box<Conflict>),
     /// Stop the process: this replica's execution contradicts the others'.
     Halt(Divergence),
 }

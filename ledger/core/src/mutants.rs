@@ -46,6 +46,7 @@
 //! | timer-never-restarts | a timer that progress does not stop |
 //! | stuck-changing | sawtooth-pbft #90: stuck in ViewChanging |
 //! | votes-outlive-views | sawtooth-pbft #140: what belongs to an old view counts in the new one |
+//! | blames-across-views | an honest validator that votes for another batch in a later view is framed |
 //! | votes-of-any-digest | matching by height alone |
 
 #[cfg(feature = "mutants")]
@@ -96,6 +97,7 @@ mod planting {
         "timer-never-restarts",
         "stuck-changing",
         "votes-outlive-views",
+        "blames-across-views",
         "votes-of-any-digest",
     ];
 

@@ -3,6 +3,7 @@
 
 mod agree;
 mod attest;
+mod blame;
 mod change;
 mod execute;
 mod forward;
@@ -19,9 +20,11 @@ use schemas::id::{Height, TimeMs};
 use schemas::limits;
 use schemas::view::Checkpoint;
 
+use crate::complete::Complete;
 use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::slot::Slot;
+use crate::witness::Witness;
 use crate::{Config, Effect, Input, Sign};
 
 pub use start::Start;
@@ -55,6 +58,7 @@ pub struct Replica {
     telling: tell::Telling,
     changing: change::Changing,
     timer: timer::Timer,
+    witness: Witness,
 }
 
 impl Replica {
@@ -62,11 +66,13 @@ impl Replica {
     pub fn step(&mut self, input: Input, signer: &dyn Sign) -> Vec<Effect> {
         let mut effects = Vec::new();
         let (view, executed, certified) = (self.view, self.executed, self.certified);
+        self.compare(&input, &mut effects);
         match input {
             Input::Tick(now) => self.tick(now, signer, &mut effects),
             Input::Request(request) => self.pool.admit(request, self.now),
             Input::Proposed(proposal) => self.accept(proposal, signer, &mut effects),
             Input::Voted(vote) => self.vote(vote, signer, &mut effects),
+            Input::Shown(_) => {}
             Input::Attested(attest) => self.hear_attestation(attest, &mut effects),
             Input::Told(from, status) => self.hear_status(from, status, &mut effects),
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
@@ -105,6 +111,17 @@ impl Replica {
     /// Number and bytes of waiting transactions.
     pub fn waiting(&self) -> (usize, usize) {
         self.pool.size()
+    }
+
+    /// What it needs no more votes for in its view: prepares once its commit is signed, commits once the height is decided.
+    pub fn complete(&self) -> Complete {
+        let heights = self.slots.iter().filter_map(|(&height, slot)| {
+            let (digest, &(committed, _)) = (slot.digest()?, slot.commits.get(&self.config.me)?);
+            let is_decided = slot.decided.as_ref().is_some_and(|decided| decided.digest() == digest);
+            let phase = if is_decided { Phase::Commit } else { Phase::Prepare };
+            (committed == digest).then_some((height, digest, phase))
+        });
+        Complete { view: self.view, heights: heights.collect() }
     }
 
     /// Heights whose state is held in memory.

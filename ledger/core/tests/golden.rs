@@ -85,6 +85,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("view-change", encode(&Message::ViewChange(signed.clone()))),
         ("new-view", encode(&Message::NewView(new_view.clone()))),
         ("decided", encode(&Message::Decided(decision.clone()))),
+        ("shown", encode(&Message::Shown(SignedVote { vote: vote(Phase::PrePrepare), by }))),
         ("record-accepted", encode(&Record::Accepted(pre_prepare, Some(signature(3))))),
         ("record-prepared", encode(&Record::Prepared(prepared))),
         ("record-committed", encode(&Record::Committed(committed))),

@@ -24,6 +24,9 @@ pub struct NodeConfig {
     pub listen: String,
     /// Address for gateways.
     pub rpc: String,
+    /// Address of `/livez`, `/readyz` and `/metrics`, plain HTTP: never open to the outside. None without it.
+    #[serde(default)]
+    pub operators: Option<String>,
     /// Every other validator of the genesis.
     pub peers: Vec<PeerConfig>,
     /// Allows fewer than four validators: none of them may fail then.

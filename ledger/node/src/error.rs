@@ -41,6 +41,9 @@ pub enum NodeError {
     /// TLS could not be set up.
     #[error("TLS of the validator: {0}")]
     Tls(String),
+    /// An instrument is not accepted.
+    #[error("metrics: {0}")]
+    Metrics(String),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -65,7 +68,7 @@ impl NodeError {
             Self::Core(e) => e.class(),
             Self::Divergence(_) => ErrorClass::Corrupt,
             Self::Listen { .. } => ErrorClass::Transient,
-            Self::Tls(_) | Self::Ended(_) => ErrorClass::Bug,
+            Self::Tls(_) | Self::Metrics(_) | Self::Ended(_) => ErrorClass::Bug,
         }
     }
 }

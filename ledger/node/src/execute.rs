@@ -3,16 +3,18 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use ledger_contract::{Executed as Contract, execute_block, signature_checks};
 use ledger_core::Execution;
 use ledger_proof::AwsLc;
 use schemas::block::Header;
 use schemas::cose::Verifier;
-use schemas::id::{ChainId, Digest, PublicKey, Signature};
+use schemas::id::{Digest, PublicKey, Signature};
 use schemas::transaction::Transaction;
 use sha2::{Digest as _, Sha256};
 
+use crate::node::Node;
 use crate::store::{Executed, Store, StoreError};
 
 /// Signatures remembered in each of two generations.
@@ -70,18 +72,14 @@ impl Verifier for Verified {
 ///
 /// # Errors
 /// `StoreError`: nothing is decided then, and the process must end.
-pub(crate) fn execute(
-    store: &Store,
-    chain: &ChainId,
-    execution: &Execution,
-    verifier: &dyn Verifier,
-) -> Result<Header, StoreError> {
+pub(crate) fn execute(node: &Node, execution: &Execution) -> Result<Header, StoreError> {
+    let (store, chain, started) = (&*node.store, &node.chain, Instant::now());
     let tip = store.tip()?;
     let Execution { batch, transactions, certificate } = execution;
     assert!(batch.height == tip.height() + 1, "heights are executed in order");
     // effective time never goes back (formats.md §4)
     let time = tip.header.as_ref().map_or(0, |header| header.time).max(batch.time);
-    let Contract { entries, changes } = execute_block(store, chain, batch.height, time, transactions, verifier)?;
+    let Contract { entries, changes } = execute_block(store, chain, batch.height, time, transactions, &node.verified)?;
     let (mut frontier, first_leaf) = (tip.frontier.clone(), tip.frontier.size());
     let mut nodes = Vec::with_capacity(entries.len() * 2);
     for entry in &entries {
@@ -109,5 +107,6 @@ pub(crate) fn execute(
         first_leaf,
         nodes,
     })?;
+    node.metrics.executed(started.elapsed(), entries.iter().map(|entry| entry.outcome));
     Ok(header)
 }

@@ -3,10 +3,13 @@
 
 mod config;
 mod error;
+mod evidence;
 mod execute;
 mod handshake;
 pub mod key;
+mod metrics;
 mod node;
+mod operators;
 mod peers;
 mod protocol;
 mod rpc;
@@ -36,6 +39,7 @@ pub use store::StoreError;
 pub use votelog::LogError;
 
 use crate::key::ValidatorKey;
+use crate::metrics::Metrics;
 use crate::node::{Heights, Node, Parts};
 use crate::peers::Outboxes;
 use crate::protocol::Protocol;
@@ -57,6 +61,10 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     let (genesis, key, me) = identify(&config)?;
     let addresses = peer_addresses(&config, &genesis, me)?;
     let (peers, rpc) = (bind(&config.listen).await?, bind(&config.rpc).await?);
+    let operators = match &config.operators {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
     let stopping = stop.clone();
     let opened = tokio::task::spawn_blocking(move || Opened::open(&config, genesis, key, me, stopping)).await;
     let Opened { node, protocol, effects, peer_tls, rpc_tls, dial_tls } =
@@ -71,6 +79,9 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     tokio::spawn(peers::listen(Arc::clone(&node), peers, peer_tls, stop.clone()));
     for ((peer, address), tls) in addresses.into_iter().zip(dial_tls) {
         tokio::spawn(peers::dial(Arc::clone(&node), peer, address, tls, stop.clone()));
+    }
+    if let Some(listener) = operators {
+        tokio::spawn(operators::serve(listener, operators::router(Arc::clone(&node)), stop.clone()));
     }
     let listener = RpcListener::start(rpc, rpc_tls);
     let serving = tokio::spawn(rpc::serve(listener, rpc::router(Arc::clone(&node)), stop.clone()));
@@ -117,7 +128,8 @@ impl Opened {
         let (log, records) = VoteLog::open(&log_folder)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
-        let executed = store.tip()?.height();
+        let tip = store.tip()?;
+        let executed = tip.height();
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
@@ -133,18 +145,21 @@ impl Opened {
         let rpc_tls = tls::server(&key, keys.into_iter().chain(transports).collect())?;
         let others = (0..).zip(genesis.validator_keys()).filter(|&(index, _)| index != me);
         let dial_tls = others.map(|(_, expected)| tls::client(&key, expected)).collect::<Result<_, _>>()?;
+        let key = Arc::new(key);
         let (inputs, inbox) = sync_channel(limits::LOOP_QUEUE_MAX);
         let node = Arc::new(Node::new(Parts {
             outboxes: Outboxes::new(me, validators),
             genesis,
             config,
             store,
+            key: Arc::clone(&key),
+            metrics: Metrics::new()?,
             heights: Heights { executed, certified },
             waiting_max,
             stop,
             inputs,
         }));
-        let protocol = Protocol::new(Arc::clone(&node), replica, key, log, inbox);
+        let protocol = Protocol::new(Arc::clone(&node), replica, key, log, inbox, tip.hash(&chain));
         Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
     }
 }

@@ -1,21 +1,29 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use ledger_core::{Config, Input};
+use ledger_core::{Complete, Config, Input, Sign};
 use ledger_proof::{AwsLc, ValidatorSet};
-use schemas::block::{SignedHead, ValidatorIndex, View};
+use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View};
 use schemas::cose::Verifier;
 use schemas::genesis::Genesis;
-use schemas::id::{ChainId, Height, PublicKey, Signature};
+use schemas::id::{ChainId, Digest, Height, PublicKey, Signature};
+use schemas::limits;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::Verified;
+use crate::key::ValidatorKey;
+use crate::metrics::Metrics;
 use crate::peers::Outboxes;
+use crate::protocol::now_ms;
 use crate::store::Store;
+
+/// A loop that was not seen for this long stands still.
+const LOOP_SEEN_MAX: Duration = Duration::from_millis(3 * limits::HEAD_INTERVAL_MS);
 
 /// What outsiders may see: everything in it is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,10 +42,16 @@ pub(crate) struct Node {
     pub validators: ValidatorSet,
     pub store: Arc<Store>,
     pub verified: Verified,
+    pub metrics: Metrics,
     pub outboxes: Outboxes,
     /// Seen by readers before they verify: what is final needs no votes.
     pub heights: watch::Sender<Heights>,
-    pub head: watch::Sender<Option<SignedHead>>,
+    /// What its head is about, and when the loop was seen last.
+    pub tip: watch::Sender<Option<(Height, Digest, Instant)>>,
+    key: Arc<ValidatorKey>,
+    head: Mutex<Option<SignedHead>>,
+    /// What it needs no more votes for.
+    pub complete: watch::Sender<Complete>,
     pub view: AtomicU64,
     /// It left the view before and waits for this one to begin.
     pub changing: AtomicBool,
@@ -64,6 +78,8 @@ pub(crate) struct Parts {
     pub config: Config,
     pub store: Arc<Store>,
     pub outboxes: Outboxes,
+    pub key: Arc<ValidatorKey>,
+    pub metrics: Metrics,
     pub heights: Heights,
     pub waiting_max: usize,
     pub stop: CancellationToken,
@@ -72,7 +88,7 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, outboxes, heights, waiting_max, stop, inputs } = parts;
+        let Parts { genesis, config, store, outboxes, key, metrics, heights, waiting_max, stop, inputs } = parts;
         Self {
             chain: genesis.chain_id(),
             validators: ValidatorSet::of(&genesis),
@@ -81,9 +97,13 @@ impl Node {
             config,
             store,
             verified: Verified::default(),
+            metrics,
             outboxes,
             heights: watch::Sender::new(heights),
-            head: watch::Sender::new(None),
+            tip: watch::Sender::new(None),
+            key,
+            head: Mutex::default(),
+            complete: watch::Sender::default(),
             view: AtomicU64::new(0),
             changing: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
@@ -100,7 +120,10 @@ impl Node {
     /// `Busy`: whatever it was is lost; the protocol asks again, a client is told.
     pub fn offer(&self, input: Input) -> Result<(), Busy> {
         self.inputs.try_send(input).map_err(|e| match e {
-            TrySendError::Full(_) => Busy::Full,
+            TrySendError::Full(_) => {
+                self.metrics.dropped.inc();
+                Busy::Full
+            }
             TrySendError::Disconnected(_) => Busy::Ended,
         })
     }
@@ -108,9 +131,32 @@ impl Node {
     /// Whether another transaction of a client finds room. What other validators hand on has a reserve: a primary that is full
     /// would be blamed for what it never took.
     pub fn has_room(&self, bytes: usize) -> bool {
-        let reserved = schemas::limits::MEMPOOL_TRANSACTIONS_MAX - schemas::limits::MEMPOOL_RESERVE;
+        let reserved = limits::MEMPOOL_TRANSACTIONS_MAX - limits::MEMPOOL_RESERVE;
         self.waiting.load(Ordering::Relaxed) < self.waiting_max.min(reserved)
-            && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= schemas::limits::MEMPOOL_BYTES_MAX
+            && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= limits::MEMPOOL_BYTES_MAX
+    }
+
+    /// Whether the loop was seen of late.
+    pub fn is_turning(&self) -> bool {
+        self.tip.borrow().is_some_and(|(_, _, seen)| seen.elapsed() <= LOOP_SEEN_MAX)
+    }
+
+    /// The signed head, made when somebody asks; the same again for a moment. `None` while the loop does not turn: nobody who
+    /// stands still proves that he is awake.
+    pub fn head(&self) -> Option<SignedHead> {
+        let (height, header, _) = (*self.tip.borrow()).filter(|_| self.is_turning())?;
+        let time = now_ms();
+        let mut last = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = |signed: &&SignedHead| {
+            signed.head.height == height && time.abs_diff(signed.head.time) < limits::HEAD_INTERVAL_MS / 4
+        };
+        if let Some(signed) = last.as_ref().filter(is_good) {
+            return Some(signed.clone());
+        }
+        let head = Head { chain: self.chain, epoch: 0, height, header, time };
+        let by = ValidatorSignature { validator: self.me, signature: self.key.sign(&head.to_sign()) };
+        *last = Some(SignedHead { head, by });
+        last.clone()
     }
 
     /// Whether a view that begins, or is wanted, is news here.

@@ -75,15 +75,14 @@ impl Outboxes {
 
     /// Queues a message for one validator, or for all others.
     pub fn send(&self, to: Option<ValidatorIndex>, message: &Message) {
-        let body = cbor::encode(message);
-        let Some(length) = u32::try_from(body.len()).ok().filter(|&n| n as usize <= limits::PEER_FRAME_BYTES_MAX)
-        else {
-            warn!(bytes = body.len(), "a message larger than a frame is not sent");
+        let mut frame = vec![0; 4];
+        cbor::encode_to(message, &mut frame);
+        let bytes = frame.len() - 4;
+        let Some(length) = u32::try_from(bytes).ok().filter(|_| bytes <= limits::PEER_FRAME_BYTES_MAX) else {
+            warn!(bytes, "a message larger than a frame is not sent");
             return;
         };
-        let mut frame = Vec::with_capacity(body.len() + 4);
-        frame.extend_from_slice(&length.to_be_bytes());
-        frame.extend_from_slice(&body);
+        frame[..4].copy_from_slice(&length.to_be_bytes());
         let frame = Bytes::from(frame);
         for (index, outbox) in (0..).zip(&self.all) {
             if index != self.me && to.is_none_or(|to| to == index) {

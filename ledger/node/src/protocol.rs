@@ -7,14 +7,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ledger_core::{Effect, Execution, Input, Replica, Sign};
-use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature};
+use ledger_core::{Effect, Execution, Input, Replica};
+use schemas::block::ValidatorIndex;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
 use schemas::pbft::{Message, Record};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::NodeError;
+use crate::evidence::Pending;
 use crate::execute::execute;
 use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
@@ -35,7 +36,7 @@ const SEGMENTS_KEPT: usize = 4;
 pub(crate) struct Protocol {
     pub node: Arc<Node>,
     pub replica: Replica,
-    pub key: ValidatorKey,
+    pub key: Arc<ValidatorKey>,
     pub log: VoteLog,
     pub inputs: Receiver<Input>,
     outbox: Vec<(Option<ValidatorIndex>, Message)>,
@@ -45,15 +46,25 @@ pub(crate) struct Protocol {
     /// Up to where the log was asked to let go.
     dropped: Height,
     flushing: Option<JoinHandle<Result<Height, StoreError>>>,
-    /// Height and time of the newest signed head.
-    head: Option<(Height, Instant)>,
+    /// Hash of the newest executed header.
+    tip: Digest,
+    /// Proof that the ledger does not hold, and when it was said last.
+    evidence: (Pending, Instant),
 }
 
 impl Protocol {
-    pub fn new(node: Arc<Node>, replica: Replica, key: ValidatorKey, log: VoteLog, inputs: Receiver<Input>) -> Self {
-        let (outbox, flushing, head) = (vec![], None, None);
+    pub fn new(
+        node: Arc<Node>,
+        replica: Replica,
+        key: Arc<ValidatorKey>,
+        log: VoteLog,
+        inputs: Receiver<Input>,
+        tip: Digest,
+    ) -> Self {
+        let (outbox, flushing) = (vec![], None);
         let (unsynced_prepared, stable, dropped) = (0, 0, 0);
-        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, head }
+        let evidence = (Pending::default(), Instant::now());
+        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, tip, evidence }
     }
 
     /// Runs until told to stop.
@@ -86,8 +97,22 @@ impl Protocol {
             let Ok(input) = self.inputs.try_recv() else { break };
             self.step(input)?;
         }
+        self.report()?;
         self.step(Input::Tick(now_ms()))?;
         self.end_turn()
+    }
+
+    /// Hands proof against others in, once a second until the ledger holds it.
+    fn report(&mut self) -> Result<(), NodeError> {
+        let (pending, said) = &mut self.evidence;
+        if said.elapsed() < Duration::from_millis(limits::HEAD_INTERVAL_MS) {
+            return Ok(());
+        }
+        *said = Instant::now();
+        for request in pending.requests(&self.node.store, self.node.chain, self.replica.executed_height())? {
+            self.step(Input::Request(request))?;
+        }
+        Ok(())
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
@@ -97,7 +122,7 @@ impl Protocol {
         {
             return Ok(());
         }
-        let effects = self.replica.step(input, &self.key);
+        let effects = self.replica.step(input, &*self.key);
         self.perform(effects)
     }
 
@@ -115,6 +140,11 @@ impl Protocol {
                 Effect::Execute(execution) => self.execute(&execution)?,
                 Effect::Certify(height, attestations) => self.node.store.attest(height, &attestations)?,
                 Effect::Stable(height) => self.stable = height,
+                Effect::Blame(conflict) => {
+                    warn!(peer = conflict.validator, height = conflict.height, "a validator contradicts itself");
+                    self.node.metrics.blamed.inc();
+                    self.evidence.0.add(*conflict);
+                }
                 Effect::Halt(divergence) => return Err(divergence.into()),
             }
         }
@@ -126,13 +156,19 @@ impl Protocol {
         if self.unsynced_prepared >= execution.batch.height {
             self.sync()?;
         }
-        let header = execute(&self.node.store, &self.node.chain, execution, &self.node.verified)?;
+        let header = execute(&self.node, execution)?;
+        self.tip = header.hash();
         self.step(Input::Executed(header))
     }
 
     fn sync(&mut self) -> Result<(), NodeError> {
         self.unsynced_prepared = 0;
-        Ok(self.log.sync()?)
+        if self.log.pending() > 0 {
+            let started = Instant::now();
+            self.log.sync()?;
+            self.node.metrics.synced(started.elapsed());
+        }
+        Ok(())
     }
 
     /// One sync, then everything that it justifies.
@@ -140,7 +176,7 @@ impl Protocol {
         self.sync()?;
         let (executed, certified) = (self.replica.executed_height(), self.replica.certified_height());
         // the head goes first: whoever holds a proof of a height finds no quorum of heads below it
-        self.sign_head(executed)?;
+        self.node.tip.send_replace(Some((executed, self.tip, Instant::now())));
         for (to, message) in self.outbox.drain(..) {
             self.node.outboxes.send(to, &message);
         }
@@ -150,28 +186,12 @@ impl Protocol {
         self.node.waiting.store(waiting, Ordering::Relaxed);
         self.node.waiting_bytes.store(bytes, Ordering::Relaxed);
         let view = self.replica.view();
+        self.node.complete.send_replace(self.replica.complete());
         if self.node.view.swap(view, Ordering::Relaxed) != view {
             info!(view, changing = self.replica.is_changing(), "another view");
         }
         self.node.changing.store(self.replica.is_changing(), Ordering::Relaxed);
         self.flush()
-    }
-
-    /// After each executed height, and once a second without one (formats.md §4): proves that this validator is awake and
-    /// how far it is.
-    fn sign_head(&mut self, executed: Height) -> Result<(), NodeError> {
-        let interval = Duration::from_millis(limits::HEAD_INTERVAL_MS);
-        if self.head.is_some_and(|(height, at)| height == executed && at.elapsed() < interval) {
-            return Ok(());
-        }
-        self.head = Some((executed, Instant::now()));
-        let tip = self.node.store.tip()?;
-        assert!(tip.height() == executed, "the store holds what the core executed");
-        let header = tip.header.as_ref().map_or(Digest(self.node.chain.0), schemas::block::Header::hash);
-        let head = Head { chain: self.node.chain, epoch: 0, height: executed, header, time: now_ms() };
-        let by = ValidatorSignature { validator: self.node.me, signature: self.key.sign(&head.to_sign()) };
-        self.node.head.send_replace(Some(SignedHead { head, by }));
-        Ok(())
     }
 
     /// Makes the store durable beside the loop when the vote log has grown; then the log lets its old segments go.

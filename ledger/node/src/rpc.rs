@@ -1,6 +1,7 @@
 //! The RPC of a validator for gateways, other validators and tools: submit, look up, follow, heads, status. CBOR bodies unless
 //! said otherwise. It shows only what is durable here and final everywhere, and decides nothing.
 
+mod client;
 mod idle;
 mod listener;
 mod serve;
@@ -18,10 +19,12 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 use ledger_contract::admit;
 use ledger_core::{Input, Request};
-use schemas::block::TransactionBytes;
+use schemas::block::{TransactionBytes, ValidatorIndex};
 use schemas::cbor;
+use schemas::evidence::Conflict;
 use schemas::id::{Digest, Height};
 use schemas::limits;
+use schemas::state::Evidence;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -31,12 +34,17 @@ use crate::node::{Heights, Node};
 use crate::store::StoreError;
 use crate::verify::is_known;
 
-use listener::Client;
+use client::Client;
+pub(crate) use idle::Idle;
 pub(crate) use listener::RpcListener;
-pub(crate) use serve::serve;
+pub(crate) use serve::{converse, serve};
+
+/// So few transactions are taken at once: another thread would cost more than it saves.
+const FEW: usize = 2;
 
 /// All paths.
 pub(crate) fn router(node: Arc<Node>) -> Router {
+    let many = DefaultBodyLimit::max(limits::SUBMISSION_BYTES_MAX);
     Router::new()
         .route("/ledger/v1/transactions", post(submit))
         .route("/ledger/v1/transactions/{id}", get(transaction))
@@ -45,6 +53,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/ledger/v1/head", get(head))
         .route("/ledger/v1/status", get(status))
         .layer(DefaultBodyLimit::max(limits::TRANSACTION_BYTES_MAX))
+        .merge(Router::new().route("/ledger/v1/submissions", post(submit_many)).layer(many))
         .layer(middleware::from_fn(limit_rate))
         .with_state(node)
 }
@@ -110,14 +119,71 @@ const fn blocks_max() -> usize {
 }
 
 /// 202 taken for ordering, 200 known already, 400 refused for good, 429 no room now.
-async fn submit(State(node): State<Arc<Node>>, body: Bytes) -> Result<StatusCode, Failure> {
-    let transaction = admit(&body, &node.chain).map_err(|e| refused(StatusCode::BAD_REQUEST, e.to_string()))?;
-    let request = Request::of(&transaction, TransactionBytes(body.as_ref().into()));
-    if is_known(&node, &request)? {
+async fn submit(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(client): ConnectInfo<Client>,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
+    if !client.may_submit(1) {
+        return Err(too_many());
+    }
+    take(&node, TransactionBytes(body.as_ref().into()))
+}
+
+/// Many at once: the status code that each alone would get, in order.
+async fn submit_many(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(client): ConnectInfo<Client>,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let bad = |text: String| refused(StatusCode::BAD_REQUEST, text);
+    let list: Vec<TransactionBytes> = cbor::decode(&body).map_err(|e| bad(e.to_string()))?;
+    if list.len() > limits::SUBMISSION_TRANSACTIONS_MAX {
+        let (found, expected) = (list.len(), limits::SUBMISSION_TRANSACTIONS_MAX);
+        return Err(bad(format!("found {found} transactions, expected at most {expected}")));
+    }
+    if !client.may_submit(list.len()) {
+        return Ok(in_cbor(&vec![StatusCode::TOO_MANY_REQUESTS.as_u16(); list.len()]));
+    }
+    if list.len() <= FEW {
+        let codes = list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
+        return Ok(in_cbor(&codes?));
+    }
+    let taking = move || list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
+    let taken = tokio::task::spawn_blocking(taking).await;
+    Ok(in_cbor(&taken.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "taking was interrupted"))??))
+}
+
+fn too_many() -> Failure {
+    refused(StatusCode::TOO_MANY_REQUESTS, "too many transactions in a second")
+}
+
+/// A refusal is an answer; a store that fails is none.
+fn code(taken: Result<StatusCode, Failure>) -> Result<u16, Failure> {
+    match taken {
+        Ok(status) | Err(Failure::Refused(status, _)) => Ok(status.as_u16()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Takes one transaction, and counts it.
+fn take(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure> {
+    let taken = admitted(node, bytes);
+    if let Ok(status) | Err(Failure::Refused(status, _)) = &taken {
+        node.metrics.submitted(status.as_u16());
+    }
+    taken
+}
+
+fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure> {
+    let transaction =
+        admit(bytes.as_ref(), &node.chain).map_err(|e| refused(StatusCode::BAD_REQUEST, e.to_string()))?;
+    let request = Request::of(&transaction, bytes);
+    if is_known(node, &request)? {
         return Ok(StatusCode::OK);
     }
     let full = || refused(StatusCode::TOO_MANY_REQUESTS, "too many transactions wait, try again");
-    if !node.has_room(body.len()) {
+    if !node.has_room(request.len()) {
         return Err(full());
     }
     node.verified.prepare(&node.store, &transaction);
@@ -177,16 +243,27 @@ async fn block(State(node): State<Arc<Node>>, Path(height): Path<Height>) -> Res
 }
 
 async fn head(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
-    let head = node.head.borrow().clone();
-    head.map(|head| in_cbor(&head)).ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "not started yet"))
+    node.head().map(|head| in_cbor(&head)).ok_or_else(|| refused(StatusCode::SERVICE_UNAVAILABLE, "stands still"))
 }
 
-async fn status(State(node): State<Arc<Node>>) -> Response {
+async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
     let heights = *node.heights.borrow();
     let view = node.view.load(Ordering::Relaxed);
-    let name = node.genesis.validators.get(usize::from(node.me)).map(|v| v.name.as_str());
-    axum::Json(serde_json::json!({
-        "name": name,
+    let name = |validator: ValidatorIndex| node.genesis.validators.get(usize::from(validator)).map(|v| v.name.as_str());
+    let mut evidence = Vec::new();
+    for (validator, _) in (0..).zip(node.validators.keys()) {
+        if let Some(Evidence { conflict, height }) =
+            ledger_contract::evidence(&*node.store, 0, validator).map_err(StoreError::from)?
+        {
+            let Conflict { view, height: place, phase, .. } = conflict;
+            let phase = format!("{phase:?}").to_lowercase();
+            evidence.push(serde_json::json!({
+                "validator": name(validator), "view": view, "height": place, "phase": phase, "reported_at": height,
+            }));
+        }
+    }
+    let answer = axum::Json(serde_json::json!({
+        "name": name(node.me),
         "index": node.me,
         "chain": node.chain,
         "epoch": 0,
@@ -200,15 +277,16 @@ async fn status(State(node): State<Arc<Node>>) -> Response {
         "peers_connected": node.outboxes.connected(),
         "mempool": node.waiting.load(Ordering::Relaxed),
         "mempool_bytes": node.waiting_bytes.load(Ordering::Relaxed),
-    }))
-    .into_response()
+        "evidence": evidence,
+    }));
+    Ok(answer.into_response())
 }
 
-/// Each connection has its own allowance.
+/// Each client has its own allowance.
 async fn limit_rate(ConnectInfo(client): ConnectInfo<Client>, request: HttpRequest, next: Next) -> Response {
     if client.may_ask() {
         next.run(request).await
     } else {
-        (StatusCode::TOO_MANY_REQUESTS, "too many requests on this connection").into_response()
+        (StatusCode::TOO_MANY_REQUESTS, "too many requests of this client").into_response()
     }
 }

@@ -78,6 +78,11 @@ pub(crate) struct Tip {
 }
 
 impl Tip {
+    /// Hash of the header; the chain id's bytes at genesis.
+    pub fn hash(&self, chain: &ChainId) -> Digest {
+        self.header.as_ref().map_or(Digest(chain.0), Header::hash)
+    }
+
     /// Newest executed height, 0 at genesis.
     pub fn height(&self) -> Height {
         self.header.as_ref().map_or(0, |header| header.height)
@@ -385,6 +390,9 @@ fn family_options(name: &str, bytes: usize) -> Options {
     table.set_block_cache(&rocksdb::Cache::new_lru_cache(bytes / 8));
     if name == STATE || name == TX_INDEX {
         table.set_bloom_filter(10.0, false);
+        // most look-ups are for what is not there: a new case, an unknown transaction
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        options.set_memtable_whole_key_filtering(true);
     }
     options.set_block_based_table_factory(&table);
     options

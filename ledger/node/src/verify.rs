@@ -42,6 +42,7 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         Message::Request(bytes) => request(node, bytes).map(Input::Request),
         Message::PrePrepare(pre_prepare) => proposal(node, certified, pre_prepare).map(Input::Proposed),
         Message::Vote(vote) => self::vote(node, certified, from, vote).map(Input::Voted),
+        Message::Shown(signed) => shown(node, certified, signed).map(Input::Shown),
         Message::Attest(attest) => attestation(node, certified, from, attest).map(Input::Attested),
         Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
         Message::Fetch(height) => return fetch(node, certified, height).map(Heard::Answer),
@@ -99,12 +100,24 @@ fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<P
 
 fn vote(node: &Node, certified: Height, from: ValidatorIndex, signed: SignedVote) -> Result<SignedVote, Dropped> {
     let SignedVote { vote, by } = signed;
-    if vote.height <= certified {
+    if vote.height <= certified || node.complete.borrow().covers(&vote) {
         return Err(Dropped::Old);
     }
     let is_own = by.validator == from && vote.chain == node.chain;
     if !is_own || !node.is_signed(from, &vote.to_sign(), &by.signature) {
         return Err(Dropped::Invalid("vote"));
+    }
+    Ok(signed)
+}
+
+/// Anyone may show what another one signed, also of a height that is final here.
+fn shown(node: &Node, certified: Height, signed: SignedVote) -> Result<SignedVote, Dropped> {
+    let SignedVote { vote, by } = signed;
+    if vote.height.saturating_add(limits::WITNESS_HEIGHTS) <= certified {
+        return Err(Dropped::Old);
+    }
+    if vote.chain != node.chain || !node.is_signed(by.validator, &vote.to_sign(), &by.signature) {
+        return Err(Dropped::Invalid("vote of another validator"));
     }
     Ok(signed)
 }

@@ -125,7 +125,7 @@ impl VoteLog {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let bytes = group::encode(self.next, &self.chain, &self.pending);
+        let (bytes, digest) = group::encode(self.next, &self.chain, &self.pending);
         let length = bytes.len() as u64;
         if length > SEGMENT_BYTES {
             return Err(LogError::TooLarge { bytes: bytes.len() });
@@ -136,7 +136,7 @@ impl VoteLog {
         let path = segment::path(&self.folder, self.segment);
         self.file.write_all_at(&bytes, self.offset).map_err(file_error(&path))?;
         self.file.sync_data().map_err(file_error(&path))?;
-        self.chain = group::digest_of(self.next, &self.chain, &self.pending);
+        self.chain = digest;
         self.next += 1;
         self.offset += length;
         let height = self.heights.entry(self.segment).or_default();

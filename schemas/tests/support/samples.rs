@@ -8,12 +8,13 @@ use schemas::block::{
 };
 use schemas::cbor;
 use schemas::envelope::{self, Meaning, Statement, Wrap, WrapKind, statements_root};
+use schemas::evidence::{Conflict, Side};
 use schemas::id::{
     CaseId, ChainId, ConsentId, Digest, InstitutionId, PractitionerId, PublicKey, RawPublicKey, RawSignature,
     Signature, SubjectId, SubjectTag,
 };
 use schemas::receipt::EntryProof;
-use schemas::state::{AccessCursor, CaseHead, ConsentSet, LiveConsent, Subject};
+use schemas::state::{AccessCursor, CaseHead, ConsentSet, Evidence, LiveConsent, Subject};
 use schemas::transaction::{
     AnchorCases, Authored, Basis, Body, Core, GrantConsent, Guardian, LogEntry, Outcome, RecordAccess, Refusal,
     RegisterInstitution, RegisterPractitioner, RegisterSubject, RevokeConsent, Signed, Signer, SupersedeCase,
@@ -135,7 +136,14 @@ pub fn transactions() -> Vec<Transaction> {
             &[Signer::Guardian(key(7))],
         ),
         register(Body::RecordAccess(access), &[Signer::Gateway(key(2))]),
+        register(Body::ReportConflict(conflict()), &[]),
     ]
+}
+
+pub fn conflict() -> Conflict {
+    let side = |n| Side { digest: digest(n), signature: signature(n) };
+    let (lower, higher) = (side(0x71), side(0x72));
+    Conflict { epoch: 0, validator: 3, view: 2, height: 69_999, phase: Phase::Commit, lower, higher }
 }
 
 pub fn entry(outcome: Outcome) -> LogEntry {
@@ -149,8 +157,9 @@ pub fn batch() -> Batch {
     Batch { chain: CHAIN, epoch: 0, height: 70_000, transactions_root, time: TIME }
 }
 
+/// The types that came first: later ones leave the batch as it was.
 fn encoded() -> Vec<TransactionBytes> {
-    transactions().iter().map(|tx| TransactionBytes(cbor::encode(tx).into())).collect()
+    transactions().iter().take(8).map(|tx| TransactionBytes(cbor::encode(tx).into())).collect()
 }
 
 pub fn header() -> Header {
@@ -225,6 +234,8 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("tombstone", s::tombstone_key(&SUBJECT, &ConsentId([0x44; 16])), cbor::encode(&9u64)),
         ("access cursor", s::access_cursor_key(&key(2)), cbor::encode(&cursor)),
         ("transaction", s::transaction_key(&digest(0x99)), cbor::encode(&9u64)),
+        ("validator", s::validator_key(0, 3), cbor::encode(&key(8))),
+        ("evidence", s::evidence_key(0, 3), cbor::encode(&Evidence { conflict: conflict(), height: 70_000 })),
     ]
 }
 
@@ -262,7 +273,7 @@ pub fn wrap() -> Wrap {
     }
 }
 
-pub const REFUSALS: [Refusal; 16] = [
+pub const REFUSALS: [Refusal; 17] = [
     Refusal::Expired,
     Refusal::ValidTooLong,
     Refusal::Duplicate,
@@ -279,4 +290,5 @@ pub const REFUSALS: [Refusal; 16] = [
     Refusal::TooMany,
     Refusal::GenesisOnly,
     Refusal::Malformed,
+    Refusal::UnknownValidator,
 ];

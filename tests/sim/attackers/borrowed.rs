@@ -1,14 +1,31 @@
 //! Puts signatures that others made under votes and attestations that they did not make, or under its own name.
 
-use schemas::block::{Phase, ValidatorIndex, ValidatorSignature};
+use schemas::block::{Phase, ValidatorIndex, ValidatorSignature, Vote};
+use schemas::evidence::Conflict;
 use schemas::pbft::{Attest, Message, SignedVote};
 
 use super::{Attacker, Hand};
+use crate::client;
 
 /// The last signature heard of each validator.
 #[derive(Default)]
 pub struct Borrowed {
     heard: Vec<SignedVote>,
+}
+
+impl Borrowed {
+    /// Two votes that were never of one place, as proof against their signer.
+    fn frame(&self, hand: &mut Hand) -> Option<Message> {
+        let one = self.heard[hand.dice.index(self.heard.len())];
+        let other = self
+            .heard
+            .iter()
+            .find(|other| other.by.validator == one.by.validator && other.vote.digest != one.vote.digest)?;
+        let mut moved = *other;
+        moved.vote = Vote { digest: other.vote.digest, ..one.vote };
+        let request = client::evidence(hand.keys, Conflict::of(&one, &moved)?);
+        Some(Message::Request(request.bytes().clone()))
+    }
 }
 
 impl Attacker for Borrowed {
@@ -51,7 +68,7 @@ impl Attacker for Borrowed {
         }
         let SignedVote { mut vote, by } = self.heard[hand.dice.index(self.heard.len())];
         let mine = ValidatorSignature { validator: hand.me, signature: by.signature };
-        let message = match hand.dice.below(6) {
+        let message = match hand.dice.below(7) {
             0 => Message::Vote(SignedVote { vote, by }),
             1 => Message::Vote(SignedVote { vote, by: mine }),
             2 => {
@@ -65,6 +82,10 @@ impl Attacker for Borrowed {
             4 => {
                 vote.height += 1;
                 Message::Vote(SignedVote { vote, by })
+            }
+            5 => {
+                let frame = self.frame(hand);
+                frame.unwrap_or(Message::Shown(SignedVote { vote, by: mine }))
             }
             _ => Message::Attest(Attest { height: vote.height, header: vote.digest, by }),
         };

@@ -27,6 +27,9 @@ impl World {
                 assert!(signed.by.validator == by, "validator {by} sends a vote of {}", signed.by.validator);
                 self.check_vote(seat, &signed.vote);
             }
+            Message::Shown(signed) => {
+                assert!(signed.by.validator != by, "validator {by} shows a vote of its own");
+            }
             Message::Attest(attest) => self.checks.attest(by, attest.height, attest.header),
             Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
             Message::NewView(message) => self.check_new_view(seat, by, message),

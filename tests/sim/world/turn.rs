@@ -2,10 +2,12 @@
 
 use ledger_core::{Effect, Execution, Input};
 use schemas::cbor;
-use schemas::transaction::Outcome;
+use schemas::evidence::Conflict;
+use schemas::transaction::{Body, Outcome, Transaction};
 
 use super::{Event, World};
-use crate::check;
+use crate::chain::Done;
+use crate::{check, client};
 
 /// Between ticks while something is in flight, and when nothing is.
 const TICK_BUSY_MS: u64 = 5;
@@ -84,6 +86,7 @@ impl World {
                     }
                     self.seats[seat].stable = height;
                 }
+                Effect::Blame(conflict) => self.blame(seat, &conflict),
                 Effect::Halt(divergence) => {
                     let at = &self.seats[seat];
                     assert!(!at.is_honest(), "validator {} halts: {divergence}", at.index);
@@ -108,7 +111,7 @@ impl World {
         let done = self.chain.execute(&self.keys, &execution).unwrap_or_else(|broken| panic!("{broken}"));
         if is_first {
             self.count.reach("blocks");
-            self.check_validity(&done.entries);
+            self.check_validity(&done);
             if done.transactions.is_empty() {
                 self.count.reach("null_blocks");
             }
@@ -119,11 +122,41 @@ impl World {
         self.step(seat, Input::Executed(header));
     }
 
-    /// Nothing is accepted that no client signed, and what a client signed is accepted when it comes first.
-    fn check_validity(&self, entries: &[(schemas::id::Digest, Outcome)]) {
-        for (id, outcome) in entries {
-            assert!(*outcome != Outcome::Accepted || self.clients.made(id), "validity: nobody submitted {id}");
+    /// Nothing is accepted that no client signed, but proof against an attacker.
+    fn check_validity(&mut self, done: &Done) {
+        for (bytes, (id, outcome)) in done.transactions.iter().zip(&done.entries) {
+            if *outcome != Outcome::Accepted || self.clients.made(id) {
+                continue;
+            }
+            let transaction: Transaction = cbor::decode(bytes.as_ref()).expect("accepted");
+            let Body::ReportConflict(conflict) = transaction.core.body else {
+                panic!("validity: nobody submitted {id}")
+            };
+            self.check_blame(&conflict);
+            self.count.reach("evidence");
         }
+    }
+
+    /// A validator holds proof: what it says is true, and it hands it in.
+    fn blame(&mut self, seat: usize, conflict: &Conflict) {
+        self.check_blame(conflict);
+        if self.seats[seat].is_honest() {
+            let kind = self.plan.attackers.iter().find(|(index, _)| *index == conflict.validator);
+            self.count.blamed(kind.map_or("", |(_, kind)| kind.name()));
+            let request = client::evidence(&self.keys, *conflict);
+            self.evidence.push((seat, request.clone()));
+            self.input(seat, Input::Request(request));
+        }
+    }
+
+    /// Blame falls on the faulty only, and rests on two signatures of theirs.
+    fn check_blame(&self, conflict: &Conflict) {
+        let accused = conflict.validator;
+        let is_faulty = self.plan.attackers.iter().any(|&(index, _)| index == accused);
+        assert!(is_faulty, "framed: validator {accused} is honest, and blamed with {conflict:?}");
+        let signed = conflict.votes(self.keys.chain);
+        let valid = signed.iter().all(|s| self.keys.is_signed(accused, &s.vote.to_sign(), &s.by.signature));
+        assert!(conflict.is_ordered() && valid, "framed: no proof against {accused}: {conflict:?}");
     }
 
     /// The group is written; the sync takes its time, and may be where the process dies.

@@ -31,6 +31,12 @@ pub struct Args {
     /// Length of the measured steady phase.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Cases in one transaction of `ledger`.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    statements: u32,
+    /// Validators of `ledger`.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=64))]
+    validators: u8,
     /// Folder for data, to measure another disk [default: a temporary folder].
     #[arg(long, value_name = "DIR")]
     home: Option<std::path::PathBuf>,
@@ -42,7 +48,7 @@ enum What {
     Normalise,
     /// Sealing, signing by the hundred, and the checks before anchoring, one core.
     Seal,
-    /// Small transactions to a quorum's certificate on four validators.
+    /// Anchored cases to a quorum's certificate.
     Ledger,
     /// AMQP delivery to anchored case, everything synced.
     Ingest,
@@ -75,6 +81,24 @@ pub struct Figures {
     pub rss_mb: u64,
     /// Share of time per step.
     pub steps: BTreeMap<String, f64>,
+    /// Of `ledger`: what a transaction costs, and what an idle chain needs for one.
+    #[serde(flatten)]
+    pub ledger: Option<LedgerFigures>,
+}
+
+/// What only the ledger's bench measures.
+#[derive(Serialize)]
+pub struct LedgerFigures {
+    /// Cases per second in the steady phase.
+    pub cases_per_s: f64,
+    /// Median latency of a lone transaction.
+    pub idle_p50_ms: f64,
+    /// Time on a core that all validators together spend on a transaction, in microseconds.
+    pub validators_cpu_us: f64,
+    /// The same of a lone transaction, which has a block for itself.
+    pub validators_cpu_alone_us: f64,
+    /// The same of the one client that signs, submits and follows.
+    pub client_cpu_us: f64,
 }
 
 /// Runs the command.
@@ -91,7 +115,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
     let mut figures = match args.what {
         What::Normalise => normalise::run(seconds)?,
         What::Seal => seal::run(home.path(), seconds)?,
-        What::Ledger => ledger::run(home.path(), seconds, output)?,
+        What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), output)?,
         What::Ingest => ingest::run(home.path(), seconds, output)?,
         What::Disclose => disclose::run(home.path(), seconds, output)?,
     };
@@ -114,6 +138,16 @@ fn print(figures: &Figures, output: Output) {
         "fsync p50 {} ms ({} per second), {} validators, {} MB of memory",
         figures.fsync_p50_ms, figures.fsync_per_s, figures.validators, figures.rss_mb
     ));
+    if let Some(ledger) = &figures.ledger {
+        output.line(format_args!(
+            "{} cases per second, idle p50 {} ms; per transaction {} µs on the validators' cores, alone {} µs; client {} µs",
+            ledger.cases_per_s,
+            ledger.idle_p50_ms,
+            ledger.validators_cpu_us,
+            ledger.validators_cpu_alone_us,
+            ledger.client_cpu_us
+        ));
+    }
     for (step, share) in &figures.steps {
         output.line(format_args!("  {step:<10} {:>5.1} %", share * 100.0));
     }
@@ -147,7 +181,8 @@ impl Latencies {
         self.0.len()
     }
 
-    fn ms(&self, quantile: f64) -> f64 {
+    /// A quantile in milliseconds.
+    pub fn ms(&self, quantile: f64) -> f64 {
         round(self.0.value_at_quantile(quantile) as f64 / 1000.0)
     }
 }
@@ -168,6 +203,7 @@ impl Figures {
             fsync_p50_ms: 0.0,
             rss_mb,
             steps: BTreeMap::new(),
+            ledger: None,
         }
     }
 }
@@ -179,6 +215,7 @@ pub fn shares(times: impl IntoIterator<Item = (String, f64)>) -> BTreeMap<String
     times.into_iter().map(|(step, t)| (step, (t / whole * 1000.0).round() / 1000.0)).collect()
 }
 
+/// As many digits as a figure of a bench has.
 fn round(value: f64) -> f64 {
     if value >= 100.0 { value.round() } else { (value * 1000.0).round() / 1000.0 }
 }

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError};
-use schemas::block::Block;
+use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorStatus};
+use schemas::block::{Block, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::transaction::{LogEntry, Outcome as Executed, Transaction, signed_hash};
@@ -192,6 +192,17 @@ fn describe(block: &Block, output: Output) -> serde_json::Value {
     })
 }
 
+/// Validators against which more others than can be faulty say that the ledger holds proof.
+fn faulty<'g>(all: &[ValidatorStatus], genesis: &'g schemas::genesis::Genesis) -> Vec<&'g str> {
+    let says = |status: &ValidatorStatus, name: &str| {
+        let held = status.status.as_ref().and_then(|status| status["evidence"].as_array());
+        held.is_some_and(|held| held.iter().any(|one| one["validator"] == name))
+    };
+    let tolerated = faults_tolerated(genesis.validators.len());
+    let names = genesis.validators.iter().map(|validator| validator.name.as_str());
+    names.filter(|name| all.iter().filter(|status| says(status, name)).count() > tolerated).collect()
+}
+
 async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output: Output) -> Outcome {
     let (all, heads) = tokio::join!(ledger.status(), ledger.heads());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
@@ -212,6 +223,15 @@ async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output
         Some(height) => output.line(format_args!("{} at height {height}", good("fresh"))),
         None => output.line(bad("not fresh: fewer than a quorum of validators show a head younger than 5 s")),
     }
-    output.document(&serde_json::json!({ "chain": genesis.chain_id(), "fresh_height": fresh, "validators": all }))?;
+    let faulty = faulty(&all, genesis);
+    for name in &faulty {
+        output.line(format_args!(
+            "{} {name}: the ledger holds two votes of it that contradict each other",
+            bad("faulty")
+        ));
+    }
+    output.document(&serde_json::json!({
+        "chain": genesis.chain_id(), "fresh_height": fresh, "faulty": faulty, "validators": all,
+    }))?;
     Ok(if fresh.is_some() { Exit::Done } else { Exit::TryAgain })
 }

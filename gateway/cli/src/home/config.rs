@@ -164,6 +164,7 @@ data = "data"                     # vote log and RocksDB: never restored from a 
 key = "validator.key"
 listen = "{peer}"         # other validators, mutual TLS
 rpc = "{rpc}"            # gateways, mutual TLS
+# operators = "127.0.0.1:9464"    # /livez, /readyz, /metrics: never open to the outside
 peers = [
 {peers}]
 {development}"#,

@@ -13,17 +13,16 @@ use schemas::receipt::EntryProof;
 use tokio::sync::Semaphore;
 
 use super::ValidatorAddress;
+use super::submit::Submissions;
 
 /// Largest answer that is not a list of blocks, in bytes.
 const ANSWER_BYTES_MAX: usize = limits::TRANSACTION_BYTES_MAX;
 /// Largest list of blocks, with room for certificates, in bytes.
 const BLOCKS_BYTES_MAX: usize = limits::CATCH_UP_BYTES_MAX + limits::PEER_FRAME_BYTES_MAX;
 
-/// Submissions under way to one validator.
-const SUBMISSIONS_MAX: usize = 48;
 /// Look-ups under way at one validator, most of which wait for a block.
 const LOOK_UPS_MAX: usize = 192;
-const _: () = assert!(SUBMISSIONS_MAX + LOOK_UPS_MAX < limits::RPC_CONNECTIONS_PER_CLIENT_MAX);
+const _: () = assert!(limits::SUBMISSIONS_UNDER_WAY_MAX + LOOK_UPS_MAX < limits::RPC_CONNECTIONS_PER_CLIENT_MAX);
 
 /// Why a validator's answer does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +49,10 @@ pub(super) enum Submitted {
 pub(super) struct Peer {
     index: usize,
     name: String,
-    base: String,
-    client: Client,
+    pub(super) base: String,
+    pub(super) client: Client,
+    pub(super) submissions: Arc<Submissions>,
     /// Each request under way has a connection of its own; heads and status are few and never wait.
-    submissions: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
 }
 
@@ -67,8 +66,7 @@ impl Peer {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
         let base = format!("{}/ledger/v1", address.url.trim_end_matches('/'));
-        let (submissions, look_ups) = (Semaphore::new(SUBMISSIONS_MAX), Semaphore::new(LOOK_UPS_MAX));
-        let (submissions, look_ups) = (Arc::new(submissions), Arc::new(look_ups));
+        let (submissions, look_ups) = (Arc::default(), Arc::new(Semaphore::new(LOOK_UPS_MAX)));
         Ok(Self { index, name: address.name.clone(), base, client, submissions, look_ups })
     }
 
@@ -78,24 +76,6 @@ impl Peer {
 
     pub(super) fn name(&self) -> &str {
         &self.name
-    }
-
-    pub(super) async fn submit(&self, transaction: &[u8], timeout: Duration) -> Result<Submitted, PeerError> {
-        let _place = self.submissions.acquire().await;
-        let response = self
-            .client
-            .post(format!("{}/transactions", self.base))
-            .header("content-type", "application/cbor")
-            .timeout(timeout)
-            .body(transaction.to_vec())
-            .send()
-            .await?;
-        match response.status() {
-            StatusCode::OK | StatusCode::ACCEPTED => Ok(Submitted::Taken),
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Submitted::Refused),
-            StatusCode::TOO_MANY_REQUESTS => Ok(Submitted::Busy),
-            _ => Err(PeerError::Answer),
-        }
     }
 
     pub(super) async fn proof(
@@ -144,7 +124,7 @@ impl Peer {
 }
 
 /// The body of a 200 answer, refused as soon as it grows past `max` bytes.
-async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, PeerError> {
+pub(super) async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, PeerError> {
     if response.status() != StatusCode::OK || response.content_length().is_some_and(|n| n > max as u64) {
         return Err(PeerError::Answer);
     }

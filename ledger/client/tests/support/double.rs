@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,6 +48,8 @@ pub enum Manner {
     Hiding,
     /// Signs a head that nobody has.
     Boasting,
+    /// Never answers a submission.
+    Hanging,
     /// Nobody listens.
     Down,
 }
@@ -64,6 +67,7 @@ struct Server {
     index: u16,
     manner: Manner,
     shared: Arc<Mutex<Shared>>,
+    lists: Arc<AtomicUsize>,
 }
 
 pub fn now_ms() -> u64 {
@@ -75,6 +79,8 @@ pub fn now_ms() -> u64 {
 pub struct Double {
     pub config: LedgerConfig,
     pub chain: schemas::id::ChainId,
+    /// Submissions that arrived, at all of them.
+    pub lists: Arc<AtomicUsize>,
     _folder: tempfile::TempDir,
     servers: tokio::task::JoinSet<()>,
 }
@@ -90,7 +96,7 @@ impl Double {
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("genesis.json"), genesis.to_json()).expect("written");
         write_key(&path("transport.key"), &key(102));
-        let mut servers = tokio::task::JoinSet::new();
+        let (mut servers, lists) = (tokio::task::JoinSet::new(), Arc::default());
         let mut validators = vec![];
         for (index, manner) in (0..).zip(manners) {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -99,14 +105,14 @@ impl Double {
             if manner == Manner::Down {
                 continue;
             }
-            let server = Server { index, manner, shared: Arc::clone(&shared) };
+            let server = Server { index, manner, shared: Arc::clone(&shared), lists: Arc::clone(&lists) };
             let seed = if manner == Manner::Impostor { 900 } else { index };
             let listener = Tls { listener, acceptor: acceptor(&key(seed)) };
             servers.spawn(async move { axum::serve(listener, router(server)).await.expect("never ends") });
         }
         let config =
             LedgerConfig { genesis: path("genesis.json"), validators, key: path("transport.key"), timeout_ms: 5_000 };
-        Self { config, chain: id, _folder: folder, servers }
+        Self { config, chain: id, lists, _folder: folder, servers }
     }
 
     pub fn stop(&mut self) {
@@ -123,7 +129,7 @@ pub fn write_key(path: &std::path::Path, key: &SigningKey) {
 
 fn router(server: Server) -> Router {
     Router::new()
-        .route("/ledger/v1/transactions", post(submit))
+        .route("/ledger/v1/submissions", post(submit))
         .route("/ledger/v1/transactions/{id}", get(proof))
         .route("/ledger/v1/blocks", get(blocks))
         .route("/ledger/v1/head", get(head))
@@ -131,7 +137,17 @@ fn router(server: Server) -> Router {
         .with_state(server)
 }
 
-async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> StatusCode {
+async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> Vec<u8> {
+    if server.manner == Manner::Hanging {
+        return std::future::pending().await;
+    }
+    server.lists.fetch_add(1, Ordering::Relaxed);
+    let list: Vec<TransactionBytes> = cbor::decode(&body).expect("the client's list");
+    let codes = list.into_iter().map(|bytes| take(&server, bytes).as_u16());
+    cbor::encode(&codes.collect::<Vec<u16>>())
+}
+
+fn take(server: &Server, bytes: TransactionBytes) -> StatusCode {
     match server.manner {
         Manner::Lying => return StatusCode::ACCEPTED,
         Manner::Refusing => return StatusCode::BAD_REQUEST,
@@ -139,12 +155,12 @@ async fn submit(State(server): State<Server>, body: axum::body::Bytes) -> Status
         _ => {}
     }
     let mut shared = server.shared.lock().expect("not poisoned");
-    let Ok(tx) = admit(&body, &shared.chain.id) else { return StatusCode::BAD_REQUEST };
-    let signed = signed_hash(&body);
+    let Ok(tx) = admit(bytes.as_ref(), &shared.chain.id) else { return StatusCode::BAD_REQUEST };
+    let signed = signed_hash(bytes.as_ref());
     if shared.proofs.iter().any(|(id, proof)| *id == tx.id() && proof.decides(&signed)) {
         return StatusCode::OK;
     }
-    let transactions = vec![TransactionBytes(body.to_vec().into())];
+    let transactions = vec![bytes];
     let (height, chain) = (shared.chain.height + 1, shared.chain.id);
     let done = execute_block(&shared.state, &chain, height, now_ms(), &transactions, &AwsLc).expect("a map");
     shared.state.extend(done.changes);

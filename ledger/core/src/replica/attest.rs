@@ -56,6 +56,9 @@ impl Replica {
                 self.checkpoint = Checkpoint { height, header: header.hash(), attestations };
             }
             effects.push(Effect::Certify(self.certified, attestations));
+            if self.certified.is_multiple_of(limits::WITNESS_HEIGHTS / 4) {
+                self.witness.forget(self.certified, self.view);
+            }
             if self.certified.is_multiple_of(limits::CHECKPOINT_INTERVAL) {
                 self.stable = self.certified;
                 // records of older heights go; in which view this replica is must outlast them

@@ -149,6 +149,7 @@ impl Replica {
             slot.keep_body(&proposal);
         }
         slot.proposal = Some(proposal);
+        self.show_others(height, effects);
         self.prepare(height, signer, effects);
     }
 }

@@ -15,6 +15,7 @@ use crate::pool::Pool;
 use crate::proposal::{Decided, Proposal, Request};
 use crate::replica::{Replica, change, propose, tell, timer};
 use crate::slot::Slot;
+use crate::witness::Witness;
 use crate::{Config, CoreError, Effect, Sign};
 
 /// What a replica starts from.
@@ -70,6 +71,7 @@ impl Replica {
             telling: tell::Telling::default(),
             changing: change::Changing::default(),
             timer: timer::Timer::default(),
+            witness: Witness::default(),
         };
         for record in records {
             replica.restore(record)?;

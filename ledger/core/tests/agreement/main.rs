@@ -1,6 +1,7 @@
 //! The protocol under faults: agreement, total order, each transaction once, liveness, restart, equivocation,
 //! determinism. Every run prints its seed when it fails; `SEED` runs one seed, `SEEDS` that many of each test.
 
+mod blame;
 mod forgeries;
 mod logs;
 mod network;

@@ -2,7 +2,7 @@
 //! tails. Signatures are mocked. Checks agreement at every execution. The same seed gives the same run.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use ledger_core::{
     ChangeError, Config, Decided, Effect, Execution, Input, Proposal, Replica, Request, Sign, Start, VerifiedNewView,
@@ -130,6 +130,8 @@ pub struct Network {
     pub new_views: BTreeMap<u64, NewView>,
     said: BTreeMap<(ValidatorIndex, u64, Height, u8), Digest>,
     left: BTreeMap<ValidatorIndex, u64>,
+    /// Who holds proof against whom; a replica that restarts may find it again.
+    pub blamed: BTreeSet<(ValidatorIndex, ValidatorIndex)>,
     /// What reached the attacker.
     pub heard: Vec<Message>,
     nodes: Vec<Node>,
@@ -157,6 +159,7 @@ impl Network {
             new_views: BTreeMap::new(),
             said: BTreeMap::new(),
             left: BTreeMap::new(),
+            blamed: BTreeSet::new(),
             heard: vec![],
             nodes: (0..n).map(|_| Node { replica: None, disk: Disk::default() }).collect(),
             wire: BinaryHeap::new(),
@@ -234,6 +237,7 @@ impl Network {
         };
         let (replica, effects) = Replica::start(start, &Mock(index)).expect("an honest log");
         self.nodes[usize::from(index)].replica = Some(replica);
+        self.blamed.retain(|&(by, _)| by != index);
         self.perform(index, effects, true);
     }
 
@@ -356,6 +360,13 @@ impl Network {
                 Input::Proposed(Proposal::check(view, batch, requests, signature).unwrap())
             }
             Message::Vote(vote) => Input::Voted(vote),
+            Message::Shown(signed) => {
+                assert!(
+                    is_signed(signed.by.validator, &signed.vote.to_sign(), &signed.by.signature),
+                    "nobody lies here"
+                );
+                Input::Shown(signed)
+            }
             Message::Attest(attest) => Input::Attested(attest),
             Message::Status(status) => Input::Told(from, status),
             Message::Blocks(blocks) => Input::Final(blocks),
@@ -435,6 +446,12 @@ impl Network {
                     disk.log.retain(|record| record.height() > height);
                 }
                 Effect::Stable(_) => {}
+                Effect::Blame(conflict) => {
+                    let valid = |s: &SignedVote| is_signed(s.by.validator, &s.vote.to_sign(), &s.by.signature);
+                    assert!(conflict.is_ordered() && conflict.votes(CHAIN).iter().all(valid), "proof: {conflict:?}");
+                    assert_eq!(self.attacker, Some(conflict.validator), "{index} blames one who is honest");
+                    assert!(self.blamed.insert((index, conflict.validator)), "{index} blames it once");
+                }
                 Effect::Halt(divergence) => panic!("validator {index}: {divergence}"),
             }
         }

@@ -22,6 +22,9 @@ use crate::node::{Busy, Node};
 use crate::tls::certificate_key;
 use crate::verify::{Dropped, Heard, verify};
 
+/// Proposals up to this size hold a few signatures and are verified where they are read: another thread would cost more.
+const QUICK_BYTES_MAX: usize = 4 << 10;
+
 type Current = Arc<Mutex<BTreeMap<ValidatorIndex, CancellationToken>>>;
 
 /// Accepts until told to stop.
@@ -82,8 +85,13 @@ async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStrea
         let Ok(message) = cbor::decode::<Message>(&frame) else {
             return Err(std::io::Error::other("a frame that is no message"));
         };
-        let is_quick =
-            matches!(message, Message::Request(_) | Message::Vote(_) | Message::Attest(_) | Message::Status(_));
+        let is_quick = match message {
+            Message::Request(_) | Message::Vote(_) | Message::Shown(_) | Message::Attest(_) | Message::Status(_) => {
+                true
+            }
+            Message::PrePrepare(_) => length <= QUICK_BYTES_MAX,
+            _ => false,
+        };
         let heard = if !is_quick {
             let node = Arc::clone(node);
             tokio::task::spawn_blocking(move || verify(&node, peer, message)).await.map_err(std::io::Error::other)?

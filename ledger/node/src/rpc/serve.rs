@@ -30,7 +30,8 @@ pub(crate) async fn serve(mut listener: RpcListener, router: Router, stop: Cance
     open.wait().await;
 }
 
-async fn converse<S>(stream: S, router: Router, header_wait: Duration, stop: CancellationToken)
+/// One connection until it ends or the node does.
+pub(crate) async fn converse<S>(stream: S, router: Router, header_wait: Duration, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

@@ -52,21 +52,22 @@ pub(super) fn digest_of(number: u64, previous: &Digest, payload: &[u8]) -> Diges
     Digest(hash.finalize().into())
 }
 
-/// The group's bytes, whole sectors.
-pub(super) fn encode(number: u64, previous: &Digest, payload: &[u8]) -> Vec<u8> {
+/// The group's bytes, whole sectors, and its digest.
+pub(super) fn encode(number: u64, previous: &Digest, payload: &[u8]) -> (Vec<u8>, Digest) {
     let Ok(length) = u32::try_from(payload.len()) else { unreachable!("a group is smaller than a segment") };
     let mut out = Vec::with_capacity(payload.len() + HEAD + SECTOR);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&number.to_be_bytes());
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&previous.0);
-    out.extend_from_slice(&digest_of(number, previous, payload).0);
+    let digest = digest_of(number, previous, payload);
+    out.extend_from_slice(&digest.0);
     let check = sha256(&out);
     out.extend_from_slice(&check.0[..8]);
     assert!(out.len() == HEAD, "the head has its length");
     out.extend_from_slice(payload);
     out.resize(out.len().next_multiple_of(SECTOR), 0);
-    out
+    (out, digest)
 }
 
 /// Reads a head. `None` when the bytes are none.

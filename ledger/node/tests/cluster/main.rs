@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ledger_client::{Ledger, conformance};
 use ledger_node::{LogError, NodeError};
-use validators::{Validators, caught_up, execute, idle_heads, now, silent};
+use validators::{Validators, caught_up, execute, idle_heads, now, operators_say, silent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_ledger_conforms_to_its_trait() {
@@ -142,6 +142,44 @@ async fn connections_without_a_key_keep_nobody_out() {
     let status = ledger.status().await;
     assert!(status[0].status.is_some(), "the flooded one answers");
     drop(flood);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn proof_against_a_validator_is_in_everyones_status() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    let height = execute(&ledger, validators.contradiction(2)).await.header.height;
+    caught_up(&ledger, &[0, 1, 2, 3], height).await;
+    for validator in ledger.status().await {
+        let status = validator.status.expect("up");
+        let expected = serde_json::json!([{
+            "validator": "validator-3", "view": 5, "height": 70, "phase": "commit", "reported_at": height,
+        }]);
+        assert_eq!(status["evidence"], expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn operators_see_counts_and_heights() {
+    let mut validators = Validators::new(4);
+    let address = validators.with_operators(0);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    let height = execute(&ledger, validators.subject(1)).await.header.height;
+    caught_up(&ledger, &[0], height).await;
+    let ready = operators_say(&address, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("loop turns, 4 validators"), "{ready}");
+    let text = operators_say(&address, "/metrics").await;
+    let level = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.trim().parse::<u64>().expect("a number")
+    };
+    assert_eq!(level("chartseal_node_executed_total{verdict=\"accepted\"}"), 1);
+    assert_eq!((level("chartseal_node_certified_height"), level("chartseal_node_waiting")), (height, 0));
+    assert!(level("chartseal_node_sync_seconds_count") >= 3, "proposal, certificate, commits");
+    assert!(level("chartseal_node_submitted_total{status=\"taken\"}") >= 1);
+    assert!(operators_say(&address, "/ledger/v1/status").await.starts_with("HTTP/1.1 404"), "nothing else");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

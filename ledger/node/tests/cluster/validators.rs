@@ -7,15 +7,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ledger_client::{HttpLedger, Ledger, LedgerConfig, ValidatorAddress};
+use ledger_core::Sign as _;
 use ledger_node::{NodeConfig, NodeError, PeerConfig};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
+use schemas::block::{Phase, ValidatorSignature, Vote};
 use schemas::cose::transaction_to_sign;
 use schemas::envelope::{Statement, statements_root};
+use schemas::evidence::Conflict;
 use schemas::genesis::{Genesis, GenesisInstitution, Validator, possession_to_sign};
 use schemas::id::*;
+use schemas::pbft::SignedVote;
 use schemas::transaction::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +68,7 @@ impl Validators {
                 key: key_path(i),
                 listen: address(ports[2 * i]),
                 rpc: address(ports[2 * i + 1]),
+                operators: None,
                 peers: (0..n)
                     .filter(|&j| j != i)
                     .map(|j| PeerConfig { name: name(j), address: address(ports[2 * j]) })
@@ -73,6 +79,14 @@ impl Validators {
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
+    }
+
+    /// Gives a validator a listener for its operators.
+    pub fn with_operators(&mut self, index: usize) -> String {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap().to_string();
+        self.configs[index].operators = Some(address.clone());
+        address
     }
 
     pub fn start(&mut self, index: usize) {
@@ -148,6 +162,21 @@ impl Validators {
         self.signed(core, statements)
     }
 
+    /// Proof against a validator, made with its own key.
+    pub fn contradiction(&self, index: u16) -> (Digest, Vec<u8>) {
+        let key = ledger_node::key::open(&self.home.path().join(format!("{index}.key"))).unwrap();
+        let [one, other] = [1, 2].map(|label| {
+            let (epoch, view, height, phase) = (0, 5, 70, Phase::Commit);
+            let vote = Vote { chain: self.chain, epoch, view, height, phase, digest: Digest([label; 32]) };
+            let by = ValidatorSignature { validator: index, signature: key.sign(&vote.to_sign()) };
+            SignedVote { vote, by }
+        });
+        let body = Body::ReportConflict(Conflict::of(&one, &other).unwrap());
+        let core = Core { chain: self.chain, valid_until: 9_000, body };
+        let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
+        (transaction.id(), schemas::cbor::encode(&transaction))
+    }
+
     fn signed(&self, core: Core, statements: Vec<Statement>) -> (Digest, Vec<u8>) {
         let signature = sign(&self.signing, &transaction_to_sign(&self.chain, &core.id()));
         let signer = Signer::Institution(INSTITUTION);
@@ -208,6 +237,16 @@ pub async fn idle_heads(ledger: &HttpLedger) {
 /// A look-up of nothing, which the validators hold open for a moment.
 async fn pause(ledger: &HttpLedger) {
     drop(ledger.proof(&Digest([0xee; 32]), Duration::from_millis(50)).await);
+}
+
+/// A whole answer of the operators' listener.
+pub async fn operators_say(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: operators\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
 }
 
 /// Connections that never say anything, from an address of their own.

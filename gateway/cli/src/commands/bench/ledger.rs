@@ -1,5 +1,6 @@
-//! `bench ledger`: small transactions (RegisterSubject) to a quorum's certificate, on four validators as processes of their own.
-//! Latency is from the submission to the block with enough attestations, as a follower sees it.
+//! `bench ledger`: AnchorCases transactions to a quorum's certificate, on validators that are processes of their own. Latency is
+//! from the submission to the block with enough attestations, as a follower sees it: first of one transaction at a time, then
+//! under load. The client signs, submits and follows on the same cores.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,12 +11,14 @@ use std::time::{Duration, Instant};
 use gateway_vault::Vault;
 use ledger_client::{HttpLedger, Ledger};
 use schemas::cbor;
-use schemas::id::{Digest, InstitutionId, SubjectId};
+use schemas::envelope::Statement;
+use schemas::id::{CaseId, ChainId, Digest, InstitutionId, SubjectTag};
 use schemas::limits::CATCH_UP_BLOCKS_MAX;
-use schemas::transaction::{Body, Core, RegisterSubject, Signer, Transaction};
+use schemas::transaction::Transaction;
 use tokio::sync::Semaphore;
 
-use super::{Figures, Latencies};
+use super::{Figures, Latencies, LedgerFigures, round};
+use crate::children::cpu_ms;
 use crate::cluster::{Cluster, Plan};
 use crate::commands::run::{load, runtime};
 use crate::failure::{Exit, Failure};
@@ -23,18 +26,26 @@ use crate::home;
 use crate::output::Output;
 
 /// Most transactions that wait for their block.
-const IN_FLIGHT_MAX: usize = 1_024;
+const IN_FLIGHT_MAX: usize = 256;
+/// Tasks that sign and submit.
+const SUBMITTERS: usize = 64;
 /// Phase that is not measured, in seconds.
 const WARM_UP_SECONDS: u64 = 2;
-const VALIDATORS: usize = 4;
+/// Transactions of the idle chain.
+const ALONE: usize = 300;
 
 type Waiting = Arc<Mutex<HashMap<Digest, Instant>>>;
 
-/// Runs for `seconds`.
-pub fn run(folder: &Path, seconds: Duration, output: Output) -> Result<Figures, Failure> {
+/// Runs for `seconds` on so many validators, with transactions of so many statements.
+pub fn run(
+    folder: &Path,
+    seconds: Duration,
+    (validators, statements): (usize, u32),
+    output: Output,
+) -> Result<Figures, Failure> {
     let plan = Plan {
         home: folder,
-        validators: VALIDATORS,
+        validators,
         hospitals: &[("bench", "Bench Hospital")],
         broker: false,
         authorities: &[],
@@ -43,37 +54,55 @@ pub fn run(folder: &Path, seconds: Duration, output: Output) -> Result<Figures, 
         desk: None,
     };
     let mut cluster = Cluster::start(&plan, output)?;
-    runtime()?.block_on(measure(&mut cluster, seconds))
+    runtime()?.block_on(measure(&mut cluster, seconds, statements))
 }
 
-async fn measure(cluster: &mut Cluster, seconds: Duration) -> Result<Figures, Failure> {
+/// Who submits what.
+#[derive(Clone)]
+struct Client {
+    ledger: Arc<HttpLedger>,
+    vault: Arc<Vault>,
+    institution: InstitutionId,
+    chain: ChainId,
+    statements: u32,
+    /// The newest block that was seen.
+    height: Arc<AtomicU64>,
+}
+
+async fn measure(cluster: &mut Cluster, seconds: Duration, statements: u32) -> Result<Figures, Failure> {
     let Some(hospital) = cluster.hospitals.first() else { return Err(Failure::new(Exit::Failed, "no hospital")) };
     let config = load(&hospital.config())?;
-    let ledger = Arc::new(crate::commands::ledger::open(&config.ledger)?);
-    let vault = Arc::new(Vault::open(&config.vault.dir).map_err(Failure::usage)?);
-    let institution = config.gateway.institution_id;
-    let (waiting, height) = (Waiting::default(), Arc::new(AtomicU64::new(0)));
-    let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    let chain = cluster.genesis.chain_id();
+    let client = Client {
+        ledger: Arc::new(crate::commands::ledger::open(&config.ledger)?),
+        vault: Arc::new(Vault::open(&config.vault.dir).map_err(Failure::usage)?),
+        institution: config.gateway.institution_id,
+        chain: cluster.genesis.chain_id(),
+        statements,
+        height: Arc::default(),
+    };
+    let before = cluster.validators_cpu_ms();
+    let idle = client.alone().await?;
+    let alone = cluster.validators_cpu_ms() - before;
+    let (waiting, permits) = (Waiting::default(), Arc::new(Semaphore::new(IN_FLIGHT_MAX)));
     let mut submitters = tokio::task::JoinSet::new();
-    for _ in 0..32 {
-        let (ledger, vault, waiting, height, permits) =
-            (ledger.clone(), vault.clone(), waiting.clone(), height.clone(), permits.clone());
+    for _ in 0..SUBMITTERS {
+        let (client, waiting, permits) = (client.clone(), waiting.clone(), permits.clone());
         submitters.spawn(async move {
             loop {
                 let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
                 // Given back by the follower, one for each transaction that it sees.
                 permit.forget();
-                let transaction = register(&vault, chain, institution, height.load(Ordering::Relaxed) + 1_000)?;
+                let (id, bytes) = client.transaction()?;
                 if let Ok(mut waiting) = waiting.lock() {
-                    waiting.insert(transaction.id(), Instant::now());
+                    waiting.insert(id, Instant::now());
                 }
-                ledger.submit(cbor::encode(&transaction)).await.map_err(crate::commands::ledger::failed)?;
+                client.ledger.submit(bytes).await.map_err(crate::commands::ledger::failed)?;
             }
         });
     }
-    let followed = follow(&ledger, &waiting, &height, &permits, seconds);
-    let (latencies, elapsed) = tokio::select! {
+    let cpu = || (cluster.validators_cpu_ms(), cpu_ms(std::process::id()));
+    let followed = follow(&client.ledger, &waiting, &client.height, &permits, seconds, cpu);
+    let (latencies, elapsed, used) = tokio::select! {
         followed = followed => followed?,
         Some(ended) = submitters.join_next() => {
             return Err(match ended {
@@ -84,53 +113,103 @@ async fn measure(cluster: &mut Cluster, seconds: Duration) -> Result<Figures, Fa
     };
     submitters.shutdown().await;
     cluster.check()?;
-    Ok(Figures::of("ledger", &latencies, elapsed, VALIDATORS, cluster.resident_mb()))
+    let mut figures = Figures::of("ledger", &latencies, elapsed, cluster.validators.len(), cluster.resident_mb());
+    let each = |ms: u64| round(ms as f64 * 1000.0 / latencies.count().max(1) as f64);
+    figures.ledger = Some(LedgerFigures {
+        cases_per_s: round(figures.rate_per_s * f64::from(statements)),
+        idle_p50_ms: idle.ms(0.5),
+        validators_cpu_us: each(used.0),
+        validators_cpu_alone_us: round(alone as f64 * 1000.0 / ALONE as f64),
+        client_cpu_us: each(used.1),
+    });
+    Ok(figures)
 }
 
-fn register(
-    vault: &Vault,
-    chain: schemas::id::ChainId,
-    institution: InstitutionId,
-    valid_until: u64,
-) -> Result<Transaction, Failure> {
-    let subject = SubjectId(home::random()?);
-    let body = Body::RegisterSubject(RegisterSubject { subject, institution, key: None, guardians: Vec::new() });
-    let signed = vault.sign(Core { chain, valid_until, body }, Signer::Institution(institution));
-    signed.map_err(|e| Failure::classed(e.class(), e))
+impl Client {
+    /// One transaction after the other.
+    async fn alone(&self) -> Result<Latencies, Failure> {
+        let mut latencies = Latencies::new()?;
+        for _ in 0..ALONE {
+            let (id, bytes) = self.transaction()?;
+            let submitted = Instant::now();
+            self.ledger.submit(bytes).await.map_err(crate::commands::ledger::failed)?;
+            let mut is_seen = false;
+            while !is_seen {
+                let next = self.height.load(Ordering::Relaxed) + 1;
+                let blocks = self.ledger.blocks(next, CATCH_UP_BLOCKS_MAX, Duration::from_secs(5)).await;
+                for block in blocks.map_err(crate::commands::ledger::failed)? {
+                    is_seen |= ids(&block).any(|found| found == id);
+                    self.height.store(block.header.height, Ordering::Relaxed);
+                }
+            }
+            latencies.record(submitted.elapsed());
+        }
+        Ok(latencies)
+    }
+
+    /// New cases, signed: the transaction's id and bytes.
+    fn transaction(&self) -> Result<(Digest, Vec<u8>), Failure> {
+        let statements = (0..self.statements).map(|_| self.statement()).collect::<Result<Vec<_>, _>>()?;
+        let valid_until = self.height.load(Ordering::Relaxed) + 1_000;
+        let signed = self.vault.sign_anchor(self.chain, self.institution, valid_until, statements, vec![]);
+        let transaction = signed.map_err(|e| Failure::classed(e.class(), e))?;
+        Ok((transaction.id(), cbor::encode(&transaction)))
+    }
+
+    /// A case that nobody sealed: to the ledger all digests are alike.
+    fn statement(&self) -> Result<Statement, Failure> {
+        let random: [u8; 16] = home::random()?;
+        let digest = cbor::sha256(&random);
+        Ok(Statement {
+            case: CaseId(random),
+            version: 1,
+            previous: None,
+            institution: self.institution,
+            header: digest,
+            root: digest,
+            object: digest,
+            subject_tag: SubjectTag(digest.0),
+            wraps: digest,
+            time: 0,
+        })
+    }
 }
 
+/// The ids of a block's transactions.
+fn ids(block: &schemas::block::Block) -> impl Iterator<Item = Digest> + '_ {
+    let transactions = block.transactions.iter().filter_map(|bytes| cbor::decode::<Transaction>(bytes.as_ref()).ok());
+    transactions.map(|transaction| transaction.id())
+}
+
+/// Latencies of the measured phase, its length, and the `cpu` milliseconds in it.
 async fn follow(
     ledger: &HttpLedger,
     waiting: &Waiting,
     height: &AtomicU64,
     permits: &Semaphore,
     seconds: Duration,
-) -> Result<(Latencies, Duration), Failure> {
+    cpu: impl Fn() -> (u64, u64),
+) -> Result<(Latencies, Duration, (u64, u64)), Failure> {
     let mut latencies = Latencies::new()?;
     let warm = Instant::now() + Duration::from_secs(WARM_UP_SECONDS);
-    let mut start = None;
+    let (mut start, mut before) = (None, (0, 0));
     loop {
         let next = height.load(Ordering::Relaxed) + 1;
         let blocks = ledger.blocks(next, CATCH_UP_BLOCKS_MAX, Duration::from_secs(5)).await;
         let blocks = blocks.map_err(crate::commands::ledger::failed)?;
         let seen = Instant::now();
-        if start.is_none() && seen >= warm {
-            start = Some(seen);
-        } else if start.is_some() {
-            for block in &blocks {
-                count(block, waiting, permits, Some((&mut latencies, seen)));
-            }
-        } else {
-            blocks.iter().for_each(|block| count(block, waiting, permits, None));
+        for block in &blocks {
+            count(block, waiting, permits, start.map(|_| (&mut latencies, seen)));
         }
-        if start == Some(seen) {
-            blocks.iter().for_each(|block| count(block, waiting, permits, None));
+        if start.is_none() && seen >= warm {
+            (start, before) = (Some(seen), cpu());
         }
         if let Some(last) = blocks.last() {
             height.store(last.header.height, Ordering::Relaxed);
         }
         if let Some(start) = start.filter(|start| start.elapsed() >= seconds) {
-            return Ok((latencies, start.elapsed()));
+            let (elapsed, after) = (start.elapsed(), cpu());
+            return Ok((latencies, elapsed, (after.0 - before.0, after.1 - before.1)));
         }
     }
 }
@@ -142,9 +221,8 @@ fn count(
     mut measured: Option<(&mut Latencies, Instant)>,
 ) {
     let Ok(mut waiting) = waiting.lock() else { return };
-    for bytes in &block.transactions {
-        let Ok(transaction) = cbor::decode::<Transaction>(bytes.as_ref()) else { continue };
-        let Some(submitted) = waiting.remove(&transaction.id()) else { continue };
+    for id in ids(block) {
+        let Some(submitted) = waiting.remove(&id) else { continue };
         permits.add_permits(1);
         if let Some((latencies, seen)) = &mut measured {
             latencies.record(seen.saturating_duration_since(submitted));

@@ -1,0 +1,102 @@
+//! Whoever contradicts himself is blamed, also when no single replica hears both of his votes; nobody else ever is (asserted
+//! inside of the network at each proof, in every test).
+
+use schemas::block::{Batch, Phase, ValidatorIndex, ValidatorSignature};
+use schemas::evidence::Conflict;
+use schemas::pbft::{Message, SignedVote};
+
+use crate::network::{Faults, Network};
+use crate::{Mock, Seed, proposal, seeds, signed, vote};
+use ledger_core::Sign;
+
+const QUIET: Faults = Faults { loss: 0, duplication: 0, delay_ms: 3 };
+
+fn blames(network: &Network, of: ValidatorIndex) -> usize {
+    network.blamed.iter().filter(|(_, validator)| *validator == of).count()
+}
+
+#[test]
+fn two_votes_of_one_place_are_proof() {
+    for phase in [Phase::Prepare, Phase::Commit] {
+        let mut network = Network::new(4, 1, QUIET);
+        network.attacker = Some(0);
+        network.crash(0);
+        let sides = [proposal(&network, 1, 1), proposal(&network, 1, 2)];
+        sides.iter().for_each(|side| network.send(0, 1, signed(side, phase)));
+        network.run(50, 0, &[]);
+        assert_eq!(network.blamed.iter().collect::<Vec<_>>(), [&(1, 0)], "{phase:?}");
+    }
+}
+
+#[test]
+fn a_primary_that_shows_each_half_another_proposal_is_blamed() {
+    for seed in seeds(20) {
+        let _seed = Seed(seed, "two halves");
+        let n = [4, 5, 6, 7][seed as usize % 4];
+        let mut network = Network::new(n, seed, QUIET);
+        network.attacker = Some(0);
+        network.crash(0);
+        let sides = [proposal(&network, 1, 1), proposal(&network, 1, 2)];
+        for to in 1..n as ValidatorIndex {
+            // nobody hears both
+            network.send(0, to, Message::PrePrepare(sides[usize::from(to) % 2].clone()));
+        }
+        network.run(100, 0, &[]);
+        // whoever holds the proof first hands it in: one is enough
+        assert!(blames(&network, 0) > 0, "n = {n}: nobody holds proof");
+    }
+}
+
+#[test]
+fn a_backup_that_tells_one_of_them_something_else_is_blamed() {
+    for phase in [Phase::Prepare, Phase::Commit] {
+        let mut network = Network::new(4, 1, QUIET);
+        network.attacker = Some(3);
+        network.crash(3);
+        network.submit(0, 1);
+        network.run(20, 0, &[]);
+        let heard = network.heard.iter().find_map(|message| match message {
+            Message::PrePrepare(pre_prepare) => Some(pre_prepare.batch.clone()),
+            _ => None,
+        });
+        let batch = heard.expect("a proposal");
+        let other = Batch { time: batch.time + 1, ..batch.clone() };
+        let say = |batch: &Batch| {
+            let vote = vote(batch, phase);
+            Message::Vote(SignedVote {
+                vote,
+                by: ValidatorSignature { validator: 3, signature: Mock(3).sign(&vote.to_sign()) },
+            })
+        };
+        network.send(3, 0, say(&batch));
+        network.send(3, 1, say(&batch));
+        network.send(3, 2, say(&other));
+        network.run(200, 0, &[]);
+        assert!(blames(&network, 3) > 0, "{phase:?}: {:?}", network.blamed);
+    }
+}
+
+#[test]
+fn what_agrees_or_stands_elsewhere_is_no_conflict() {
+    let network = Network::new(4, 1, QUIET);
+    let (side, other) = (proposal(&network, 1, 1), proposal(&network, 1, 2));
+    let vote_of = |message: Message| match message {
+        Message::Vote(signed) => signed,
+        _ => unreachable!("a vote"),
+    };
+    let one = vote_of(signed(&side, Phase::Commit));
+    let mut resigned = one;
+    resigned.by.signature = Mock(2).sign(b"another signature over the same");
+    assert_eq!(Conflict::of(&one, &resigned), None, "the same digest");
+    assert_eq!(Conflict::of(&one, &vote_of(signed(&other, Phase::Prepare))), None, "another phase");
+    let against = vote_of(signed(&other, Phase::Commit));
+    let mut elsewhere = [against; 4];
+    elsewhere[0].vote.view = 1;
+    elsewhere[1].vote.height = 2;
+    elsewhere[2].vote.epoch = 1;
+    elsewhere[3].by.validator = 1;
+    assert!(elsewhere.iter().all(|other| Conflict::of(&one, other).is_none()));
+    let conflict = Conflict::of(&one, &against).expect("a contradiction");
+    assert_eq!(Conflict::of(&against, &one), Some(conflict), "one spelling");
+    assert!(conflict.is_ordered());
+}
