@@ -15,6 +15,7 @@ pub mod pbft;
 pub mod receipt;
 pub mod state;
 pub mod transaction;
+pub mod tree;
 pub mod view;
 pub mod wallet;
 

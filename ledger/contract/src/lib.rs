@@ -5,6 +5,7 @@
 mod admit;
 mod execute;
 mod state;
+mod tree;
 
 pub use admit::{AdmitError, admit};
 pub use execute::{Executed, SignatureCheck, execute_block, signature_checks};
@@ -12,3 +13,4 @@ pub use state::{
     Changes, State, StateError, access_cursor, case_head, consent_set, genesis_changes, institution, is_revoked,
     practitioner, subject, transaction_height,
 };
+pub use tree::{Found, NodeName, Nodes, StateTree, Written, find, forget};
