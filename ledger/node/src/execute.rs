@@ -1,10 +1,10 @@
-//! Execution of a committed batch: the contract decides, the log grows, the header is made, all is written as one. Also the
+//! Execution of a committed batch: the contract decides, log and state tree grow, the header is made, all is written as one. Also the
 //! cache of signatures that were verified beside the loop before the contract asks for them.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use ledger_contract::{Executed as Contract, execute_block, signature_checks};
+use ledger_contract::{Executed as Contract, StateTree, execute_block, signature_checks};
 use ledger_core::Execution;
 use ledger_proof::AwsLc;
 use schemas::block::Header;
@@ -72,6 +72,7 @@ impl Verifier for Verified {
 /// `StoreError`: nothing is decided then, and the process must end.
 pub(crate) fn execute(
     store: &Store,
+    tree: &mut StateTree,
     chain: &ChainId,
     execution: &Execution,
     verifier: &dyn Verifier,
@@ -87,6 +88,7 @@ pub(crate) fn execute(
     for entry in &entries {
         frontier.append(entry.leaf(), |_, _, node| nodes.push(*node));
     }
+    let written = tree.update(store, batch.height, &changes)?;
     let header = Header {
         chain: *chain,
         epoch: batch.epoch,
@@ -96,6 +98,7 @@ pub(crate) fn execute(
         log_size: frontier.size(),
         log_root: frontier.root(),
         time,
+        state_root: written.root,
     };
     let (entries, changes, frontier, nodes) = (&entries[..], &changes, &frontier, &nodes[..]);
     store.write(&Executed {
@@ -105,6 +108,7 @@ pub(crate) fn execute(
         header: &header,
         entries,
         changes,
+        written: &written,
         frontier,
         first_leaf,
         nodes,

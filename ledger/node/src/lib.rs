@@ -117,7 +117,8 @@ impl Opened {
         let (log, records) = VoteLog::open(&log_folder)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
-        let executed = store.tip()?.height();
+        let tip = store.tip()?;
+        let (executed, tree, case_history) = (tip.height(), store.tree(&tip)?, config.case_history_blocks);
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
@@ -139,12 +140,14 @@ impl Opened {
             genesis,
             config,
             store,
+            key,
+            case_history,
             heights: Heights { executed, certified },
             waiting_max,
             stop,
             inputs,
         }));
-        let protocol = Protocol::new(Arc::clone(&node), replica, key, log, inbox);
+        let protocol = Protocol::new(Arc::clone(&node), replica, tree, log, inbox);
         Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::Verified;
+use crate::key::ValidatorKey;
 use crate::peers::Outboxes;
 use crate::store::Store;
 
@@ -33,6 +34,9 @@ pub(crate) struct Node {
     pub me: ValidatorIndex,
     pub validators: ValidatorSet,
     pub store: Arc<Store>,
+    pub key: ValidatorKey,
+    /// Blocks for which the tree of cases is kept; none: for good.
+    pub case_history: Option<u64>,
     pub verified: Verified,
     pub outboxes: Outboxes,
     /// Seen by readers before they verify: what is final needs no votes.
@@ -63,6 +67,8 @@ pub(crate) struct Parts {
     pub genesis: Genesis,
     pub config: Config,
     pub store: Arc<Store>,
+    pub key: ValidatorKey,
+    pub case_history: Option<u64>,
     pub outboxes: Outboxes,
     pub heights: Heights,
     pub waiting_max: usize,
@@ -72,7 +78,7 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, outboxes, heights, waiting_max, stop, inputs } = parts;
+        let Parts { genesis, config, store, key, case_history, outboxes, heights, waiting_max, stop, inputs } = parts;
         Self {
             chain: genesis.chain_id(),
             validators: ValidatorSet::of(&genesis),
@@ -80,6 +86,8 @@ impl Node {
             me: config.me,
             config,
             store,
+            key,
+            case_history,
             verified: Verified::default(),
             outboxes,
             heights: watch::Sender::new(heights),

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ledger_contract::StateTree;
 use ledger_core::{Effect, Execution, Input, Replica, Sign};
 use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature};
 use schemas::id::{Digest, Height, TimeMs};
@@ -16,7 +17,6 @@ use tracing::{debug, info};
 
 use crate::NodeError;
 use crate::execute::execute;
-use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
 use crate::store::StoreError;
 use crate::verify::is_known;
@@ -35,7 +35,8 @@ const SEGMENTS_KEPT: usize = 4;
 pub(crate) struct Protocol {
     pub node: Arc<Node>,
     pub replica: Replica,
-    pub key: ValidatorKey,
+    /// The state after the newest executed block.
+    pub tree: StateTree,
     pub log: VoteLog,
     pub inputs: Receiver<Input>,
     outbox: Vec<(Option<ValidatorIndex>, Message)>,
@@ -50,10 +51,10 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    pub fn new(node: Arc<Node>, replica: Replica, key: ValidatorKey, log: VoteLog, inputs: Receiver<Input>) -> Self {
+    pub fn new(node: Arc<Node>, replica: Replica, tree: StateTree, log: VoteLog, inputs: Receiver<Input>) -> Self {
         let (outbox, flushing, head) = (vec![], None, None);
         let (unsynced_prepared, stable, dropped) = (0, 0, 0);
-        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, head }
+        Self { node, replica, tree, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, head }
     }
 
     /// Runs until told to stop.
@@ -97,7 +98,7 @@ impl Protocol {
         {
             return Ok(());
         }
-        let effects = self.replica.step(input, &self.key);
+        let effects = self.replica.step(input, &self.node.key);
         self.perform(effects)
     }
 
@@ -126,7 +127,8 @@ impl Protocol {
         if self.unsynced_prepared >= execution.batch.height {
             self.sync()?;
         }
-        let header = execute(&self.node.store, &self.node.chain, execution, &self.node.verified)?;
+        let Node { store, chain, verified, .. } = &*self.node;
+        let header = execute(store, &mut self.tree, chain, execution, verified)?;
         self.step(Input::Executed(header))
     }
 
@@ -169,7 +171,7 @@ impl Protocol {
         assert!(tip.height() == executed, "the store holds what the core executed");
         let header = tip.header.as_ref().map_or(Digest(self.node.chain.0), schemas::block::Header::hash);
         let head = Head { chain: self.node.chain, epoch: 0, height: executed, header, time: now_ms() };
-        let by = ValidatorSignature { validator: self.node.me, signature: self.key.sign(&head.to_sign()) };
+        let by = ValidatorSignature { validator: self.node.me, signature: self.node.key.sign(&head.to_sign()) };
         self.node.head.send_replace(Some(SignedHead { head, by }));
         Ok(())
     }
@@ -186,7 +188,11 @@ impl Protocol {
         let (store, height) = (Arc::clone(&self.node.store), self.stable);
         self.dropped = height;
         debug!(height, "flushing the block store");
-        self.flushing = Some(std::thread::spawn(move || store.flush().map(|()| height)));
+        let forget_below = self.node.case_history.map_or(0, |blocks| height.saturating_sub(blocks));
+        self.flushing = Some(std::thread::spawn(move || {
+            store.forget_cases(forget_below)?;
+            store.flush().map(|()| height)
+        }));
         Ok(())
     }
 }

@@ -107,6 +107,7 @@ impl Double {
             log_size: inner.leaves.len() as u64,
             log_root: merkle::root(&inner.leaves),
             time,
+            state_root: Digest::ZERO,
         };
         let attestations = self.signatures(&attestation_to_sign(&header));
         let first = inner.leaves.len() - executed.entries.len();

@@ -71,6 +71,7 @@ impl TestLedger {
             log_size: 0,
             log_root: merkle::empty_root(),
             time: BEGIN,
+            state_root: Digest::ZERO,
         };
         let mut write = store.begin().await.expect("begin");
         chain::apply(&mut write, changes.0.iter()).await.expect("apply");
@@ -105,6 +106,7 @@ impl TestLedger {
             log_size: state.leaves.len() as u64,
             log_root: merkle::root(&state.leaves),
             time,
+            state_root: Digest::ZERO,
         };
         let message = attestation_to_sign(&header);
         let attestations: Vec<ValidatorSignature> = (0..)

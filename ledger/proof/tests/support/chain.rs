@@ -125,6 +125,8 @@ pub struct Chain {
     pub genesis: Genesis,
     pub id: ChainId,
     pub height: u64,
+    /// Of the next blocks' headers.
+    pub state_root: Digest,
     n: u16,
     leaves: Vec<Digest>,
     previous: Digest,
@@ -134,7 +136,7 @@ impl Chain {
     pub fn new(n: u16) -> Self {
         let genesis = genesis(n);
         let id = genesis.chain_id();
-        Self { genesis, id, height: 0, n, leaves: vec![], previous: Digest(id.0) }
+        Self { genesis, id, height: 0, state_root: Digest([0x57; 32]), n, leaves: vec![], previous: Digest(id.0) }
     }
 
     pub fn time(&self) -> u64 {
@@ -176,6 +178,7 @@ impl Chain {
             log_size: self.leaves.len() as u64,
             log_root: merkle::root(&self.leaves),
             time: batch.time,
+            state_root: self.state_root,
         };
         self.previous = header.hash();
         let vote = Vote {
