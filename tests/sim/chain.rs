@@ -61,7 +61,7 @@ impl Chain {
     /// The genesis.
     pub fn new(keys: &Keys) -> Self {
         let (state, mut tree) = (genesis_changes(&keys.genesis), StateTree::default().keeping(usize::MAX));
-        let written = tree.update(&(), 0, &state).expect("all in memory");
+        let written = tree.update(&BTreeMap::new(), 0, &state).expect("all in memory");
         Self {
             state,
             tree,
@@ -131,7 +131,7 @@ impl Chain {
         let contract = execute_block(&self.state, &keys.chain, height, time, transactions, keys.verifier());
         let contract = contract.map_err(|e| e.to_string())?;
         contract.entries.iter().for_each(|entry| self.frontier.append(entry.leaf(), |_, _, _| {}));
-        let written = self.tree.update(&(), height, &contract.changes).map_err(|e| e.to_string())?;
+        let written = self.tree.update(&BTreeMap::new(), height, &contract.changes).map_err(|e| e.to_string())?;
         let header = Header {
             chain: keys.chain,
             epoch: batch.epoch,

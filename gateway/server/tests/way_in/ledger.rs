@@ -17,6 +17,7 @@ use schemas::block::{
 use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
 use schemas::merkle;
+use schemas::proof::{ConsistencyProof, StateProof};
 use tokio::sync::watch;
 
 pub struct Double {
@@ -168,6 +169,14 @@ impl Ledger for Double {
             let inner = self.inner.lock().expect("not poisoned");
             Ok(inner.blocks.iter().skip(from).take(max).cloned().collect())
         })
+    }
+
+    fn state(&self, _: &[u8], _: Height) -> Answer<'_, Result<Option<StateProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn consistency(&self, _: Height, _: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn heads(&self) -> Answer<'_, Vec<SignedHead>> {

@@ -18,6 +18,7 @@ use schemas::cbor;
 use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
 use schemas::merkle;
+use schemas::proof::{ConsistencyProof, StateProof};
 use schemas::receipt::EntryProof;
 use schemas::transaction::Transaction;
 use tokio::sync::Mutex;
@@ -173,6 +174,14 @@ impl Ledger for TestLedger {
 
     fn blocks(&self, _: Height, _: usize, _: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn state(&self, _: &[u8], _: Height) -> Answer<'_, Result<Option<StateProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn consistency(&self, _: Height, _: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn heads(&self) -> Answer<'_, Vec<SignedHead>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use ledger_core::Sign;
 use schemas::cbor;
 use schemas::cose_receipt::{self, CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::id::{self, Height};

@@ -161,3 +161,6 @@ fn name_bytes(name: &NodeName) -> [u8; NAME_BYTES] {
     number.copy_from_slice(&name.number.to_be_bytes());
     out
 }
+
+#[cfg(test)]
+mod tests;

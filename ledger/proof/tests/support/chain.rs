@@ -204,6 +204,18 @@ impl Chain {
         (Block { batch, transactions, certificate, header, attestations }, proofs)
     }
 
+    /// Where the log of `from` leaves is in that of `to`.
+    pub fn consistency(&self, from: u64, to: u64) -> Vec<Digest> {
+        let mut nodes = std::collections::BTreeMap::new();
+        let mut frontier = merkle::Frontier::default();
+        for leaf in &self.leaves {
+            frontier.append(*leaf, |level, at, hash| {
+                nodes.insert((level, at), *hash);
+            });
+        }
+        merkle::consistency_from_nodes(from, to, &mut |level, at| nodes.get(&(level, at)).copied()).expect("in the log")
+    }
+
     pub fn all_sign(&self, message: &[u8]) -> Vec<ValidatorSignature> {
         (0..self.n)
             .map(|validator| ValidatorSignature { validator, signature: sign(&key(validator), message) })
