@@ -299,6 +299,28 @@ fn a_cose_receipt_is_what_the_rfc_shows() {
     assert_eq!(sign(&key(0), &message).as_bytes()[..], *signature);
 }
 
+/// One file of each kind, under `schemas/wire/genesis.json`: a change is a new format.
+#[test]
+fn the_files_are_frozen() {
+    let (chain, headers, entry) = attested();
+    let state = |number| Three::new().prove(case_key(&CaseId([number; 16])), &headers[1]);
+    let path = chain.consistency(headers[1].header.log_size, headers[4].header.log_size);
+    let grown = ConsistencyProof { first: headers[1].clone(), second: headers[4].clone(), path };
+    let files = [
+        ("receipts.cose", cbor::encode(&cose(&chain, &entry, 0..3))),
+        ("entry.json", Filed::new(chain.id, entry).to_json().into_bytes()),
+        ("present.json", Filed::new(chain.id, state(1)).to_json().into_bytes()),
+        ("absent.json", Filed::new(chain.id, state(9)).to_json().into_bytes()),
+        ("consistency.json", Filed::new(chain.id, grown).to_json().into_bytes()),
+    ];
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/wire/proofs"));
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        assert_eq!(std::fs::read(&path).unwrap_or_default(), bytes, "{name} is not what this version writes");
+        verify_file(&bytes, &chain.genesis).expect("honest");
+    }
+}
+
 #[test]
 fn every_kind_of_file_is_told_by_its_format() {
     let (chain, headers, entry) = attested();

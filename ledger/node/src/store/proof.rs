@@ -30,7 +30,7 @@ impl Store {
         let size = block.header.log_size;
         let before = size.checked_sub(block.transactions.len() as u64).ok_or(StoreError::Corrupt { row: "block" })?;
         let log_index = before + u64::from(place.index);
-        let path = self.from_log(|node| merkle::path_from_nodes(log_index, size, node))?;
+        let path = self.log_path(|node| merkle::path_from_nodes(log_index, size, node))?;
         let entry = LogEntry {
             height: place.height,
             index: place.index,
@@ -52,14 +52,14 @@ impl Store {
             return Ok(None);
         }
         let (old, size) = (first.header.log_size, second.header.log_size);
-        let path = self.from_log(|node| merkle::consistency_from_nodes(old, size, node))?;
+        let path = self.log_path(|node| merkle::consistency_from_nodes(old, size, node))?;
         let [first, second] =
             [first, second].map(|block| AttestedHeader { header: block.header, attestations: block.attestations });
         Ok(Some(ConsistencyProof { first, second, path }))
     }
 
     /// Makes a path out of nodes of the log.
-    fn from_log(
+    fn log_path(
         &self,
         make: impl FnOnce(&mut dyn FnMut(u32, u64) -> Option<Digest>) -> Option<Vec<Digest>>,
     ) -> Result<Vec<Digest>, StoreError> {
