@@ -28,6 +28,8 @@ pub struct Written {
     pub pieces: Vec<Vec<u8>>,
     /// Nodes of cases that the trees from this height on do not need. Those of other keys are kept for good.
     pub stale: Vec<NodeName>,
+    /// Places whose value was replaced or removed, sorted: the old values are to be kept under the height.
+    pub replaced: Vec<Place>,
 }
 
 /// What stands at a place, and the path to it.
@@ -94,7 +96,7 @@ impl StateTree {
             .collect();
         sorted.sort_unstable_by_key(|change| change.place);
         let (reader, writer) = (Reader::new(nodes), Writer::new(height));
-        let mut pass = Pass { reader, writer, stale: vec![], loaded: self.loaded };
+        let mut pass = Pass { reader, writer, stale: vec![], replaced: vec![], loaded: self.loaded };
         // a failure leaves the root as it is written, without what was in memory
         let before = Child::from_root(&self.root.to_root())?;
         match pass.apply(std::mem::take(&mut self.root), &sorted, 0) {
@@ -104,8 +106,9 @@ impl StateTree {
                 return Err(e);
             }
         }
-        let Pass { writer, stale, .. } = pass;
-        let written = Written { root: self.root(), root_row: self.root.to_root(), pieces: writer.pieces, stale };
+        let Pass { writer, stale, replaced, .. } = pass;
+        let (root, root_row, pieces) = (self.root(), self.root.to_root(), writer.pieces);
+        let written = Written { root, root_row, pieces, stale, replaced };
         if self.loaded > self.loaded_max {
             self.shed();
         }
@@ -154,6 +157,7 @@ struct Pass<'a> {
     reader: Reader<'a>,
     writer: Writer,
     stale: Vec<NodeName>,
+    replaced: Vec<Place>,
     loaded: usize,
 }
 
@@ -163,7 +167,10 @@ impl Pass<'_> {
         let Some(first) = changes.first() else { return Ok(child) };
         let node = match child {
             Child::Empty => return self.grow(&leaves(changes, None), depth),
-            Child::Leaf(leaf) => return self.grow(&leaves(changes, Some(leaf)), depth),
+            Child::Leaf(leaf) => {
+                self.replaced.extend(changes.iter().map(|change| change.place).find(|place| *place == leaf.place));
+                return self.grow(&leaves(changes, Some(leaf)), depth);
+            }
             Child::Node(node) => node,
         };
         if depth > 0 && !first.place.is_right(0) {

@@ -54,6 +54,10 @@ impl Kept {
         let height = self.roots.len() as Height;
         let written = tree.update(self, height, changes).unwrap();
         let mut state = self.state();
+        let mut replaced: Vec<_> = changes.0.keys().filter(|key| state.contains_key(*key)).collect();
+        replaced.sort_by_key(|key| Place::of(key));
+        let replaced: Vec<_> = replaced.into_iter().filter_map(|key| Place::of(key)).collect();
+        assert_eq!(written.replaced, replaced, "every value that was there before");
         for (key, value) in &changes.0 {
             match value {
                 Some(value) => drop(state.insert(key.clone(), value.clone())),

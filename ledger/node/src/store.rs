@@ -199,7 +199,7 @@ impl Store {
         }
         self.put_places(&mut batch, block.entries)?;
         if !block.changes.0.is_empty() {
-            self.put_old(&mut batch, block.header.height, block.changes)?;
+            self.put_old(&mut batch, block.header.height, block.changes, &block.written.replaced)?;
             self.put_tree(&mut batch, block.header.height, block.written);
         }
         self.put_changes(&mut batch, block.changes);

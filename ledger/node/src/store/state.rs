@@ -56,11 +56,20 @@ impl Store {
     }
 
     /// Keeps the values that the block overwrites. To be asked before the changes are written.
-    pub(super) fn put_old(&self, batch: &mut WriteBatch, height: Height, changes: &Changes) -> Result<(), StoreError> {
-        for key in changes.0.keys().filter(|key| Place::of(key).is_some()) {
-            if let Some(old) = self.get(key)? {
-                batch.put_cf(self.family(STATE_OLD), old_key(key, height), old);
-            }
+    pub(super) fn put_old(
+        &self,
+        batch: &mut WriteBatch,
+        height: Height,
+        changes: &Changes,
+        replaced: &[Place],
+    ) -> Result<(), StoreError> {
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let was_there = |key: &&Vec<u8>| Place::of(key).is_some_and(|place| replaced.binary_search(&place).is_ok());
+        for key in changes.0.keys().filter(was_there) {
+            let old = self.get(key)?.ok_or(StoreError::Corrupt { row: "state" })?;
+            batch.put_cf(self.family(STATE_OLD), old_key(key, height), old);
         }
         Ok(())
     }
