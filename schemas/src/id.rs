@@ -40,7 +40,9 @@ macro_rules! bytes_id {
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+                let mut text = [0; 2 * $len];
+                hex(&self.0, &mut text);
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
         impl fmt::Debug for $name {
@@ -170,7 +172,17 @@ impl Digest {
 
 /// Lower-case hex of bytes.
 pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|n| char::from(b"0123456789abcdef"[usize::from(n)])).collect()
+    let mut text = vec![0; 2 * bytes.len()];
+    hex(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Digit by digit: ids are written so often that the formatter's way would show.
+fn hex(bytes: &[u8], text: &mut [u8]) {
+    let digit = |n: u8| b"0123456789abcdef"[usize::from(n & 15)];
+    for ([high, low], byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        (*high, *low) = (digit(byte >> 4), digit(*byte));
+    }
 }
 
 /// Bytes of lower-case hex; upper case is another spelling and refused.

@@ -8,13 +8,18 @@ CREATE TABLE inbox (
     connector TEXT NOT NULL,
     content_type TEXT NOT NULL,
     received BIGINT NOT NULL,
-    raw_key BLOB,                         -- wrapped by the root key; NULL once destroyed, and overwritten: it comes before
+    raw_key BLOB,                         -- wrapped by the root key; NULL once destroyed, and overwritten
     raw_object TEXT,                      -- key of the sealed raw in the object store
     trace TEXT,                           -- W3C traceparent
-    state BIGINT NOT NULL,                -- store/inbox.rs: State
-    raw BLOB                              -- sealed under raw_key; NULL when in an object or destroyed
+    state BIGINT NOT NULL                 -- store/inbox.rs: State
 );
 CREATE INDEX inbox_waiting ON inbox (id) WHERE state = 0;
+
+-- Apart from its row, so that pages of raw bytes are given back whole and rows are small where they are marked.
+CREATE TABLE inbox_raw (
+    inbox_id ROW_NUMBER,
+    bytes BLOB NOT NULL                   -- sealed under inbox.raw_key; no row when in an object or destroyed
+);
 
 CREATE TABLE quarantine (
     id SEQUENCE,
@@ -72,13 +77,22 @@ CREATE TABLE cases (
     sealed BIGINT NOT NULL,
     height BIGINT NOT NULL,
     anchored_at BIGINT NOT NULL,          -- effective time of the block
-    receipt TEXT NOT NULL,                -- the one spelling
+    tx_id BLOB NOT NULL,                  -- what anchored it
+    statement_index BIGINT NOT NULL,      -- its place in that
     wraps BLOB NOT NULL,                  -- CBOR of Vec<Wrap>; purgeable
     object BLOB NOT NULL,                 -- SHA-256
-    statement BLOB NOT NULL               -- CBOR of Statement
+    extent BLOB NOT NULL,                 -- CBOR of Extent: where the object store has it
+    summaries BLOB NOT NULL               -- sealed under the subject's key: what matching and deciding need of its units
 );
 CREATE INDEX cases_of_subject ON cases (subject);
 CREATE INDEX cases_arrived ON cases (inbox_id);
+
+-- What receipts are built from, once for all cases of a transaction.
+CREATE TABLE anchor (
+    tx_id BLOB NOT NULL PRIMARY KEY,
+    bytes BLOB NOT NULL,                  -- the exact signed bytes
+    proof BLOB NOT NULL                   -- CBOR of EntryProof
+);
 
 CREATE TABLE unit (
     id SEQUENCE,                          -- arrival at the index: orders the versions of a chain
@@ -91,13 +105,11 @@ CREATE TABLE unit (
     status_rank BIGINT NOT NULL,
     event_time BIGINT NOT NULL,
     arrived BIGINT NOT NULL,
-    content BLOB NOT NULL,                -- HMAC of the content without its meta
-    summary BLOB NOT NULL                 -- sealed under the subject's key: what matching and deciding need
+    content BLOB NOT NULL                 -- HMAC of the content without its meta
 );
 -- Logical ids are hashes: an index over all of them would change a page for every row. On SQLite the newest part alone changes.
 CREATE INDEX unit_named ON unit (PART_OF_SEQUENCE logical_id);
-CREATE INDEX unit_chain ON unit (subject, logical_id) WHERE is_head = 1;
-CREATE INDEX unit_heads ON unit (subject) WHERE is_head = 1;
+CREATE INDEX unit_heads ON unit (subject, resource_type, logical_id) WHERE is_head = 1;
 
 CREATE TABLE chain_state (
     key BLOB NOT NULL PRIMARY KEY,

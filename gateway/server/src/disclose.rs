@@ -224,10 +224,10 @@ impl Disclose {
         let mut decision = Decision { permitted: Vec::new(), withheld: 0, height: self.follower.height(), subject: of };
         let Some(subject) = of else { return Ok(decision) };
         let mut session = None;
-        let mut after = Some(query::FIRST);
+        let mut after = Some(query::FIRST.to_owned());
         while let Some(from) = after {
             let timer = self.metrics.timer(Step::Query);
-            let part = query::heads_after(&self.store, &subject, &search.resource_type, from).await;
+            let part = query::heads_after(&self.store, &subject, &search.resource_type, &from).await;
             drop(timer);
             let (rows, next) = part.map_err(|e| store_failed(&e))?;
             after = next;

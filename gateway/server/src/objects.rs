@@ -1,19 +1,21 @@
-//! The object store: ciphertext under its own SHA-256, synced to disk before a put returns. Local folder embedded,
-//! S3-compatible in production. Stands between *seal* and *anchor* on the way in, before *open* on the way out. It must
-//! never hold plaintext and never return bytes that are not what their key says.
+//! The object store: ciphertext, synced to disk before a put returns; local folder embedded, S3-compatible in production.
+//! Sealed cases of one batch lie behind each other in one pack, since a file of its own for each costs more than all the
+//! rest of storing it. Stands between *seal* and *anchor* on the way in, before *open* on the way out. It must never hold
+//! plaintext and never return bytes that do not have the SHA-256 they were asked for by.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use minicbor::{Decode, Encode};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutPayload};
 use schemas::ErrorClass;
-use schemas::cbor::sha256;
+use schemas::cbor::{Parts, sha256};
 use schemas::id::Digest;
 
 /// Puts at once.
@@ -48,6 +50,21 @@ impl ObjectError {
             Self::Absent(_) | Self::Corrupt(_) => ErrorClass::Corrupt,
         }
     }
+}
+
+/// Where an object lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Extent {
+    /// Name of the pack: SHA-256 over the keys of its objects.
+    #[n(0)]
+    pub pack: Digest,
+    /// Bytes before it.
+    #[n(1)]
+    pub offset: u64,
+    /// Its bytes.
+    #[n(2)]
+    pub length: u64,
 }
 
 /// The store. Cheap to clone.
@@ -98,30 +115,45 @@ impl Objects {
         futures_util::stream::iter(puts).buffer_unordered(PUTS_MAX).try_collect().await
     }
 
+    /// Puts objects behind each other as one pack and says where each is; all are durable when it returns. Again is harmless:
+    /// a pack's name follows from what is in it.
+    ///
+    /// # Errors
+    /// `ObjectError::Away`.
+    pub async fn pack(&self, objects: &[(Digest, Bytes)]) -> Result<Vec<Extent>, ObjectError> {
+        let pack = objects.iter().fold(Parts::new("cs1/pack"), |name, (key, _)| name.part(key)).hash();
+        let payload: PutPayload = objects.iter().map(|(_, bytes)| bytes.clone()).collect();
+        if !objects.is_empty() {
+            self.0.put(&pack_path(&pack), payload).await.map_err(|_| ObjectError::Away { doing: "pack" })?;
+        }
+        let mut offset = 0;
+        let extents = objects.iter().map(|(_, bytes)| {
+            let extent = Extent { pack, offset, length: bytes.len() as u64 };
+            offset += extent.length;
+            extent
+        });
+        Ok(extents.collect())
+    }
+
     /// Gets an object and checks that it is what its key says.
     ///
     /// # Errors
     /// `ObjectError::Absent`, `Corrupt`, `Away`.
     pub async fn get(&self, key: &Digest) -> Result<Bytes, ObjectError> {
-        let away = |_| ObjectError::Away { doing: "get" };
         let found = match self.0.get(&path(key)).await {
-            Ok(found) => found,
-            Err(Error::NotFound { .. }) => return Err(ObjectError::Absent(*key)),
-            Err(_) => return Err(ObjectError::Away { doing: "get" }),
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
         };
-        let bytes = found.bytes().await.map_err(away)?;
-        if sha256(&bytes) == *key { Ok(bytes) } else { Err(ObjectError::Corrupt(*key)) }
+        checked(found, key)
     }
 
-    /// Removes an object; absent is no error.
+    /// Gets an object out of its pack and checks that it is what its key says.
     ///
     /// # Errors
-    /// `ObjectError::Away`.
-    pub async fn delete(&self, key: &Digest) -> Result<(), ObjectError> {
-        match self.0.delete(&path(key)).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(_) => Err(ObjectError::Away { doing: "delete" }),
-        }
+    /// `ObjectError::Absent`, `Corrupt`, `Away`.
+    pub async fn get_from(&self, extent: &Extent, key: &Digest) -> Result<Bytes, ObjectError> {
+        let end = extent.offset.checked_add(extent.length).ok_or(ObjectError::Corrupt(*key))?;
+        checked(self.0.get_range(&pack_path(&extent.pack), extent.offset..end).await, key)
     }
 
     /// Whether the store answers.
@@ -136,6 +168,22 @@ impl Objects {
     }
 }
 
+fn checked(found: Result<Bytes, Error>, key: &Digest) -> Result<Bytes, ObjectError> {
+    match found {
+        Ok(bytes) if sha256(&bytes) == *key => Ok(bytes),
+        Ok(_) => Err(ObjectError::Corrupt(*key)),
+        Err(Error::NotFound { .. }) => Err(ObjectError::Absent(*key)),
+        Err(_) => Err(ObjectError::Away { doing: "get" }),
+    }
+}
+
 fn path(key: &Digest) -> Key {
     Key::from(key.to_string())
 }
+
+fn pack_path(pack: &Digest) -> Key {
+    Key::from(format!("{pack}.pack"))
+}
+
+#[cfg(test)]
+mod tests;

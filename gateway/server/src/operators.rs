@@ -20,7 +20,7 @@ use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::http::form;
-use crate::store::{Store, cases};
+use crate::store::{Store, anchors, cases};
 use crate::telemetry::Metrics;
 
 /// Longest answer of one part.
@@ -135,11 +135,15 @@ async fn status(State(operators): State<Operators>) -> Response {
 /// The receipt of a case, in its one spelling.
 async fn receipt(State(operators): State<Operators>, Path(case): Path<String>) -> Response {
     let Ok(case) = case.parse::<CaseId>() else { return bad_request() };
-    match cases::get(&operators.store, &[case]).await {
-        Ok(found) => match found.into_iter().next() {
-            Some(found) => ([(header::CONTENT_TYPE, "application/json")], found.receipt).into_response(),
-            None => StatusCode::NOT_FOUND.into_response(),
-        },
+    let receipt = async {
+        match cases::get(&operators.store, &[case]).await?.first() {
+            Some(found) => anchors::receipt(&operators.store, found).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    match receipt.await {
+        Ok(Some(receipt)) => ([(header::CONTENT_TYPE, "application/json")], receipt).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => status_of(error.class()),
     }
 }

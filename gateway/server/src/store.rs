@@ -5,6 +5,7 @@
 //! Writing: `begin` hands out the one writer (SQLite: one connection, `BEGIN IMMEDIATE`, `synchronous=FULL`); a write
 //! that was begun is finished in a task that nobody cancels. Statements use `$1` and are built from constants.
 
+pub mod anchors;
 pub mod cases;
 pub mod chain;
 pub mod claim;
@@ -13,6 +14,7 @@ pub mod intents;
 mod migrations;
 pub mod rows;
 pub mod subjects;
+pub mod summaries;
 pub mod units;
 
 use std::ops::{Deref, DerefMut};

@@ -138,8 +138,11 @@ fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Bloc
         return Err(Dropped::Invalid("list of blocks"));
     }
     let news: Vec<Block> = blocks.into_iter().filter(|block| block.header.height > certified).collect();
+    if news.is_empty() {
+        return Err(Dropped::Old);
+    }
     let are_valid = news.iter().all(|block| verify_finalised_block(&node.validators, block).is_ok());
-    are_valid.then_some(news).filter(|news| !news.is_empty()).ok_or(Dropped::Invalid("block"))
+    are_valid.then_some(news).ok_or(Dropped::Invalid("block"))
 }
 
 /// Only its sender says it: whoever resends someone else's gains nothing.

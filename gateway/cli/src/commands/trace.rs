@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use gateway_server::disclose::{decide, log};
+use gateway_server::store::anchors;
 use gateway_server::store::cases::{self, CaseRow};
+use ledger_proof::Verified;
 use schemas::id::{CaseId, TimeMs};
 use serde_json::{Value, json};
 
@@ -51,8 +53,9 @@ pub fn run(args: &Args, output: Output) -> Outcome {
                 format_args!("found no anchored case {} at this gateway", args.case),
             ));
         };
-        let verified = check(case.receipt.as_bytes(), &genesis);
-        let mut events = way_in(&case);
+        let receipt = anchors::receipt(&custody.store, &case).await.map_err(failed)?;
+        let verified = check(receipt.as_bytes(), &genesis);
+        let mut events = way_in(&case, verified.as_ref().ok());
         events.extend(consents(&custody, &case).await?);
         events.extend(reads(&custody, &case).await?);
         events.sort_by_key(|e| e.time);
@@ -77,7 +80,7 @@ fn describe(event: &Event) -> Value {
     json!({ "time": timestamp(event.time), "event": event.what, "detail": event.detail, "proof": event.proof })
 }
 
-fn way_in(case: &CaseRow) -> Vec<Event> {
+fn way_in(case: &CaseRow, verified: Option<&Verified>) -> Vec<Event> {
     let ms = |time: i64| time.max(0).unsigned_abs();
     vec![
         Event {
@@ -90,7 +93,7 @@ fn way_in(case: &CaseRow) -> Vec<Event> {
             time: ms(case.sealed),
             what: "sealed",
             detail: format!("object {}", case.object),
-            proof: format!("header {}", case.statement.header),
+            proof: verified.map_or_else(String::new, |v| format!("header {}", v.statement.header)),
         },
         Event {
             time: ms(case.anchored_at),

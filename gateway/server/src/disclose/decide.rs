@@ -15,7 +15,7 @@ use sqlx::Row as _;
 use super::query::{Place, Row};
 use crate::consents::document_context;
 use crate::smart::{Client, Grant, Interaction};
-use crate::store::units::{Summary, summary_context};
+use crate::store::summaries::{Reader, Summary};
 use crate::store::{Store, StoreError, failed};
 
 /// The consents of one subject at one height.
@@ -127,9 +127,9 @@ pub struct Decided {
 
 /// Decides about every row. `key` is the subject's.
 pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Decided {
-    let mut decided = Decided::default();
+    let (mut decided, mut reader) = (Decided::default(), Reader::new(key));
     for row in rows {
-        match permitted(row, key, session, grant, asked) {
+        match permitted(row, key, &mut reader, session, grant, asked) {
             Some(permitted) => decided.permitted.push(permitted),
             None => decided.withheld += 1,
         }
@@ -137,13 +137,20 @@ pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Session, grant: &Grant
     decided
 }
 
-fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Option<Permitted> {
+fn permitted(
+    row: Row,
+    key: &SubjectKey,
+    reader: &mut Reader<'_>,
+    session: &Session,
+    grant: &Grant,
+    asked: Interaction,
+) -> Option<Permitted> {
     let may_steward =
         matches!(row.place, Place::Document { .. }) && grant.scopes.covers("Consent", Interaction::Update);
     if session.permits_nothing() && !may_steward {
         return None;
     }
-    let known = match known_of(&row, key) {
+    let known = match known_of(&row, key, reader) {
         Ok(known) => known,
         Err(error) => {
             tracing::error!(class = error.class().name(), "a row is withheld: {error}");
@@ -174,12 +181,11 @@ fn permitted(row: Row, key: &SubjectKey, session: &Session, grant: &Grant, asked
 ///
 /// # Errors
 /// `StoreError::Corrupt` when it is not what was stored.
-pub fn known_of(row: &Row, key: &SubjectKey) -> Result<Known, StoreError> {
+pub fn known_of(row: &Row, key: &SubjectKey, reader: &mut Reader<'_>) -> Result<Known, StoreError> {
     match &row.place {
-        Place::Unit { case, unit, summary, .. } => {
-            let corrupt = || StoreError::Corrupt { what: "unit.summary" };
-            let plain = key.open_row(&summary_context(case, *unit), summary).map_err(|_| corrupt())?;
-            let Summary { facts, matched, references } = Summary::decode(&plain)?;
+        Place::Unit { case, unit, summaries, .. } => {
+            let corrupt = || StoreError::Corrupt { what: "cases.summaries" };
+            let Summary { facts, matched, references } = reader.read(case, *unit, summaries)?;
             Ok(Known { facts: UnitFacts::from_json(&facts).ok_or_else(corrupt)?, matched, references })
         }
         Place::Document { consent, document } => {

@@ -14,7 +14,7 @@ use schemas::json::{self, Value};
 
 use super::decide::{Leave, Permitted, unit_of};
 use super::query::Place;
-use crate::objects::{ObjectError, Objects};
+use crate::objects::{Extent, ObjectError, Objects};
 use crate::store::{Store, StoreError, subjects};
 
 /// Subject keys kept in memory.
@@ -109,7 +109,7 @@ impl Opener {
     /// # Errors
     /// `DiscloseError`.
     pub async fn open(&self, permitted: &Permitted, key: &SubjectKey, prove: bool) -> Result<Opened, DiscloseError> {
-        let Place::Unit { unit, object, wraps, .. } = &permitted.row.place else {
+        let Place::Unit { unit, object, extent, wraps, .. } = &permitted.row.place else {
             // a Consent's document was opened to decide about it
             return Ok(Opened {
                 bytes: permitted.known.matched.canonical(),
@@ -121,7 +121,7 @@ impl Opener {
         if permit.unit() != unit_of(&permitted.row) {
             return Err(DiscloseError::Permit);
         }
-        let bytes = self.ciphertext(object).await?;
+        let bytes = self.ciphertext(object, extent).await?;
         let (vault, key, permit) = (self.vault.clone(), key.clone(), permit.clone());
         let (unit, object, wraps) = (*unit as usize, *object, wraps.clone());
         let large = bytes.len() > INLINE_BYTES_MAX;
@@ -146,11 +146,11 @@ impl Opener {
     ///
     /// # Errors
     /// `DiscloseError` when the object store is away or has not what was put there.
-    pub async fn ciphertext(&self, object: &Digest) -> Result<Bytes, DiscloseError> {
+    pub async fn ciphertext(&self, object: &Digest, extent: &Extent) -> Result<Bytes, DiscloseError> {
         if let Some(bytes) = lock(&self.ciphertext).get(object) {
             return Ok(bytes);
         }
-        let bytes = self.objects.get(object).await?;
+        let bytes = self.objects.get_from(extent, object).await?;
         if bytes.len() <= OBJECT_BYTES_MAX / 16 {
             lock(&self.ciphertext).put(*object, bytes.clone(), bytes.len());
         }

@@ -1,24 +1,28 @@
 //! *query*: the rows that a request may be about, before anything is decided. Reads pseudonyms, sealed summaries and where
 //! the sealed bytes are; filters by type, id and subject only, because matching comes after deciding.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use schemas::cbor;
 use schemas::envelope::Wrap;
 use schemas::id::{CaseId, ConsentId, Digest, SubjectId, TimeMs};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::objects::Extent;
 use crate::store::units::is_named;
-use crate::store::{Store, StoreError, failed};
+use crate::store::{Store, StoreError, failed, summaries};
 
 /// Most rows that one request sorts: those it may show. Of one logical id, the most that are looked at.
 pub const ROWS_MAX: usize = 20_000;
 /// Rows read at once.
-const PART_ROWS: usize = 4_096;
+const PART_ROWS: usize = 1_024;
 /// Where the heads of a subject begin.
-pub const FIRST: i64 = 0;
+pub const FIRST: &str = "";
 
 const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.logical_id, unit.is_head, unit.event_time, \
-     unit.summary, cases.version, cases.anchored_at, cases.object, cases.wraps";
+     cases.version, cases.anchored_at, cases.object, cases.wraps, cases.extent";
 
 /// Where the content of a row is.
 #[derive(Clone)]
@@ -33,10 +37,12 @@ pub enum Place {
         unit: u32,
         /// SHA-256 of the object.
         object: Digest,
+        /// Where the object store has it.
+        extent: Extent,
         /// Wrapped case keys.
         wraps: Vec<Wrap>,
-        /// Sealed summary.
-        summary: Vec<u8>,
+        /// The sealed summaries of its case.
+        summaries: Arc<[u8]>,
     },
     /// A Consent that is enforced here.
     Document {
@@ -82,7 +88,7 @@ pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> R
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(logical_id.to_owned()).bind(resource_type.to_owned());
     let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
-    rows.iter().map(|row| unit(row, resource_type)).collect()
+    units(store, &rows, resource_type).await
 }
 
 /// The heads of one subject and type, for an operator.
@@ -90,16 +96,16 @@ pub async fn versions(store: &Store, resource_type: &str, logical_id: &str) -> R
 /// # Errors
 /// `StoreError`.
 pub async fn heads(store: &Store, of: &SubjectId, resource_type: &str) -> Result<Vec<Row>, StoreError> {
-    let (mut rows, mut after) = (Vec::new(), Some(FIRST));
+    let (mut rows, mut after) = (Vec::new(), Some(FIRST.to_owned()));
     while let Some(from) = after.filter(|_| rows.len() < ROWS_MAX) {
-        let (part, next) = heads_after(store, of, resource_type, from).await?;
+        let (part, next) = heads_after(store, of, resource_type, &from).await?;
         rows.extend(part);
         after = next;
     }
     Ok(rows)
 }
 
-/// A part of the heads of one subject and type, and where the next part begins.
+/// A part of the heads of one subject and type, in order of logical id, and where the next part begins.
 ///
 /// # Errors
 /// `StoreError`.
@@ -107,22 +113,22 @@ pub async fn heads_after(
     store: &Store,
     of: &SubjectId,
     resource_type: &str,
-    after: i64,
-) -> Result<(Vec<Row>, Option<i64>), StoreError> {
+    after: &str,
+) -> Result<(Vec<Row>, Option<String>), StoreError> {
     if resource_type == "Consent" {
         let tail = "subject = $1 AND height IS NOT NULL ORDER BY logical_id, version";
         let all = documents(store, tail, of.0.to_vec()).await?;
         return Ok((all.into_iter().filter(|row| row.is_head).collect(), None));
     }
     let sql = format!(
-        "SELECT {COLUMNS}, unit.id FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.subject = $1 AND \
-         unit.is_head = 1 AND unit.resource_type = $2 AND unit.id > $3 ORDER BY unit.id LIMIT {PART_ROWS}"
+        "SELECT {COLUMNS} FROM unit JOIN cases ON cases.case_id = unit.case_id WHERE unit.subject = $1 AND \
+         unit.is_head = 1 AND unit.resource_type = $2 AND unit.logical_id > $3 ORDER BY unit.logical_id LIMIT {PART_ROWS}"
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec()).bind(resource_type.to_owned()).bind(after);
-    let rows = query.fetch_all(store.reader()).await.map_err(failed("unit"))?;
-    let last = rows.last().filter(|_| rows.len() == PART_ROWS);
-    let next = last.map(|row| row.try_get(11).map_err(failed("unit.id"))).transpose()?;
-    Ok((rows.iter().map(|row| unit(row, resource_type)).collect::<Result<_, _>>()?, next))
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(of.0.to_vec()).bind(resource_type.to_owned());
+    let rows = query.bind(after.to_owned()).fetch_all(store.reader()).await.map_err(failed("unit"))?;
+    let rows = units(store, &rows, resource_type).await?;
+    let next = rows.last().filter(|_| rows.len() == PART_ROWS).map(|row| row.logical_id.clone());
+    Ok((rows, next))
 }
 
 /// Whose Patient has this logical id.
@@ -158,17 +164,34 @@ where
     Ok(out)
 }
 
-fn unit(row: &AnyRow, resource_type: &str) -> Result<Row, StoreError> {
+/// The rows of units, with the summaries of their cases.
+async fn units(store: &Store, rows: &[AnyRow], resource_type: &str) -> Result<Vec<Row>, StoreError> {
+    let mut cases = rows.iter().map(case).collect::<Result<Vec<_>, _>>()?;
+    cases.sort_unstable();
+    cases.dedup();
+    let sealed = summaries::get(store, &cases).await?.into_iter().map(|(case, sealed)| (case, sealed.into()));
+    let sealed: HashMap<CaseId, Arc<[u8]>> = sealed.collect();
+    rows.iter().map(|row| unit(row, resource_type, &sealed)).collect()
+}
+
+fn case(row: &AnyRow) -> Result<CaseId, StoreError> {
+    let bytes: Vec<u8> = row.try_get(0).map_err(failed("unit.case_id"))?;
+    CaseId::from_slice(&bytes).ok_or(StoreError::Corrupt { what: "unit.case_id" })
+}
+
+fn unit(row: &AnyRow, resource_type: &str, sealed: &HashMap<CaseId, Arc<[u8]>>) -> Result<Row, StoreError> {
     let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
     let bytes = |at: usize| row.try_get::<Vec<u8>, _>(at).map_err(failed("unit"));
     let corrupt = |what| StoreError::Corrupt { what };
+    let case = case(row)?;
     let place = Place::Unit {
-        case: CaseId::from_slice(&bytes(0)?).ok_or(corrupt("unit.case_id"))?,
-        case_version: u32::try_from(number(7)?).map_err(|_| corrupt("cases.version"))?,
+        case,
+        case_version: u32::try_from(number(6)?).map_err(|_| corrupt("cases.version"))?,
         unit: u32::try_from(number(1)?).map_err(|_| corrupt("unit.unit"))?,
-        object: Digest::from_slice(&bytes(9)?).ok_or(corrupt("cases.object"))?,
-        wraps: cbor::decode(&bytes(10)?).map_err(|_| corrupt("cases.wraps"))?,
-        summary: bytes(6)?,
+        object: Digest::from_slice(&bytes(8)?).ok_or(corrupt("cases.object"))?,
+        wraps: cbor::decode(&bytes(9)?).map_err(|_| corrupt("cases.wraps"))?,
+        extent: cbor::decode(&bytes(10)?).map_err(|_| corrupt("cases.extent"))?,
+        summaries: sealed.get(&case).ok_or(corrupt("cases.summaries"))?.clone(),
     };
     Ok(Row {
         subject: id(row, 2)?,
@@ -176,7 +199,7 @@ fn unit(row: &AnyRow, resource_type: &str) -> Result<Row, StoreError> {
         logical_id: row.try_get(3).map_err(failed("unit.logical_id"))?,
         is_head: number(4)? == 1,
         event_time: number(5)?,
-        anchored: number(8)?.unsigned_abs(),
+        anchored: number(7)?.unsigned_abs(),
         place,
     })
 }

@@ -11,7 +11,7 @@ use super::log::Logged;
 use super::open::{DiscloseError, Opened};
 use super::query::Place;
 use crate::consents::{Consents, commitment};
-use crate::store::{Store, StoreError, cases};
+use crate::store::{Store, StoreError, anchors, cases};
 
 /// The Parameters of one opened unit.
 ///
@@ -27,10 +27,10 @@ pub async fn parameters(
     let named = match (&permitted.row.place, &opened.proof) {
         (Place::Unit { case, .. }, Some(proof)) => {
             let found = cases::get(store, &[*case]).await?;
-            let found = found.into_iter().next().ok_or(StoreError::Corrupt { what: "cases.receipt" })?;
+            let found = found.into_iter().next().ok_or(StoreError::Corrupt { what: "cases" })?;
             let path: Vec<String> = proof.path.iter().map(ToString::to_string).collect();
             vec![
-                ("receipt", "valueString", found.receipt),
+                ("receipt", "valueString", anchors::receipt(store, &found).await?),
                 sealed,
                 ("type", "valueCode", permitted.row.resource_type.clone()),
                 ("salt", "valueString", schemas::id::to_hex(&proof.salt)),

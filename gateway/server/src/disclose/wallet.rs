@@ -13,7 +13,7 @@ use super::log::{Deed, DisclosedUnit, Entry};
 use super::{Disclose, failed, store_failed};
 use crate::http::outcome::Refused;
 use crate::store::cases::{self, CaseRow};
-use crate::store::{self, Store, StoreError, subjects, units};
+use crate::store::{self, Store, StoreError, anchors, subjects, units};
 use crate::telemetry::Moment;
 
 /// The client of entries that a wallet caused; no registered client can be called so.
@@ -101,7 +101,7 @@ impl Disclose {
             self.append(self.entry(asked, Deed::Collect, Vec::new())).await?;
             return Err(Refused::absent());
         };
-        let object = self.opener.ciphertext(&row.object).await.map_err(|e| failed(&e))?;
+        let object = self.opener.ciphertext(&row.object, &row.extent).await.map_err(|e| failed(&e))?;
         let units = 0..u32::try_from(units_of(&object)).unwrap_or(u32::MAX);
         let disclosed = units.map(|unit| DisclosedUnit {
             case,
@@ -112,8 +112,8 @@ impl Disclose {
         });
         self.append(self.entry(asked, Deed::Collect, disclosed.collect())).await?;
         self.metrics.count(Moment::Disclosed, 1);
-        let (receipt, wraps) = (row.receipt, row.wraps);
-        Ok(SealedCase { format: CASE_FORMAT.to_owned(), receipt, wraps, object: object.to_vec() })
+        let receipt = anchors::receipt(&self.store, &row).await.map_err(|e| store_failed(&e))?;
+        Ok(SealedCase { format: CASE_FORMAT.to_owned(), receipt, wraps: row.wraps, object: object.to_vec() })
     }
 
     fn entry(&self, asked: &Asked, deed: Deed, disclosed: Vec<DisclosedUnit>) -> Entry {

@@ -1,7 +1,6 @@
-//! *index*: an anchored submission becomes visible: receipts, case rows, versions and heads in one commit, in the order of
+//! *index*: an anchored submission becomes visible: its proof, case rows, versions and heads in one commit, in the order of
 //! sealing. Nothing is indexed that is not anchored; what is indexed has no intent and no raw copy any more.
 
-use schemas::id::{Height, TimeMs};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -10,10 +9,10 @@ use super::heads::Heads;
 use super::plan::Plan;
 use super::settle::Anchored;
 use super::{Control, Foundation, StepError, crash_point, now_ms};
+use crate::store::anchors::{self, Anchor};
 use crate::store::cases::CaseRow;
 use crate::store::intents::Intent;
-use crate::store::units;
-use crate::store::{self, cases, inbox, intents};
+use crate::store::{self, cases, inbox, intents, units};
 use crate::telemetry::{Moment, Step};
 
 pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<Flight>) {
@@ -73,12 +72,17 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
 async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: bool) -> Result<(), StepError> {
     let (mut rows, mut new) = (Vec::new(), Vec::new());
     for anchored in landed {
-        for ((plan, intent), receipt) in anchored.plans.iter().zip(&anchored.submission.intents).zip(&anchored.receipts)
-        {
-            rows.push(case_row(anchored.at, plan, intent, receipt));
+        for (at, (plan, intent)) in (0..).zip(anchored.plans.iter().zip(&anchored.submission.intents)) {
+            rows.push((case_row(anchored, at, plan, intent)?, plan.summaries.as_slice()));
             new.extend(plan.units.iter().map(|unit| unit.row(plan.statement.case, intent.subject, intent.inbox_id)));
         }
     }
+    let proofs = landed.iter().map(|anchored| Anchor {
+        transaction: anchored.submission.id,
+        bytes: anchored.submission.bytes.clone(),
+        proof: anchored.proof.clone(),
+    });
+    let proofs: Vec<Anchor> = proofs.collect();
     let mut write = on.store.begin().await?;
     if let Some(first) = landed.first()
         && again
@@ -89,13 +93,14 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     let mut known = std::mem::take(heads);
     known.learn(&mut write, &new).await?;
     let (added, beheaded) = known.place(new);
+    anchors::add(&mut write, &proofs).await?;
     cases::add(&mut write, &rows).await?;
     units::behead(&mut write, &beheaded).await?;
     units::add(&mut write, &added).await?;
     for anchored in landed {
         intents::remove(&mut write, &anchored.submission.id).await?;
     }
-    let mut messages: Vec<i64> = rows.iter().map(|row| row.inbox_id).collect();
+    let mut messages: Vec<i64> = rows.iter().map(|(row, _)| row.inbox_id).collect();
     messages.dedup();
     inbox::finish(&mut write, &messages).await?;
     crash_point!("ingest::before_index_commit");
@@ -105,8 +110,9 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     Ok(())
 }
 
-fn case_row((height, time): (Height, TimeMs), plan: &Plan, intent: &Intent, receipt: &str) -> CaseRow {
-    CaseRow {
+fn case_row(anchored: &Anchored, statement: u32, plan: &Plan, intent: &Intent) -> Result<CaseRow, StepError> {
+    let header = &anchored.proof.header;
+    Ok(CaseRow {
         case: plan.statement.case,
         version: plan.statement.version,
         subject: intent.subject,
@@ -114,11 +120,12 @@ fn case_row((height, time): (Height, TimeMs), plan: &Plan, intent: &Intent, rece
         connector: plan.connector.clone(),
         received: plan.received,
         sealed: plan.statement.time.cast_signed(),
-        height,
-        anchored_at: time.cast_signed(),
-        receipt: receipt.to_owned(),
+        height: header.height,
+        anchored_at: header.time.cast_signed(),
+        transaction: anchored.submission.id,
+        statement,
         wraps: plan.wraps.clone(),
         object: plan.statement.object,
-        statement: plan.statement.clone(),
-    }
+        extent: plan.extent.ok_or(StepError::Corrupt("the plan of a stored case"))?,
+    })
 }

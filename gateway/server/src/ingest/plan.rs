@@ -13,9 +13,11 @@ use schemas::json::{self, Value};
 
 use super::normalise::{references_of, summarise};
 use super::{Foundation, StepError};
+use crate::objects::Extent;
 use crate::store::intents::Intent;
 use crate::store::subjects;
-use crate::store::units::{UnitRow, summary_context};
+use crate::store::summaries::{self, Summary};
+use crate::store::units::UnitRow;
 
 /// What the references of a message mean here: as sent → `Type/logical-id`.
 pub type Meanings = BTreeMap<String, String>;
@@ -42,6 +44,12 @@ pub struct Plan {
     /// `Meanings`, sealed under the subject's key.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub meanings: Vec<u8>,
+    /// Where its object is; none before it is stored.
+    #[n(6)]
+    pub extent: Option<Extent>,
+    /// Sealed summaries of its resources; in memory only.
+    #[cbor(skip)]
+    pub summaries: Vec<u8>,
 }
 
 /// One resource of a case.
@@ -66,9 +74,6 @@ pub struct PlannedUnit {
     /// HMAC of its content without `meta`.
     #[n(5)]
     pub content: Digest,
-    /// Sealed summary; in memory only.
-    #[cbor(skip)]
-    pub summary: Vec<u8>,
 }
 
 impl PlannedUnit {
@@ -85,7 +90,6 @@ impl PlannedUnit {
             event_time: self.event_time,
             arrived,
             content: self.content,
-            summary: self.summary.clone(),
         }
     }
 }
@@ -102,21 +106,11 @@ fn meanings_context(case: &CaseId) -> Vec<u8> {
     Parts::new("cs1/meanings").part(case).finish()
 }
 
-/// The sealed summary of one unit.
-///
-/// # Errors
-/// `VaultError::Randomness`.
-pub fn seal_summary(
-    key: &SubjectKey,
-    (case, unit): (&CaseId, u32),
-    resource: &Value,
-    served: (&str, &str),
-    meanings: &Meanings,
-) -> Result<Vec<u8>, VaultError> {
+/// The summary of one unit. `served`: its type and logical id here.
+pub fn summary_of(resource: &Value, served: (&str, &str), meanings: &Meanings) -> Summary {
     let references =
         references_of(resource).into_iter().filter_map(|sent| Some((sent.clone(), meanings.get(&sent)?.clone())));
-    let summary = summarise(resource, served, references.collect());
-    key.seal_row(&summary_context(case, unit), &summary.encode())
+    summarise(resource, served, references.collect())
 }
 
 /// The plan of an intent that an earlier run left: its summaries are made from what was sealed.
@@ -130,15 +124,17 @@ pub async fn restore(on: &Foundation, intent: &Intent) -> Result<Plan, StepError
     let key = on.vault.open_subject(&intent.subject, &row.wrapped_key)?;
     let meanings = key.open_row(&meanings_context(&intent.case), &plan.meanings)?;
     let meanings: Meanings = cbor::decode(&meanings).map_err(corrupt)?;
-    let object = on.objects.get(&plan.statement.object).await?;
+    let extent = plan.extent.ok_or(StepError::Corrupt("an intent's plan"))?;
+    let object = on.objects.get_from(&extent, &plan.statement.object).await?;
     let unfit = |_| StepError::Corrupt("an intent's object");
     let case = on.vault.open_case(&key, &plan.wraps, &object, &plan.statement.object).map_err(unfit)?;
     let custody = Custody::claimed_by_custodian_for(CustodyPurpose::Index);
-    for unit in &mut plan.units {
+    let mut of_units = Vec::with_capacity(plan.units.len());
+    for unit in &plan.units {
         let opened = case.unit_for_custody(unit.unit as usize, custody).map_err(unfit)?;
         let resource = json::parse(&opened.bytes).map_err(|_| StepError::Corrupt("a sealed unit"))?;
-        let served = (unit.resource_type.as_str(), unit.logical_id.as_str());
-        unit.summary = seal_summary(&key, (&intent.case, unit.unit), &resource, served, &meanings)?;
+        of_units.push(summary_of(&resource, (&unit.resource_type, &unit.logical_id), &meanings));
     }
+    plan.summaries = summaries::seal(&key, &intent.case, of_units.into_iter())?;
     Ok(plan)
 }

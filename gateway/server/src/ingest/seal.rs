@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal};
-use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, seal_summary};
+use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, summary_of};
 use super::receive::Received;
 use super::resolve::{NewSubjects, Resolver, Subject};
 use super::{Control, Foundation, Held, StepError, crash_point, now_ms, share, spread, within};
-use crate::store::inbox;
+use crate::store::{inbox, summaries};
 use crate::telemetry::{Moment, Step};
 
 /// Type of the unit that stands for a raw message about several patients: its salted digest.
@@ -104,18 +104,13 @@ pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<
 pub async fn store(on: Foundation, control: Control, mut sealed: mpsc::Receiver<Batch>, to: mpsc::Sender<Stored>) {
     while let Some(mut batch) = sealed.recv().await {
         let timer = on.metrics.timer(Step::Store);
-        let mut objects = std::mem::take(&mut batch.raw_objects);
-        objects.extend(batch.cases.iter().map(|case| (case.statement.object, case.object.clone())));
         let mut patience = control.patience("store");
         loop {
-            let span = tracing::info_span!("store", objects = objects.len());
-            match on.objects.put_all(objects.clone()).instrument(span).await {
+            let span = tracing::info_span!("store", cases = batch.cases.len());
+            match put(&on, &mut batch).instrument(span).await {
                 Ok(()) => break,
-                Err(error) => {
-                    if !patience.wait(&error.into()).await {
-                        return;
-                    }
-                }
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return,
             }
         }
         patience.over();
@@ -126,6 +121,14 @@ pub async fn store(on: Foundation, control: Control, mut sealed: mpsc::Receiver<
             return;
         }
     }
+}
+
+async fn put(on: &Foundation, batch: &mut Batch) -> Result<(), StepError> {
+    on.objects.put_all(batch.raw_objects.clone()).await?;
+    let objects: Vec<_> = batch.cases.iter().map(|case| (case.statement.object, case.object.clone())).collect();
+    let extents = on.objects.pack(&objects).await?;
+    batch.cases.iter_mut().zip(extents).for_each(|(case, extent)| case.plan.extent = Some(extent));
+    Ok(())
 }
 
 async fn seal(
@@ -307,20 +310,19 @@ fn seal_case(
     let meanings = meanings(&on.vault, &ready.patients, &case.units);
     let event_time = case.event_time.unwrap_or(received);
     let planned = (0..).zip(&case.units).map(|(number, unit)| {
-        let logical_id = logical_id(&on.vault, &ready.patients, unit)?;
-        let served = (unit.resource_type.as_str(), logical_id.as_str());
-        let summary = seal_summary(&subject.key, (&id, number), &unit.resource, served, &meanings)?;
         Ok::<_, StepError>(PlannedUnit {
             unit: number,
             resource_type: unit.resource_type.clone(),
+            logical_id: logical_id(&on.vault, &ready.patients, unit)?,
             status_rank: status_rank(&unit.resource),
             event_time,
             content: content(&on.vault, unit),
-            summary,
-            logical_id,
         })
     });
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
+    let of_units = case.units.iter().zip(&planned);
+    let of_units = of_units.map(|(unit, p)| summary_of(&unit.resource, (&p.resource_type, &p.logical_id), &meanings));
+    let summaries = summaries::seal(&subject.key, &id, of_units)?;
     let plan = Plan {
         connector: ready.received.message().connector.to_string(),
         received,
@@ -328,6 +330,8 @@ fn seal_case(
         wraps: sealed.wraps.clone(),
         units: planned,
         meanings: seal_meanings(&subject.key, &id, &meanings)?,
+        extent: None,
+        summaries,
     };
     Ok(Ok(SealedCase {
         inbox_id: ready.received.inbox_id(),

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use ledger_client::{EntryProof, LedgerError};
 use schemas::cbor;
-use schemas::id::{Height, TimeMs};
-use schemas::receipt::Receipt;
 use schemas::transaction::{Outcome, Refusal, Transaction, signed_hash};
 
 use super::anchor::{Intended, VALID_BLOCKS};
@@ -23,10 +21,7 @@ const PROOF_WAIT_MS: u64 = 5_000;
 pub struct Anchored {
     pub(super) submission: Submission,
     pub(super) plans: Vec<Plan>,
-    /// The receipts of its cases, in their one spelling.
-    pub(super) receipts: Vec<String>,
-    /// Height and effective time of the block.
-    pub(super) at: (Height, TimeMs),
+    pub(super) proof: EntryProof,
 }
 
 /// None when the gateway stops: the submission stays pending and goes on at the next start.
@@ -58,20 +53,7 @@ pub async fn settle(on: Foundation, control: Control, intended: Intended) -> Opt
     patience.over();
     on.metrics.step(Step::Anchor, from.elapsed());
     on.metrics.count(Moment::Anchored, plans.len() as u64);
-    let at = (proof.header.height, proof.header.time);
-    let bytes = submission.bytes.clone();
-    let receipts = tokio::task::spawn_blocking(move || receipts(&bytes, &proof)).await;
-    let Some(receipts) = receipts.ok().flatten().filter(|receipts| receipts.len() == plans.len()) else {
-        control.fail("anchor");
-        return None;
-    };
-    Some(Anchored { submission, plans, receipts, at })
-}
-
-fn receipts(transaction: &[u8], proof: &EntryProof) -> Option<Vec<String>> {
-    let transaction: Transaction = cbor::decode(transaction).ok()?;
-    let receipts = ledger_proof::build_receipts(&transaction, proof).ok()?;
-    Some(receipts.iter().map(Receipt::to_json).collect())
+    Some(Anchored { submission, plans, proof })
 }
 
 /// The proof of acceptance; none: it is proven that it was not executed and cannot be any more.

@@ -1,8 +1,8 @@
-//! Anchored cases: receipt, wraps and where the object is. Written by *index* only. Wraps are purgeable: they live here
+//! Anchored cases: wraps, where the object is, and what anchored them. Written by *index* only. Wraps are purgeable: they live here
 //! and nowhere else.
 
 use schemas::cbor;
-use schemas::envelope::{Statement, Wrap};
+use schemas::envelope::Wrap;
 use schemas::id::{CaseId, Digest, SubjectId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -10,11 +10,12 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::rows::{insert, list};
 use super::subjects::{digest, subject};
 use super::{Store, StoreError, Write, failed};
+use crate::objects::Extent;
 
 /// Case ids asked for in one statement.
 const IDS_PER_QUERY: usize = 256;
-const COLUMNS: &str = "case_id, version, subject, inbox_id, connector, received, sealed, height, anchored_at, receipt, \
-     wraps, object, statement";
+const COLUMNS: &str = "case_id, version, subject, inbox_id, connector, received, sealed, height, anchored_at, tx_id, \
+     statement_index, wraps, object, extent";
 
 /// An anchored case.
 #[derive(Clone)]
@@ -37,14 +38,16 @@ pub struct CaseRow {
     pub height: u64,
     /// Effective time of the block, ms.
     pub anchored_at: i64,
-    /// The receipt in its one spelling.
-    pub receipt: String,
+    /// What anchored it.
+    pub transaction: Digest,
+    /// Its place among the statements of that.
+    pub statement: u32,
     /// Wrapped case keys.
     pub wraps: Vec<Wrap>,
-    /// SHA-256 of the object: its key in the object store.
+    /// SHA-256 of the object.
     pub object: Digest,
-    /// What was signed and anchored.
-    pub statement: Statement,
+    /// Where the object store has it.
+    pub extent: Extent,
 }
 
 /// Cases by id, in no order.
@@ -93,14 +96,14 @@ pub async fn count(store: &Store) -> Result<u64, StoreError> {
     row.try_get::<i64, _>(0).map(i64::unsigned_abs).map_err(failed("cases"))
 }
 
-/// Writes anchored cases.
+/// Writes anchored cases with their sealed summaries (`store::summaries`).
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn add(write: &mut Write, cases: &[CaseRow]) -> Result<(), StoreError> {
-    let into = "cases (case_id, version, subject, inbox_id, connector, received, sealed, height, anchored_at, receipt, \
-                wraps, object, statement)";
-    insert(write, (into, 13, ""), cases, |query, row| {
+pub async fn add(write: &mut Write, cases: &[(CaseRow, &[u8])]) -> Result<(), StoreError> {
+    let into = "cases (case_id, version, subject, inbox_id, connector, received, sealed, height, anchored_at, tx_id, \
+                statement_index, wraps, object, extent, summaries)";
+    insert(write, (into, 15, ""), cases, |query, (row, summaries)| {
         query
             .bind(row.case.0.to_vec())
             .bind(i64::from(row.version))
@@ -111,10 +114,12 @@ pub async fn add(write: &mut Write, cases: &[CaseRow]) -> Result<(), StoreError>
             .bind(row.sealed)
             .bind(i64::try_from(row.height).unwrap_or(i64::MAX))
             .bind(row.anchored_at)
-            .bind(row.receipt.clone())
+            .bind(row.transaction.0.to_vec())
+            .bind(i64::from(row.statement))
             .bind(cbor::encode(&row.wraps))
             .bind(row.object.0.to_vec())
-            .bind(cbor::encode(&row.statement))
+            .bind(cbor::encode(&row.extent))
+            .bind(summaries.to_vec())
     })
     .await
 }
@@ -133,9 +138,10 @@ fn case_row(row: &AnyRow) -> Result<CaseRow, StoreError> {
         sealed: number(6)?,
         height: number(7)?.unsigned_abs(),
         anchored_at: number(8)?,
-        receipt: text(9)?,
-        wraps: cbor::decode(&bytes(10)?).map_err(|_| StoreError::Corrupt { what: "cases.wraps" })?,
-        object: digest(row, 11)?,
-        statement: cbor::decode(&bytes(12)?).map_err(|_| StoreError::Corrupt { what: "cases.statement" })?,
+        transaction: digest(row, 9)?,
+        statement: u32::try_from(number(10)?).map_err(|_| StoreError::Corrupt { what: "cases.statement_index" })?,
+        wraps: cbor::decode(&bytes(11)?).map_err(|_| StoreError::Corrupt { what: "cases.wraps" })?,
+        object: digest(row, 12)?,
+        extent: cbor::decode(&bytes(13)?).map_err(|_| StoreError::Corrupt { what: "cases.extent" })?,
     })
 }

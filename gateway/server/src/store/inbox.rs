@@ -83,20 +83,18 @@ pub async fn add(write: &mut Write, messages: &[Message]) -> Result<HashMap<Dige
     let mut ids = HashMap::with_capacity(messages.len());
     for piece in pieces(messages) {
         let sql = format!(
-            "INSERT INTO inbox (source_key, content_hash, connector, content_type, received, raw, raw_object, raw_key, \
+            "INSERT INTO inbox (source_key, content_hash, connector, content_type, received, raw_object, raw_key, \
              trace, state) VALUES {} ON CONFLICT (source_key) DO NOTHING RETURNING id, source_key",
-            tuples(write.engine(), piece.len(), 10)
+            tuples(write.engine(), piece.len(), 9)
         );
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, m| {
-            let (inline, object) = columns(&m.raw);
             query
                 .bind(m.source_key.0.to_vec())
                 .bind(m.content_hash.0.to_vec())
                 .bind(m.connector.clone())
                 .bind(m.content_type.clone())
                 .bind(m.received)
-                .bind(inline)
-                .bind(object)
+                .bind(columns(&m.raw).1)
                 .bind(m.raw_key.clone())
                 .bind(m.trace.clone())
                 .bind(State::Received as i64)
@@ -105,7 +103,18 @@ pub async fn add(write: &mut Write, messages: &[Message]) -> Result<HashMap<Dige
             ids.insert(digest(&row, 1)?, row.try_get(0).map_err(failed("inbox.id"))?);
         }
     }
+    let mut inline: Vec<(i64, &Vec<u8>)> = messages.iter().filter_map(|m| inline(&ids, m)).collect();
+    inline.sort_unstable_by_key(|(id, _)| *id);
+    insert(write, ("inbox_raw (inbox_id, bytes)", 2, ""), &inline, |query, (id, bytes)| {
+        query.bind(*id).bind(bytes.to_vec())
+    })
+    .await?;
     Ok(ids)
+}
+
+fn inline<'m>(ids: &HashMap<Digest, i64>, message: &'m Message) -> Option<(i64, &'m Vec<u8>)> {
+    let RawPlace::Inline(bytes) = &message.raw else { return None };
+    ids.get(&message.source_key).map(|id| (*id, bytes))
 }
 
 fn columns(raw: &RawPlace) -> (Option<Vec<u8>>, Option<String>) {
@@ -139,8 +148,9 @@ pub async fn known(write: &mut Write, keys: &[Digest]) -> Result<HashMap<Digest,
 /// `StoreError`.
 pub async fn waiting(store: &Store, after: i64, most: usize) -> Result<Vec<(i64, Message)>, StoreError> {
     let sql = format!(
-        "SELECT id, source_key, content_hash, connector, content_type, received, raw, raw_object, raw_key, trace \
-         FROM inbox WHERE state = 0 AND id > $1 ORDER BY id LIMIT {most}"
+        "SELECT id, source_key, content_hash, connector, content_type, received, inbox_raw.bytes, raw_object, raw_key, \
+         trace FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id WHERE state = 0 AND id > $1 \
+         ORDER BY id LIMIT {most}"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("inbox"))?;
     rows.iter().map(message_row).collect()
@@ -193,13 +203,20 @@ pub async fn mark(write: &mut Write, ids: &[i64], state: State) -> Result<(), St
 pub async fn finish(write: &mut Write, ids: &[i64]) -> Result<(), StoreError> {
     for piece in pieces(ids) {
         let sql = format!(
-            "UPDATE inbox SET state = $1, raw = NULL, raw_key = CASE WHEN state = $2 THEN raw_key ELSE NULL END \
+            "UPDATE inbox SET state = $1, raw_key = CASE WHEN state = $2 THEN raw_key ELSE NULL END \
              WHERE id IN ({}) AND NOT EXISTS (SELECT 1 FROM intent WHERE intent.inbox_id = inbox.id)",
             list(2, piece.len())
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(State::Done as i64).bind(State::Several as i64);
         let query = piece.iter().fold(query, |q, id| q.bind(*id));
         query.execute(&mut **write).await.map_err(failed("inbox.state"))?;
+        let sql = format!(
+            "DELETE FROM inbox_raw WHERE inbox_id IN ({}) \
+             AND NOT EXISTS (SELECT 1 FROM intent WHERE intent.inbox_id = inbox_raw.inbox_id)",
+            list(0, piece.len())
+        );
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, id| q.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("inbox_raw"))?;
     }
     Ok(())
 }
@@ -210,14 +227,21 @@ pub async fn finish(write: &mut Write, ids: &[i64]) -> Result<(), StoreError> {
 /// `StoreError`.
 pub async fn keep_raw(write: &mut Write, kept: &[(i64, Digest)]) -> Result<(), StoreError> {
     for (id, object) in kept {
-        sqlx::query("UPDATE inbox SET state = $1, raw = NULL, raw_object = $2 WHERE id = $3")
+        sqlx::query("UPDATE inbox SET state = $1, raw_object = $2 WHERE id = $3")
             .bind(State::Several as i64)
             .bind(object.to_string())
             .bind(*id)
             .execute(&mut **write)
             .await
             .map_err(failed("inbox.raw_object"))?;
+        drop_raw(write, *id).await?;
     }
+    Ok(())
+}
+
+async fn drop_raw(write: &mut Write, id: i64) -> Result<(), StoreError> {
+    let query = sqlx::query("DELETE FROM inbox_raw WHERE inbox_id = $1").bind(id);
+    query.execute(&mut **write).await.map_err(failed("inbox_raw"))?;
     Ok(())
 }
 
@@ -257,8 +281,9 @@ pub async fn set_aside(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, \
-         raw_object, source_key, content_hash) SELECT id, connector, content_type, received, $1, $2, $3, raw, raw_key, \
-         raw_object, source_key, content_hash FROM inbox WHERE id = $4 AND state <> $5",
+         raw_object, source_key, content_hash) SELECT id, connector, content_type, received, $1, $2, $3, inbox_raw.bytes, \
+         raw_key, raw_object, source_key, content_hash FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id \
+         WHERE id = $4 AND state <> $5",
     )
     .bind(code)
     .bind(path.to_owned())
@@ -268,13 +293,13 @@ pub async fn set_aside(
     .execute(&mut **write)
     .await
     .map_err(failed("quarantine"))?;
-    sqlx::query("UPDATE inbox SET state = $1, raw = NULL, raw_key = NULL, raw_object = NULL WHERE id = $2")
+    sqlx::query("UPDATE inbox SET state = $1, raw_key = NULL, raw_object = NULL WHERE id = $2")
         .bind(State::Quarantined as i64)
         .bind(id)
         .execute(&mut **write)
         .await
         .map_err(failed("inbox.state"))?;
-    Ok(())
+    drop_raw(write, id).await
 }
 
 /// The highest id that was given.
@@ -292,7 +317,7 @@ pub async fn last_id(store: &Store) -> Result<i64, StoreError> {
 /// # Errors
 /// `StoreError`.
 pub async fn raw_place(store: &Store, id: i64) -> Result<Option<RawPlace>, StoreError> {
-    let sql = "SELECT raw, raw_object FROM inbox WHERE id = $1";
+    let sql = "SELECT inbox_raw.bytes, raw_object FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id WHERE id = $1";
     let row = sqlx::query(sql).bind(id).fetch_optional(store.reader()).await.map_err(failed("inbox.raw"))?;
     row.map_or(Ok(None), |row| place(&row, 0))
 }

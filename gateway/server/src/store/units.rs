@@ -1,8 +1,7 @@
-//! Units: which resource each unit of an anchored case is, which of them are heads, and the encrypted summaries that
-//! matching and deciding read. Written by *index* only; the way out reads. It must never hold a value in plain.
+//! Units: which resource each unit of an anchored case is, and which of them are heads. Written by *index* only; the way
+//! out reads. It must never hold a value in plain.
 
 use schemas::id::{CaseId, Digest, SubjectId};
-use schemas::json::{self, Object, Value};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -13,7 +12,11 @@ use super::{Engine, Store, StoreError, Write, failed};
 /// Most rows that one question reads.
 pub const ROWS_MAX: usize = 100_000;
 const COLUMNS: &str = "unit.case_id, unit.unit, unit.subject, unit.resource_type, unit.logical_id, \
-     unit.is_head, unit.status_rank, unit.event_time, unit.arrived, unit.content, unit.summary";
+     unit.is_head, unit.status_rank, unit.event_time, unit.arrived, unit.content";
+
+/// The head of a `wanted` chain: each is one look into the index.
+const THE_HEAD: &str = "unit.subject = wanted.subject AND unit.resource_type = wanted.resource_type AND \
+     unit.logical_id = wanted.logical_id AND unit.is_head = 1";
 
 /// SQLite's index of logical ids is one per so many rows: a lookup asks each, a new row changes pages of the newest only.
 pub(super) const PART_ROWS: u32 = 16_384;
@@ -53,65 +56,17 @@ pub struct UnitRow {
     pub arrived: i64,
     /// HMAC of its content without `meta`.
     pub content: Digest,
-    /// Sealed summary; open with the subject's key and `summary_context`.
-    pub summary: Vec<u8>,
 }
 
 impl UnitRow {
     /// The chain that it belongs to.
     pub fn chain(&self) -> Chain {
-        (self.logical_id.clone(), self.subject)
+        (self.resource_type.clone(), self.logical_id.clone(), self.subject)
     }
 
     /// What decides between versions: the highest is the head.
     pub const fn order(&self) -> (i64, i64, i64) {
         (self.status_rank, self.event_time, self.arrived)
-    }
-}
-
-/// What the summary is bound to: label, case, unit.
-pub fn summary_context(case: &CaseId, unit: u32) -> Vec<u8> {
-    schemas::cbor::Parts::new("cs1/summary").part(case).part(&unit).finish()
-}
-
-/// The plaintext of a summary: what deciding and matching read, and what the unit's references mean here.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Summary {
-    /// `gateway_consent::UnitFacts::to_json`, with the served id and meanings of references added.
-    pub facts: Value,
-    /// The elements of the resource that search parameters match, as sent.
-    pub matched: Value,
-    /// Reference as it was sent → `Type/logical-id` here. What is absent is served as it was sent.
-    pub references: Vec<(String, String)>,
-}
-
-impl Summary {
-    /// The bytes that are sealed: canonical JSON of the three members.
-    pub fn encode(&self) -> Vec<u8> {
-        let references = self.references.iter().map(|(from, to)| (from.clone().into(), Value::from(to.clone())));
-        let references = Value::from(references.collect::<Object>());
-        // put together from the members' bytes: the trees need not be copied
-        let mut out = b"{\"facts\":".to_vec();
-        out.extend(self.facts.canonical());
-        out.extend_from_slice(b",\"matched\":");
-        out.extend(self.matched.canonical());
-        out.extend_from_slice(b",\"references\":");
-        out.extend(references.canonical());
-        out.push(b'}');
-        out
-    }
-
-    /// Reads opened bytes.
-    ///
-    /// # Errors
-    /// `StoreError::Corrupt`.
-    pub fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let corrupt = StoreError::Corrupt { what: "unit.summary" };
-        let Ok(Value::Object(mut members)) = json::parse(bytes) else { return Err(corrupt) };
-        let parts = (members.remove("facts"), members.remove("matched"), members.remove("references"));
-        let (Some(facts), Some(matched), Some(Value::Object(references))) = parts else { return Err(corrupt) };
-        let references = references.iter().filter_map(|(from, to)| Some((from.to_owned(), to.as_str()?.to_owned())));
-        Ok(Self { facts, matched, references: references.collect() })
     }
 }
 
@@ -131,8 +86,8 @@ pub async fn heads(store: &Store, of: &SubjectId, resource_type: Option<&str>) -
     rows.iter().map(unit_row).collect()
 }
 
-/// The versions of one resource of one subject: logical id (which says the type too) and subject.
-pub type Chain = (String, SubjectId);
+/// The versions of one resource of one subject: type, logical id, subject.
+pub type Chain = (String, String, SubjectId);
 
 /// What *index* must know of a chain that it is about to extend: order and content of the head.
 pub type Head = ((i64, i64, i64), Digest);
@@ -146,17 +101,17 @@ pub async fn chains(write: &mut Write, names: &[&Chain]) -> Result<Vec<(Chain, H
     for piece in pieces(names) {
         // the names come first, so that each is one look into the index
         let sql = format!(
-            "WITH wanted (logical_id, subject) AS (VALUES {}) SELECT unit.logical_id, unit.subject, unit.status_rank, \
-             unit.event_time, unit.arrived, unit.content FROM wanted CROSS JOIN unit \
-             WHERE unit.logical_id = wanted.logical_id AND unit.subject = wanted.subject AND unit.is_head = 1",
-            tuples(write.engine(), piece.len(), 2)
+            "WITH wanted (resource_type, logical_id, subject) AS (VALUES {}) SELECT unit.resource_type, unit.logical_id, \
+             unit.subject, unit.status_rank, unit.event_time, unit.arrived, unit.content FROM wanted CROSS JOIN unit WHERE \
+             {THE_HEAD}",
+            tuples(write.engine(), piece.len(), 3)
         );
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, name| bind_chain(query, name));
         for row in query.fetch_all(&mut **write).await.map_err(failed("chains"))? {
             let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
-            let logical_id = row.try_get(0).map_err(failed("unit.logical_id"))?;
-            let order = (number(2)?, number(3)?, number(4)?);
-            found.push(((logical_id, subject(&row, 1)?), (order, digest(&row, 5)?)));
+            let text = |at: usize| row.try_get::<String, _>(at).map_err(failed("unit"));
+            let order = (number(3)?, number(4)?, number(5)?);
+            found.push(((text(0)?, text(1)?, subject(&row, 2)?), (order, digest(&row, 6)?)));
         }
     }
     Ok(found)
@@ -169,10 +124,9 @@ pub async fn chains(write: &mut Write, names: &[&Chain]) -> Result<Vec<(Chain, H
 pub async fn behead(write: &mut Write, chains: &[Chain]) -> Result<(), StoreError> {
     for piece in pieces(chains) {
         let sql = format!(
-            "UPDATE unit SET is_head = 0 WHERE id IN (WITH wanted (logical_id, subject) AS (VALUES {}) SELECT head.id FROM \
-             wanted CROSS JOIN unit head WHERE head.logical_id = wanted.logical_id AND head.subject = wanted.subject AND \
-             head.is_head = 1)",
-            tuples(write.engine(), piece.len(), 2)
+            "UPDATE unit SET is_head = 0 WHERE id IN (WITH wanted (resource_type, logical_id, subject) AS (VALUES {}) \
+             SELECT unit.id FROM wanted CROSS JOIN unit WHERE {THE_HEAD})",
+            tuples(write.engine(), piece.len(), 3)
         );
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind_chain);
         query.execute(&mut **write).await.map_err(failed("unit.is_head"))?;
@@ -180,8 +134,8 @@ pub async fn behead(write: &mut Write, chains: &[Chain]) -> Result<(), StoreErro
     Ok(())
 }
 
-fn bind_chain(query: AnyQuery<'static>, (logical_id, of): &Chain) -> AnyQuery<'static> {
-    query.bind(logical_id.clone()).bind(of.0.to_vec())
+fn bind_chain(query: AnyQuery<'static>, (resource_type, logical_id, of): &Chain) -> AnyQuery<'static> {
+    query.bind(resource_type.clone()).bind(logical_id.clone()).bind(of.0.to_vec())
 }
 
 /// Writes versions.
@@ -190,8 +144,8 @@ fn bind_chain(query: AnyQuery<'static>, (logical_id, of): &Chain) -> AnyQuery<'s
 /// `StoreError`.
 pub async fn add(write: &mut Write, units: &[UnitRow]) -> Result<(), StoreError> {
     let into = "unit (case_id, unit, subject, resource_type, logical_id, is_head, status_rank, event_time, \
-                arrived, content, summary)";
-    insert(write, (into, 11, ""), units, |query, row| {
+                arrived, content)";
+    insert(write, (into, 10, ""), units, |query, row| {
         query
             .bind(row.case.0.to_vec())
             .bind(i64::from(row.unit))
@@ -203,7 +157,6 @@ pub async fn add(write: &mut Write, units: &[UnitRow]) -> Result<(), StoreError>
             .bind(row.event_time)
             .bind(row.arrived)
             .bind(row.content.0.to_vec())
-            .bind(row.summary.clone())
     })
     .await
 }
@@ -222,6 +175,5 @@ fn unit_row(row: &AnyRow) -> Result<UnitRow, StoreError> {
         event_time: number(7)?,
         arrived: number(8)?,
         content: digest(row, 9)?,
-        summary: row.try_get(10).map_err(failed("unit.summary"))?,
     })
 }

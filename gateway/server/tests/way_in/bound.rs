@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use gateway_server::store::{cases, subjects};
+use gateway_server::store::{anchors, cases, subjects};
 use gateway_vault::PersonalKey;
 use ledger_client::Ledger as _;
 use ledger_proof::verify_receipt;
@@ -56,18 +56,19 @@ async fn each_new_case_has_a_wrap_for_the_bound_key() {
         running.indexed(3).await;
         let [new, old] =
             cases::of_subject(&running.store, &subject, 10).await.expect("read").try_into().ok().expect("two");
-        let receive = |case: &cases::CaseRow, object: &[u8]| {
-            let verified = verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("valid");
+        let receive = async |case: &cases::CaseRow, object: &[u8]| {
+            let receipt = anchors::receipt(&running.store, case).await.expect("a receipt");
+            let verified = verify_receipt(receipt.as_bytes(), &world.ledger.genesis).expect("valid");
             key.receive(&chain, &verified.statement, &case.wraps, object)
         };
-        let object = running.objects.get(&new.object).await.expect("an object");
-        let units = receive(&new, &object).expect("her key alone opens it");
+        let object = running.objects.get_from(&new.extent, &new.object).await.expect("an object");
+        let units = receive(&new, &object).await.expect("her key alone opens it");
         assert!(units.iter().any(|unit| unit.kind == "Patient"));
         let kinds = |case: &cases::CaseRow| case.wraps.iter().map(|wrap| wrap.kind).collect::<Vec<_>>();
         assert_eq!(kinds(&new), [WrapKind::Custodian, WrapKind::Patient]);
         assert_eq!(kinds(&old), [WrapKind::Custodian], "what was sealed before stays as it was");
-        let object = running.objects.get(&old.object).await.expect("an object");
-        assert!(receive(&old, &object).is_err());
+        let object = running.objects.get_from(&old.extent, &old.object).await.expect("an object");
+        assert!(receive(&old, &object).await.is_err());
         running.stop().await;
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use gateway_server::ingest::Outcome;
-use gateway_server::store::units::{Summary, summary_context};
-use gateway_server::store::{cases, inbox, subjects, units};
+use gateway_server::store::summaries::{self, Reader};
+use gateway_server::store::{anchors, cases, inbox, subjects, units};
 use ledger_proof::verify_receipt;
 use schemas::id::SubjectId;
 
@@ -49,10 +49,10 @@ async fn hl7_and_fhir_become_cases_of_one_subject() {
         let of_subject = cases::of_subject(&running.store, &subject, 10).await.expect("read");
         assert_eq!(of_subject.len(), 3);
         for case in &of_subject {
-            let verified =
-                verify_receipt(case.receipt.as_bytes(), &world.ledger.genesis).expect("the receipt verifies");
+            let receipt = anchors::receipt(&running.store, case).await.expect("a receipt");
+            let verified = verify_receipt(receipt.as_bytes(), &world.ledger.genesis).expect("the receipt verifies");
             assert_eq!(verified.case, case.case);
-            let object = running.objects.get(&case.object).await.expect("the object is there");
+            let object = running.objects.get_from(&case.extent, &case.object).await.expect("the object is there");
             assert!(!CANARIES.iter().any(|canary| contains(&object, canary)));
         }
         let observations = units::heads(&running.store, &subject, Some("Observation")).await.expect("read");
@@ -60,8 +60,8 @@ async fn hl7_and_fhir_become_cases_of_one_subject() {
         let row = subjects::get(&running.store, &subject).await.expect("read").expect("there");
         let key = world.vault.open_subject(&subject, &row.wrapped_key).expect("opens");
         let head = &observations[0];
-        let summary = key.open_row(&summary_context(&head.case, head.unit), &head.summary).expect("opens");
-        let summary = Summary::decode(&summary).expect("a summary");
+        let sealed = summaries::get(&running.store, &[head.case]).await.expect("read");
+        let summary = Reader::new(&key).read(&head.case, head.unit, &sealed[&head.case]).expect("opens");
         assert_eq!(summary.matched.text("status"), Some("final"), "a late preliminary does not replace a final");
         assert_no_raw_left(&running).await;
         running.stop().await;
@@ -180,7 +180,7 @@ async fn two_known_patients_in_one_are_not_mixed() {
 }
 
 async fn assert_no_raw_left(running: &Running) {
-    let sql = "SELECT COUNT(*) FROM inbox WHERE raw IS NOT NULL OR raw_key IS NOT NULL";
+    let sql = "SELECT (SELECT COUNT(*) FROM inbox WHERE raw_key IS NOT NULL) + (SELECT COUNT(*) FROM inbox_raw)";
     let row = sqlx::query(sql).fetch_one(running.store.reader()).await.expect("read");
     assert_eq!(sqlx::Row::try_get::<i64, _>(&row, 0).expect("a count"), 0);
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_server::store::units::{Summary, summary_context};
+use gateway_server::store::summaries::{self, Reader};
 use gateway_server::store::{Store, StoreError, cases, intents, subjects, units};
 
 use crate::journey::{HL7, admission, subject_of};
@@ -79,9 +79,11 @@ async fn assert_summaries_are_whole(world: &World, running: &Running) {
     let patient = world.vault.logical_id("Patient", &[&subject.to_string()]);
     let encounters = units::heads(&running.store, &subject, Some("Encounter")).await.expect("read");
     assert_eq!(encounters.len(), 20);
+    let cases: Vec<_> = encounters.iter().map(|head| head.case).collect();
+    let sealed = summaries::get(&running.store, &cases).await.expect("read");
+    let mut reader = Reader::new(&key);
     for head in encounters {
-        let opened = key.open_row(&summary_context(&head.case, head.unit), &head.summary).expect("opens");
-        let summary = Summary::decode(&opened).expect("a summary");
+        let summary = reader.read(&head.case, head.unit, &sealed[&head.case]).expect("a summary");
         assert_eq!(summary.matched.text("resourceType"), Some("Encounter"));
         assert!(summary.references.iter().any(|(_, here)| *here == format!("Patient/{patient}")));
     }

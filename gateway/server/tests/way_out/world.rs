@@ -18,16 +18,17 @@ use gateway_server::disclose::{Clock, Disclose};
 use gateway_server::http::{Front, HandedIn, Intake, TakenIn, router};
 use gateway_server::objects::Objects;
 use gateway_server::smart::{Clients, Tokens};
+use gateway_server::store::anchors::{self, Anchor};
 use gateway_server::store::cases::{self, CaseRow};
-use gateway_server::store::units::{self, Summary, UnitRow, summary_context};
+use gateway_server::store::summaries::{self, Summary};
+use gateway_server::store::units::{self, UnitRow};
 use gateway_server::store::{self, Store, subjects};
 use gateway_server::telemetry::Metrics;
 use gateway_vault::{SealRequest, SubjectKey, Unit, Vault};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use ledger_proof::build_receipt;
-use schemas::ErrorClass;
 use schemas::id::{CaseId, Digest, InstitutionId, SubjectId};
 use schemas::json::{self, Value};
+use schemas::{ErrorClass, cbor};
 use serde_json::json;
 use tower::ServiceExt as _;
 
@@ -214,11 +215,11 @@ impl World {
             previous: None,
         };
         let sealed = self.vault.seal(&request).expect("sealed");
-        self.objects.put(&sealed.statement.object, sealed.object.clone().into()).await.expect("put");
+        let object = (sealed.statement.object, sealed.object.clone().into());
+        let extent = self.objects.pack(&[object]).await.expect("put")[0];
         let statements = vec![sealed.statement.clone()];
         let anchor = self.vault.sign_anchor(chain, INSTITUTION, 1_000, statements, Vec::new()).expect("signed");
         let proof = self.ledger.anchor(&anchor).await;
-        let receipt = build_receipt(&anchor, 0, &proof).expect("a receipt").to_json();
         let case = sealed.header.case;
         let row = CaseRow {
             case,
@@ -230,19 +231,20 @@ impl World {
             sealed: 0,
             height: proof.header.height,
             anchored_at: proof.header.time.cast_signed(),
-            receipt,
+            transaction: anchor.id(),
+            statement: 0,
             wraps: sealed.wraps,
             object: sealed.statement.object,
-            statement: sealed.statement,
+            extent,
         };
-        let mut rows = Vec::new();
+        let anchored = Anchor { transaction: anchor.id(), bytes: cbor::encode(&anchor), proof };
+        let (mut rows, mut of_units) = (Vec::new(), Vec::new());
         for (index, ((kind, id, _), value)) in (0..).zip(resources.iter().zip(parsed)) {
             let mut facts = UnitFacts::of(&value);
             facts.identity.push(gateway_consent::Reference::local(kind, id));
             let references = vec![("Patient/src-1".to_owned(), format!("Patient/{}", patient.id))];
             let event_time = value.text("effectiveDateTime").and_then(gateway_consent::Span::of_date);
-            let summary = Summary { facts: facts.to_json(), matched: value, references };
-            let summary = patient.key.seal_row(&summary_context(&case, index), &summary.encode()).expect("sealed");
+            of_units.push(Summary { facts: facts.to_json(), matched: value, references });
             rows.push(UnitRow {
                 case,
                 unit: index,
@@ -254,14 +256,15 @@ impl World {
                 event_time: event_time.map_or(0, |span| span.first_ms),
                 arrived: 1,
                 content: Digest([index as u8; 32]),
-                summary,
             });
             let mut write = self.store.begin().await.expect("begin");
-            units::behead(&mut write, &[(id.clone(), patient.subject)]).await.expect("behead");
+            units::behead(&mut write, &[((*kind).to_owned(), id.clone(), patient.subject)]).await.expect("behead");
             store::commit(write).await.expect("commit");
         }
         let mut write = self.store.begin().await.expect("begin");
-        cases::add(&mut write, &[row]).await.expect("case");
+        let sealed = summaries::seal(&patient.key, &case, of_units.into_iter()).expect("sealed");
+        anchors::add(&mut write, &[anchored]).await.expect("anchor");
+        cases::add(&mut write, &[(row, sealed.as_slice())]).await.expect("case");
         units::add(&mut write, &rows).await.expect("units");
         store::commit(write).await.expect("commit");
         case

@@ -7,6 +7,7 @@ use gateway_server::consents::{Consents, commitment};
 use gateway_server::disclose::decide::{self, View};
 use gateway_server::disclose::query::{self, Place};
 use gateway_server::smart::Clients;
+use gateway_server::store::summaries::Reader;
 use gateway_server::store::{StoreError, subjects};
 use gateway_vault::SubjectKey;
 use schemas::id::SubjectId;
@@ -55,11 +56,11 @@ pub async fn run(config: &Config, args: &Args, output: Output) -> Outcome {
     let session = Session::new(&request, live, DefaultRule::Deny, height, now);
     let mut rows = query::heads(&custody.store, &subject, &args.resource_type).await.map_err(failed)?;
     rows.retain(|row| args.id.as_ref().is_none_or(|id| *id == row.logical_id));
-    let mut permitted = 0;
+    let (mut permitted, mut reader) = (0, Reader::new(&key));
     let mut shown = Vec::new();
     output.line(format_args!("decided at height {height}, default deny"));
     for row in &rows {
-        let facts = decide::known_of(row, &key).map_err(failed)?.facts;
+        let facts = decide::known_of(row, &key, &mut reader).map_err(failed)?.facts;
         let decision = session.decide(decide::unit_of(row), &facts);
         let is_permit = matches!(decision, Decision::Permit(_));
         permitted += usize::from(is_permit);
@@ -96,7 +97,7 @@ async fn documents(
         let salt = Consents::salt(&custody.store, &live.consent).await?;
         let document = match (row, salt) {
             (Some(row), Some(salt)) => {
-                let document = decide::known_of(row, key)?.matched;
+                let document = decide::known_of(row, key, &mut Reader::new(key))?.matched;
                 if commitment(&salt, &document) == live.commitment {
                     Document::from(Policy::parse_under(&document, base))
                 } else {

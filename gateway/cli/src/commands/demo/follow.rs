@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gateway_server::store::cases::CaseRow;
-use gateway_server::store::units;
+use gateway_server::store::{anchors, units};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::Tally;
@@ -48,7 +48,9 @@ pub async fn follow(
         let mut stages = [0; 4];
         for (index, watch) in watches.iter_mut().enumerate() {
             for case in watch.new_cases().await? {
-                keep_receipt(&receipts, &case, &cluster.genesis)?;
+                let receipt = anchors::receipt(watch.store(), &case).await;
+                let receipt = receipt.map_err(|e| Failure::classed(e.class(), e))?;
+                keep_receipt(&receipts, &case, &receipt, &cluster.genesis)?;
                 tally.verified += 1;
                 tally.anchored += 1;
                 tally.cases += 1;
@@ -92,14 +94,19 @@ pub async fn follow(
 }
 
 /// The receipt must verify with nothing but the genesis before it is kept.
-fn keep_receipt(folder: &Path, case: &CaseRow, genesis: &schemas::genesis::Genesis) -> Result<(), Failure> {
-    let verified = verify::check(case.receipt.as_bytes(), genesis)
+fn keep_receipt(
+    folder: &Path,
+    case: &CaseRow,
+    receipt: &str,
+    genesis: &schemas::genesis::Genesis,
+) -> Result<(), Failure> {
+    let verified = verify::check(receipt.as_bytes(), genesis)
         .map_err(|e| Failure::new(Exit::Invalid, format_args!("case {}: {e}", case.case)))?;
     if verified.case != case.case {
         return Err(Failure::new(Exit::Invalid, format_args!("case {}: found another case's receipt", case.case)));
     }
     let path = folder.join(format!("{}.json", case.case));
-    std::fs::write(&path, &case.receipt).with_context(|| format!("{}", path.display()))?;
+    std::fs::write(&path, receipt).with_context(|| format!("{}", path.display()))?;
     Ok(())
 }
 

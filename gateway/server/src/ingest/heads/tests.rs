@@ -17,7 +17,6 @@ fn row(case: u8, content: u8, order: (i64, i64, i64)) -> UnitRow {
         event_time: order.1,
         arrived: order.2,
         content: Digest([content; 32]),
-        summary: Vec::new(),
     }
 }
 
@@ -47,7 +46,7 @@ fn the_highest_order_is_the_one_head_within_and_across_batches() {
     let marked: Vec<_> = added.iter().filter(|r| r.is_head).map(|r| r.case.0[0]).collect();
     assert_eq!(marked, [4]);
     assert_eq!(added.iter().map(|r| r.case.0[0]).collect::<Vec<_>>(), [2, 3, 4]);
-    assert_eq!(beheaded, [("x".to_owned(), SubjectId([1; 16]))]);
+    assert_eq!(beheaded, [("Observation".to_owned(), "x".to_owned(), SubjectId([1; 16]))]);
     let (added, _) = heads.place(vec![row(5, 6, (4, 2, 5)), row(6, 5, (4, 0, 6))]);
     assert_eq!(
         added.iter().map(|r| (r.case.0[0], r.is_head)).collect::<Vec<_>>(),

@@ -5,7 +5,7 @@
 use gateway_consent::{Reference, UnitFacts};
 use schemas::json::{Object, Value};
 
-use crate::store::units::Summary;
+use crate::store::summaries::Summary;
 
 /// Elements that search parameters match beside what the facts hold.
 const MATCHED: [&str; 28] = [
