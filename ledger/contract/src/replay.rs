@@ -58,7 +58,7 @@ impl Replay {
     /// Executes the next block and compares every field of its header.
     ///
     /// # Errors
-    /// `ReplayError::Differs` with what is not as execution gives it.
+    /// `ReplayError::Differs` with what is not as execution gives it; nothing can follow after that.
     pub fn execute(&mut self, block: &Block, verifier: &dyn Verifier) -> Result<Vec<LogEntry>, ReplayError> {
         let (found, batch) = (&block.header, &block.batch);
         let (height, previous) = (self.height() + 1, self.header.as_ref());

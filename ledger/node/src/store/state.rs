@@ -17,6 +17,9 @@ const ROOT: u16 = u16::MAX;
 /// Bytes of a name in a row of replaced nodes.
 const NAME_BYTES: usize = 12;
 
+/// Names of forgotten nodes in one go, in bytes.
+const FORGOTTEN_BYTES_MAX: usize = 2 << 20;
+
 /// What was asked about a key.
 #[derive(Debug)]
 pub(crate) enum Shown {
@@ -115,31 +118,40 @@ impl Store {
         found.map(|(_, row)| row.to_vec()).ok_or(StoreError::Corrupt { row: "state root" })
     }
 
-    /// Forgets the nodes of cases that no tree from `height` on needs.
+    /// Forgets the nodes of cases that no tree from `height` on needs, block by block, so much of it as is done beside the loop at
+    /// once; the next call goes on.
     ///
     /// # Errors
     /// `StoreError` when a row does not fit.
     pub fn forget_cases(&self, height: Height) -> Result<(), StoreError> {
-        let mut by_piece: BTreeMap<[u8; 10], Vec<u16>> = BTreeMap::new();
-        let mut batch = WriteBatch::default();
+        let mut bytes = 0;
         for row in self.db.iterator_cf(self.family(STATE_STALE), IteratorMode::Start) {
             let (at, names) = row?;
-            if at[..] > height_key(height)[..] {
+            if at[..] > height_key(height)[..] || bytes > FORGOTTEN_BYTES_MAX {
                 break;
             }
-            for name in names.chunks_exact(NAME_BYTES) {
-                let (Some(piece), Some(number)) = (name.first_chunk::<10>(), name.last_chunk::<2>()) else { continue };
-                by_piece.entry(*piece).or_default().push(u16::from_be_bytes(*number));
-            }
-            batch.delete_cf(self.family(STATE_STALE), at);
+            bytes += names.len();
+            self.forget_block(&at, &names)?;
         }
-        for (at, numbers) in by_piece {
-            let Some(piece) = self.db.get_cf(self.family(STATE_NODES), at)? else { continue };
-            match forget(&piece, &numbers)? {
-                Some(less) => batch.put_cf(self.family(STATE_NODES), at, less),
-                None => batch.delete_cf(self.family(STATE_NODES), at),
+        Ok(())
+    }
+
+    /// Forgets what one block replaced.
+    fn forget_block(&self, at: &[u8], names: &[u8]) -> Result<(), StoreError> {
+        let mut by_piece: BTreeMap<[u8; 10], Vec<u16>> = BTreeMap::new();
+        for name in names.chunks_exact(NAME_BYTES) {
+            let (Some(piece), Some(number)) = (name.first_chunk(), name.last_chunk()) else { continue };
+            by_piece.entry(*piece).or_default().push(u16::from_be_bytes(*number));
+        }
+        let mut batch = WriteBatch::default();
+        for (piece, numbers) in by_piece {
+            let Some(bytes) = self.db.get_cf(self.family(STATE_NODES), piece)? else { continue };
+            match forget(&bytes, &numbers)? {
+                Some(less) => batch.put_cf(self.family(STATE_NODES), piece, less),
+                None => batch.delete_cf(self.family(STATE_NODES), piece),
             }
         }
+        batch.delete_cf(self.family(STATE_STALE), at);
         Ok(self.db.write(batch)?)
     }
 }
