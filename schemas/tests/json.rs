@@ -169,3 +169,16 @@ fn without_numbers(value: &Value) -> Value {
         other => other.clone(),
     }
 }
+
+#[test]
+fn a_name_that_no_element_has_is_not_shown() {
+    for (text, path) in [
+        (r#"{"resourceType":"Patient","genHaddad":tru}"#, "?"),
+        (r#"{"name":[{"family, Haddad":tru}]}"#, "name[0].?"),
+        (r#"{"name":[{"family":tru}],"_birthDate":0}"#, "name[0].family"),
+        (r#"{"_birthDate":tru}"#, "_birthDate"),
+    ] {
+        let error = schemas::json::parse(text.as_bytes()).expect_err("broken");
+        assert_eq!(error.path, path, "{text}");
+    }
+}

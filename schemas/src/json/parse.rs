@@ -306,7 +306,11 @@ impl NamesSeen {
     }
 }
 
-/// Puts one step in front of the error's path. Names that no FHIR element could have are shown as `?`.
+/// The names that elements of FHIR R4 have.
+const ELEMENTS: &str = include_str!("elements.txt");
+
+/// Puts one step in front of the error's path. Names that no FHIR element has are shown as `?`: where quotes are missing, a
+/// name is whatever came before the next one, patients' names too.
 fn within(mut error: JsonError, name: Option<&str>, index: usize) -> JsonError {
     let step = match name {
         None => format!("[{index}]"),
@@ -323,9 +327,7 @@ fn within(mut error: JsonError, name: Option<&str>, index: usize) -> JsonError {
 
 fn is_element_name(name: &str) -> bool {
     let bare = name.strip_prefix('_').unwrap_or(name);
-    (1..=64).contains(&bare.len())
-        && bare.starts_with(|c: char| c.is_ascii_alphabetic())
-        && bare.bytes().all(|b| b.is_ascii_alphanumeric())
+    ELEMENTS.split_ascii_whitespace().any(|known| known == bare)
 }
 
 /// Length of the number at the start of `bytes`, and whether it is well formed.

@@ -1,0 +1,69 @@
+//! Every decoder that meets bytes from outside, fed mutations of good ones: nothing panics, what is accepted is written back as it
+//! was read, and nothing forged verifies. Inputs that once failed stand in `corpus/` and are run first.
+//! `CHARTSEAL_FUZZ_SECONDS` is the time for each target, `CHARTSEAL_SEED` repeats a run.
+
+#[allow(dead_code)]
+#[path = "../sim/dice.rs"]
+mod dice;
+mod mutate;
+#[path = "../../schemas/tests/support/samples.rs"]
+mod samples;
+mod targets;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dice::Dice;
+use mutate::Mutator;
+use schemas::id::to_hex;
+use targets::{Target, targets};
+
+/// Time for each target when nobody says how much, in milliseconds.
+const TARGET_MS: u64 = 400;
+/// Inputs that a target must at least have had: less would be no test.
+const INPUTS_MIN: u64 = 200;
+
+#[test]
+fn no_bytes_break_a_decoder() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = number("CHARTSEAL_SEED").unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+    let time = number("CHARTSEAL_FUZZ_SECONDS").map_or(Duration::from_millis(TARGET_MS), Duration::from_secs);
+    println!("CHARTSEAL_SEED={seed}");
+    for target in targets() {
+        let mut mutator = Mutator::new(Dice::new(seed), &target.samples);
+        for sample in &target.samples {
+            let accepted = run(&target, sample);
+            assert!(accepted, "{}: a good sample is refused: {}", target.name, shown(sample));
+        }
+        for once in corpus(target.name) {
+            run(&target, &once);
+        }
+        let (since, mut inputs, mut accepted) = (Instant::now(), 0_u64, 0_u64);
+        while since.elapsed() < time || inputs < INPUTS_MIN {
+            accepted += u64::from(run(&target, &mutator.next()));
+            inputs += 1;
+        }
+        println!("{:20} {inputs:8} inputs, {accepted:8} accepted", target.name);
+    }
+}
+
+/// Whether the target takes an input; one that breaks it is shown.
+fn run(target: &Target, input: &[u8]) -> bool {
+    let ran = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
+    ran.unwrap_or_else(|_| {
+        panic!("{} broke; put this into tests/fuzz/corpus/{0}/NAME.hex: {}", target.name, shown(input))
+    })
+}
+
+fn shown(input: &[u8]) -> String {
+    to_hex(input)
+}
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let texts = files.map(|file| std::fs::read_to_string(file.path()).expect("a corpus file"));
+    texts.map(|text| schemas::id::from_hex(text.trim()).expect("lower-case hex")).collect()
+}

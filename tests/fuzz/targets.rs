@@ -1,0 +1,181 @@
+//! The decoders and what must hold of each. A target says whether it took the input.
+
+use std::collections::BTreeMap;
+
+use connectors_hl7v2::Mapper;
+use gateway_consent::{Policy, UnitFacts};
+use gateway_server::disclose::search::Search;
+use gateway_server::http::form;
+use gateway_server::ingest::normalise::{Format, Normaliser};
+use ledger_contract::admit;
+use ledger_proof::verify_receipt;
+use schemas::block::{Block, SignedHead};
+use schemas::cbor;
+use schemas::envelope::{Statement, Wrap, take_apart};
+use schemas::genesis::Genesis;
+use schemas::json::{self, Value};
+use schemas::pbft::{Message, Record};
+use schemas::receipt::{EntryProof, Receipt};
+use schemas::transaction::Transaction;
+use schemas::wallet::SignedQuestion;
+
+use crate::samples;
+
+/// Patients of the samples.
+const NAMES: [&str; 8] = ["Abelmann", "Lindqvist", "Okonjo", "Tanaka", "Haddad", "Whitcombe", "Novák", "Johanna"];
+
+/// Whether an input is taken.
+type Taken = dyn Fn(&[u8]) -> bool;
+
+pub struct Target {
+    pub name: &'static str,
+    pub samples: Vec<Vec<u8>>,
+    pub run: Box<Taken>,
+}
+
+fn target(name: &'static str, samples: Vec<Vec<u8>>, run: impl Fn(&[u8]) -> bool + 'static) -> Target {
+    Target { name, samples, run: Box::new(run) }
+}
+
+/// A CBOR format: what is accepted is the one spelling of what it means.
+fn wire<T>(name: &'static str, samples: Vec<Vec<u8>>) -> Target
+where
+    T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()> + 'static,
+{
+    target(name, samples, |input| match cbor::decode::<T>(input) {
+        Ok(value) => {
+            assert_eq!(cbor::encode(&value), input, "another spelling was accepted");
+            true
+        }
+        Err(_) => false,
+    })
+}
+
+pub fn targets() -> Vec<Target> {
+    let transactions: Vec<Vec<u8>> = samples::transactions().iter().map(cbor::encode).collect();
+    let block = samples::block();
+    let mut all = vec![
+        wire::<Block>("block", vec![cbor::encode(&block)]),
+        wire::<SignedHead>("head", vec![cbor::encode(&samples::head())]),
+        wire::<Statement>(
+            "statement",
+            vec![cbor::encode(&samples::statement(1)), cbor::encode(&samples::statement(2))],
+        ),
+        wire::<EntryProof>("entry-proof", vec![cbor::encode(&samples::entry_proof())]),
+        wire::<Message>(
+            "message",
+            lines(include_str!("../../schemas/wire/pbft.hex"), |b| cbor::decode::<Message>(b).is_ok()),
+        ),
+        wire::<Record>(
+            "record",
+            lines(include_str!("../../schemas/wire/pbft.hex"), |b| cbor::decode::<Record>(b).is_ok()),
+        ),
+        wire::<Vec<Wrap>>("wraps", vec![cbor::encode(&Vec::<Wrap>::new())]),
+        wire::<SignedQuestion>(
+            "wallet-question",
+            lines(include_str!("../../schemas/wire/wallet.hex"), |b| cbor::decode::<SignedQuestion>(b).is_ok()),
+        ),
+        wire::<Transaction>("transaction", transactions.clone()),
+        target("admit", transactions, |input| match admit(input, &samples::CHAIN) {
+            Ok(transaction) => {
+                assert_eq!(cbor::encode(&transaction), input, "another spelling was admitted");
+                true
+            }
+            // the samples' signatures are only of the right shape
+            Err(_) => cbor::decode::<Transaction>(input).is_ok(),
+        }),
+    ];
+    all.extend(files());
+    all.extend(hospital());
+    all
+}
+
+/// What auditors and wallets are handed.
+fn files() -> Vec<Target> {
+    let genesis = include_str!("../../schemas/wire/genesis.json");
+    let parsed = Genesis::parse(genesis).expect("the sample genesis parses");
+    let receipt = include_bytes!("../../schemas/wire/receipt.json").to_vec();
+    let good = receipt.clone();
+    let object = lines(include_str!("../../schemas/wire/envelope-first.hex"), |b| take_apart(b).is_ok());
+    vec![
+        target("receipt", vec![receipt], move |input| {
+            let parsed_receipt = Receipt::parse(input);
+            // nothing but the very bytes may ever verify
+            if verify_receipt(input, &parsed).is_ok() {
+                assert_eq!(input, good, "a forged receipt verifies");
+            }
+            if let Ok(receipt) = &parsed_receipt {
+                assert_eq!(receipt.to_json().as_bytes(), input, "another spelling was accepted");
+            }
+            parsed_receipt.is_ok()
+        }),
+        target("genesis", vec![genesis.as_bytes().to_vec()], |input| {
+            std::str::from_utf8(input).is_ok_and(|text| Genesis::parse(text).is_ok())
+        }),
+        target("object", object, |input| take_apart(input).is_ok()),
+    ]
+}
+
+/// What hospitals and FHIR clients send.
+fn hospital() -> Vec<Target> {
+    let messages: Vec<Vec<u8>> = include_str!("../../gateway/cli/samples/north.hl7")
+        .split("\n\n")
+        .filter(|text| text.starts_with("MSH"))
+        .map(|text| text.replace('\n', "\r").into_bytes())
+        .collect();
+    let resources: Vec<Vec<u8>> =
+        include_str!("../../gateway/cli/samples/south.ndjson").lines().map(|line| line.as_bytes().to_vec()).collect();
+    let consent = br#"{"resourceType":"Consent","status":"active","scope":{"coding":[{"code":"patient-privacy"}]},"category":[{"coding":[{"code":"INFA"}]}],"patient":{"reference":"Patient/1"},"provision":{"type":"permit","period":{"start":"2024","end":"2026-01-01T00:00:00Z"},"actor":[{"role":{"coding":[{"code":"IRCP"}]},"reference":{"reference":"Organization/a"}}],"provision":[{"type":"deny","code":[{"coding":[{"system":"http://loinc.org","code":"1-8"}]}]}]}}"#;
+    let searches = [
+        "patient=1&code=http://loinc.org|1-8,2&date=ge2024-01&_count=5",
+        "patient=Patient/1&category=lab&_summary=count",
+    ];
+    vec![
+        normaliser("hl7v2", Format::Hl7v2, messages),
+        normaliser("fhir", Format::Fhir, resources.clone()),
+        target("json", resources, |input| match json::parse(input) {
+            Ok(value) => {
+                let canonical = value.canonical();
+                let again = json::parse(&canonical).expect("canonical bytes parse");
+                assert_eq!(again.canonical(), canonical, "canonical bytes are a fixed point");
+                let facts = UnitFacts::of(&value);
+                assert_eq!(UnitFacts::from_json(&facts.to_json()), Some(facts), "facts come back");
+                true
+            }
+            Err(_) => false,
+        }),
+        target("consent", vec![consent.to_vec()], |input| {
+            json::parse(input).is_ok_and(|value: Value| Policy::parse_under(&value, "https://a.example/fhir").is_ok())
+        }),
+        target("search", searches.iter().map(|text| text.as_bytes().to_vec()).collect(), |input| {
+            let Some(form) = std::str::from_utf8(input).ok().and_then(form::decode) else { return false };
+            Search::parse("Observation", "https://a.example/fhir", &form).is_ok()
+        }),
+    ]
+}
+
+fn normaliser(name: &'static str, format: Format, samples: Vec<Vec<u8>>) -> Target {
+    let normaliser = Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: BTreeMap::new() };
+    let ids =
+        |resource_type: &str, key: &[&str]| cbor::sha256(format!("{resource_type}{key:?}").as_bytes()).to_string();
+    target(name, samples, move |input| match normaliser.normalise_with(format, "fuzz", input, &ids) {
+        Ok(canonical) => {
+            for unit in canonical.cases().iter().flat_map(|case| &case.units) {
+                let parsed = json::parse(&unit.bytes).expect("canonical bytes parse");
+                assert_eq!(parsed.canonical(), unit.bytes, "what is sealed is canonical");
+            }
+            true
+        }
+        Err(refusal) => {
+            let said = refusal.to_string();
+            assert!(!NAMES.iter().any(|name| said.contains(name)), "a place, never a value: {said}");
+            false
+        }
+    })
+}
+
+/// The hex values of `name value` lines that a decoder takes.
+fn lines(text: &str, taken: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    let words = text.lines().filter_map(|line| line.split_whitespace().last());
+    words.filter_map(schemas::id::from_hex).filter(|bytes| taken(bytes)).collect()
+}
