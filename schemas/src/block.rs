@@ -2,6 +2,7 @@
 //! execution; votes and attestations sign the labelled bytes built here. The view is never part of a batch.
 
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::cbor::{self, Parts};
 use crate::id::{ChainId, Digest, Height, Signature, TimeMs};
@@ -91,6 +92,9 @@ pub struct Header {
     /// Effective time: max(previous, batch time).
     #[n(7)]
     pub time: TimeMs,
+    /// Root of the state tree after this block (`crate::tree`).
+    #[n(8)]
+    pub state_root: Digest,
 }
 
 impl Header {
@@ -157,7 +161,8 @@ pub fn attestation_bytes(chain: &ChainId, epoch: Epoch, height: Height, header: 
 }
 
 /// A validator's signature, named by its index in the epoch. Lists are sorted by index, each once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ValidatorSignature {
     /// Who.
     #[n(0)]

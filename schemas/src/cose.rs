@@ -17,12 +17,17 @@ pub trait Verifier: Send + Sync {
 
 /// `Sig_structure` = ["Signature1", protected, external_aad, payload].
 pub fn sig_structure(external_aad: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(32 + external_aad.len() + payload.len());
+    sig_structure_of(PROTECTED_ES256, external_aad, payload)
+}
+
+/// The same with another protected header.
+pub(crate) fn sig_structure_of(protected: &[u8], external_aad: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32 + protected.len() + external_aad.len() + payload.len());
     let mut e = Encoder::new(&mut out);
     let written = e
         .array(4)
         .and_then(|e| e.str("Signature1"))
-        .and_then(|e| e.bytes(PROTECTED_ES256))
+        .and_then(|e| e.bytes(protected))
         .and_then(|e| e.bytes(external_aad))
         .and_then(|e| e.bytes(payload))
         .is_ok();

@@ -71,13 +71,18 @@ pub fn paths(leaves: &[Digest]) -> Vec<Vec<Digest>> {
 
 /// RFC 9162 §2.1.3.2: whether `path` proves that `leaf` is at `index` in the tree of `size` leaves with `root`.
 pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest], root: &Digest) -> bool {
+    root_of_path(leaf, index, size, path).is_some_and(|found| found == *root)
+}
+
+/// The root to which `path` leads from `leaf` at `index` of `size`. `None` when it is no path of such a leaf.
+pub fn root_of_path(leaf: &Digest, index: u64, size: u64, path: &[Digest]) -> Option<Digest> {
     if index >= size {
-        return false;
+        return None;
     }
     let (mut at, mut last, mut hash) = (index, size - 1, *leaf);
     for sibling in path {
         if last == 0 {
-            return false;
+            return None;
         }
         if at & 1 == 1 || at == last {
             hash = node_hash(sibling, &hash);
@@ -91,7 +96,47 @@ pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest], r
         at >>= 1;
         last >>= 1;
     }
-    last == 0 && hash == *root
+    (last == 0).then_some(hash)
+}
+
+/// RFC 9162 §2.1.4.2: whether `path` proves that the second tree (leaves, root) continues the first. Every tree continues the
+/// empty one. Numbers of leaves are taken from who vouches for the roots: the path alone does not fix them.
+pub fn verify_consistency(first: (u64, &Digest), second: (u64, &Digest), path: &[Digest]) -> bool {
+    let ((old_size, old_root), (size, root)) = (first, second);
+    if old_size == 0 || old_size == size {
+        return path.is_empty() && if size == old_size { old_root == root } else { *old_root == empty_root() };
+    }
+    if old_size > size {
+        return false;
+    }
+    let (mut at, mut last) = (old_size - 1, size - 1);
+    while at & 1 == 1 {
+        at >>= 1;
+        last >>= 1;
+    }
+    // a perfect old tree is its own start
+    let start = if old_size.is_power_of_two() { Some(old_root) } else { None };
+    let mut steps = start.into_iter().chain(path);
+    let Some(&begun) = steps.next() else { return false };
+    let (mut old, mut new) = (begun, begun);
+    for sibling in steps {
+        if last == 0 {
+            return false;
+        }
+        if at & 1 == 1 || at == last {
+            old = node_hash(sibling, &old);
+            new = node_hash(sibling, &new);
+            while at & 1 == 0 && at != 0 {
+                at >>= 1;
+                last >>= 1;
+            }
+        } else {
+            new = node_hash(&new, sibling);
+        }
+        at >>= 1;
+        last >>= 1;
+    }
+    last == 0 && old == *old_root && new == *root
 }
 
 /// The frontier of a growing tree: the roots of its perfect subtrees, largest first. Appending is O(log n).
@@ -144,7 +189,7 @@ impl Frontier {
 pub fn path_from_nodes(
     index: u64,
     size: u64,
-    node: &mut impl FnMut(u32, u64) -> Option<Digest>,
+    node: &mut (impl FnMut(u32, u64) -> Option<Digest> + ?Sized),
 ) -> Option<Vec<Digest>> {
     if index >= size {
         return None;
@@ -165,8 +210,38 @@ pub fn path_from_nodes(
     Some(out)
 }
 
+/// RFC 9162 §2.1.4.1: the proof that the tree of `size` leaves continues the tree of `old` leaves, from stored perfect nodes.
+/// `None` when a node is missing, or the old tree is the larger one.
+pub fn consistency_from_nodes(
+    old: u64,
+    size: u64,
+    node: &mut (impl FnMut(u32, u64) -> Option<Digest> + ?Sized),
+) -> Option<Vec<Digest>> {
+    if old == 0 || old >= size {
+        return (old == 0 || old == size).then(Vec::new);
+    }
+    let mut out = Vec::new();
+    // the old tree ends at `old`; all of `from..to` below is within or across its end
+    let (mut from, mut to) = (0, size);
+    while old < to {
+        let middle = from + split_u64(to - from);
+        if old <= middle {
+            out.push(range_root(middle, to, node)?);
+            to = middle;
+        } else {
+            out.push(range_root(from, middle, node)?);
+            from = middle;
+        }
+    }
+    if from > 0 {
+        out.push(range_root(from, to, node)?);
+    }
+    out.reverse();
+    Some(out)
+}
+
 /// Root of the leaves `from..to`, where `from` is a multiple of the largest power of two below the range's length.
-fn range_root(from: u64, to: u64, node: &mut impl FnMut(u32, u64) -> Option<Digest>) -> Option<Digest> {
+fn range_root(from: u64, to: u64, node: &mut (impl FnMut(u32, u64) -> Option<Digest> + ?Sized)) -> Option<Digest> {
     let length = to - from;
     if length.is_power_of_two() {
         let level = length.trailing_zeros();

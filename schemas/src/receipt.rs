@@ -5,7 +5,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Header, ValidatorIndex, ValidatorSignature};
+use crate::block::{Header, ValidatorSignature};
 use crate::cbor::{self, CborError};
 use crate::envelope::Statement;
 use crate::id::{self, ChainId, Digest, Signature};
@@ -37,7 +37,7 @@ pub struct Receipt {
     /// The header whose log root it is.
     pub header: Encoded<Header>,
     /// At least q signatures over the header, sorted by validator, each once.
-    pub attestations: Vec<Attestation>,
+    pub attestations: Vec<ValidatorSignature>,
 }
 
 /// A leaf with its RFC 9162 inclusion path.
@@ -55,23 +55,15 @@ pub struct Placed<T> {
     pub path: Vec<Digest>,
 }
 
-/// One validator's signature over the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Attestation {
-    /// Index in the epoch.
-    pub validator: ValidatorIndex,
-    /// The signature.
-    pub signature: Signature,
-}
-
 /// What a validator answers about one transaction once its block is attested: the log entry, placed in the log of its own
 /// block's header, and at least q signatures over that header.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[cbor(map)]
 pub struct EntryProof {
     /// The log entry.
     #[n(0)]
+    #[serde(with = "encoded")]
     pub entry: LogEntry,
     /// Its index in the whole log.
     #[n(1)]
@@ -81,6 +73,7 @@ pub struct EntryProof {
     pub path: Vec<Digest>,
     /// The header of the entry's block.
     #[n(3)]
+    #[serde(with = "encoded")]
     pub header: Header,
     /// Signatures over the header, sorted by validator, each once.
     #[n(4)]
@@ -102,7 +95,7 @@ pub struct Encoded<T>(pub T);
 
 impl<T: minicbor::Encode<()>> Serialize for Encoded<T> {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&id::to_hex(&cbor::encode(&self.0)))
+        encoded::serialize(&self.0, s)
     }
 }
 
@@ -118,11 +111,27 @@ where
     }
 }
 
-/// A file that is no receipt in the one spelling.
+/// Fields that travel like `Encoded`.
+pub(crate) mod encoded {
+    use super::{Deserialize, Encoded, cbor, id};
+
+    pub fn serialize<T: minicbor::Encode<()>, S: serde::Serializer>(value: &T, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&id::to_hex(&cbor::encode(value)))
+    }
+
+    pub fn deserialize<'de, T, D: serde::Deserializer<'de>>(d: D) -> Result<T, D::Error>
+    where
+        T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
+    {
+        Encoded::deserialize(d).map(|Encoded(value)| value)
+    }
+}
+
+/// A file that is no receipt or proof in its one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    /// Not the JSON of a receipt.
-    #[error("receipt: line {line}, column {column}: {message}")]
+    /// Not the JSON of a receipt or proof.
+    #[error("proof: line {line}, column {column}: {message}")]
     Malformed {
         /// Line, from 1.
         line: usize,
@@ -132,10 +141,10 @@ pub enum ReceiptError {
         message: String,
     },
     /// The same content spelt otherwise.
-    #[error("receipt: found another spelling, expected compact JSON in the order of the format")]
+    #[error("proof: found another spelling, expected compact JSON in the order of the format")]
     OtherSpelling,
     /// Another format or engine.
-    #[error("receipt: found another format or engine, expected {FORMAT} by {ENGINE}")]
+    #[error("proof: found another format or engine, expected a receipt or proof of version 1 by {ENGINE}")]
     OtherFormat,
 }
 
@@ -150,11 +159,7 @@ impl Receipt {
     /// # Errors
     /// `ReceiptError` for anything else.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        let receipt: Self = serde_json::from_slice(bytes).map_err(|e| ReceiptError::Malformed {
-            line: e.line(),
-            column: e.column(),
-            message: e.to_string(),
-        })?;
+        let receipt: Self = parse_json(bytes)?;
         if receipt.format != FORMAT || receipt.engine != ENGINE {
             return Err(ReceiptError::OtherFormat);
         }
@@ -163,4 +168,12 @@ impl Receipt {
         }
         Ok(receipt)
     }
+}
+
+pub(crate) fn parse_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, ReceiptError> {
+    serde_json::from_slice(bytes).map_err(|e| ReceiptError::Malformed {
+        line: e.line(),
+        column: e.column(),
+        message: e.to_string(),
+    })
 }

@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::block::{Epoch, ValidatorIndex};
 use crate::evidence::Conflict;
-use crate::id::{CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId, TimeMs};
+use crate::id::{self, CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId, TimeMs};
 use crate::transaction::{Basis, Guardian, RegisterInstitution, RegisterPractitioner};
 
 /// `case/<id>` → [`CaseHead`].
@@ -72,6 +72,27 @@ fn place_of(epoch: Epoch, validator: ValidatorIndex) -> [u8; 10] {
     numbers.copy_from_slice(&epoch.to_be_bytes());
     index.copy_from_slice(&validator.to_be_bytes());
     out
+}
+
+/// Kinds of keys in the state tree and the bytes of their ids.
+const KINDS: [(&str, usize); 9] =
+    [("case", 16), ("subj", 16), ("cons", 16), ("dead", 32), ("inst", 16), ("prac", 16), ("gate", 33), ("vali", 10), ("evid", 10)];
+
+/// A key from what people write: `case/` and the id in hex. `None` for another kind or length.
+pub fn key_of_text(text: &str) -> Option<Vec<u8>> {
+    let (kind, id) = text.split_once('/')?;
+    let id = id::from_hex(id)?;
+    let (prefix, _) = KINDS.iter().find(|&&(name, length)| name == kind && length == id.len())?;
+    Some([prefix.as_bytes(), b"/", &id].concat())
+}
+
+/// A key as people read it; hex of all of it when it is of no known kind.
+pub fn text_of_key(key: &[u8]) -> String {
+    let of_kind = |(name, _): &(&str, usize)| {
+        let id = key.strip_prefix(name.as_bytes())?.strip_prefix(b"/")?;
+        Some(format!("{name}/{}", id::to_hex(id)))
+    };
+    KINDS.iter().find_map(of_kind).unwrap_or_else(|| id::to_hex(key))
 }
 
 fn key(prefix: &[u8], id: &[u8]) -> Vec<u8> {

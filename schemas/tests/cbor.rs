@@ -8,8 +8,10 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use schemas::block::{Block, Head, SignedHead};
 use schemas::cbor::{self, CborError, Parts, Record};
+use schemas::cose_receipt::{CoseReceipt, CoseReceipts};
 use schemas::envelope::{Header, Statement, Wrap};
 use schemas::id::{PublicKey, Signature};
+use schemas::proof::{ConsistencyProof, StateProof};
 use schemas::receipt::EntryProof;
 use schemas::transaction::{LogEntry, Outcome, Transaction};
 
@@ -48,6 +50,11 @@ fn everything_that_travels_has_one_spelling() {
     has_one_spelling::<LogEntry>(&samples::entry(Outcome::Accepted));
     has_one_spelling::<SignedHead>(&samples::head());
     has_one_spelling::<EntryProof>(&samples::entry_proof());
+    has_one_spelling::<StateProof>(&samples::state_proof(true));
+    has_one_spelling::<StateProof>(&samples::state_proof(false));
+    has_one_spelling::<ConsistencyProof>(&samples::consistency_proof());
+    has_one_spelling::<CoseReceipt>(&samples::cose_receipt());
+    has_one_spelling::<CoseReceipts>(&samples::cose_receipts());
     has_one_spelling::<Header>(&samples::case_header(&[samples::digest(1), samples::digest(2)]));
     has_one_spelling::<Wrap>(&samples::wrap());
     has_one_spelling::<PublicKey>(&samples::key(1));

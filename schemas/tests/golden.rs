@@ -8,9 +8,12 @@ use std::fmt::Write as _;
 use schemas::block::attestation_to_sign;
 use schemas::cbor;
 use schemas::cose;
+use schemas::cose_receipt;
 use schemas::id::to_hex;
 use schemas::merkle;
+use schemas::proof::Filed;
 use schemas::transaction::{Outcome, signed_hash};
+use schemas::tree::{EMPTY, Leaf, Place, node_hash};
 
 fn vectors() -> String {
     let mut out = String::new();
@@ -45,7 +48,21 @@ fn vectors() -> String {
     for (name, key, value) in samples::records() {
         line(&format!("state {name} key"), &key);
         line(&format!("state {name}"), &value);
+        if let Some(place) = Place::of(&key) {
+            line(&format!("state {name} place"), place.0.as_bytes());
+            line(&format!("state {name} leaf"), Leaf::of(place, &value).hash().as_bytes());
+        }
     }
+    line("state node", node_hash(&samples::digest(1), &EMPTY).as_bytes());
+    line("StateProof present", &cbor::encode(&samples::state_proof(true)));
+    line("StateProof absent", &cbor::encode(&samples::state_proof(false)));
+    line("StateProof file", Filed::new(samples::CHAIN, samples::state_proof(false)).to_json().as_bytes());
+    line("ConsistencyProof", &cbor::encode(&samples::consistency_proof()));
+    line("ConsistencyProof file", Filed::new(samples::CHAIN, samples::consistency_proof()).to_json().as_bytes());
+    line("EntryProof file", Filed::new(samples::CHAIN, samples::entry_proof()).to_json().as_bytes());
+    line("COSE receipt", &cbor::encode(&samples::cose_receipt()));
+    line("COSE receipt to sign", &cose_receipt::to_sign(&samples::key(3), &samples::CHAIN, &samples::digest(9)));
+    line("COSE receipts file", &cbor::encode(&samples::cose_receipts()));
     out
 }
 

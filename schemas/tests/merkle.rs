@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use schemas::cbor::sha256;
 use schemas::id::{Digest, from_hex};
 use schemas::merkle::{
-    Frontier, empty_root, leaf_hash, node_hash, path, path_from_nodes, paths, root, verify_inclusion,
+    Frontier, consistency_from_nodes, empty_root, leaf_hash, node_hash, path, path_from_nodes, paths, root,
+    verify_consistency, verify_inclusion,
 };
 use std::collections::BTreeMap;
 
@@ -37,6 +38,25 @@ fn audit_path(m: usize, leaves: &[Digest]) -> Vec<Digest> {
         (audit_path(m, &leaves[..k]), mth(&leaves[k..]))
     } else {
         (audit_path(m - k, &leaves[k..]), mth(&leaves[..k]))
+    };
+    out.push(sibling);
+    out
+}
+
+/// RFC 9162 §2.1.4.1, written down again: SUBPROOF(m, D[n], b).
+fn subproof(m: usize, leaves: &[Digest], is_whole: bool) -> Vec<Digest> {
+    let n = leaves.len();
+    if m == n {
+        return if is_whole { vec![] } else { vec![mth(leaves)] };
+    }
+    let mut k = 1;
+    while k * 2 < n {
+        k *= 2;
+    }
+    let (mut out, sibling) = if m <= k {
+        (subproof(m, &leaves[..k], is_whole), mth(&leaves[k..]))
+    } else {
+        (subproof(m - k, &leaves[k..], false), mth(&leaves[..k]))
     };
     out.push(sibling);
     out
@@ -111,6 +131,46 @@ fn a_path_is_for_one_leaf_at_one_place() {
     }
     assert!(!verify_inclusion(&Digest::ZERO, 0, 0, &[], &Digest::ZERO));
     assert!(!verify_inclusion(&Digest::ZERO, u64::MAX, u64::MAX, &[], &Digest::ZERO));
+}
+
+#[test]
+fn a_later_log_continues_an_earlier_one_and_no_other() {
+    let (mut frontier, mut nodes) = (Frontier::default(), BTreeMap::new());
+    let all = leaves(70);
+    all.iter().for_each(|leaf| {
+        frontier.append(*leaf, |level, at, hash| {
+            nodes.insert((level, at), *hash);
+        })
+    });
+    let mut node = |level, at| nodes.get(&(level, at)).copied();
+    for n in 0..=70usize {
+        let new = mth(&all[..n]);
+        for m in 0..=n {
+            let old = mth(&all[..m]);
+            let path = consistency_from_nodes(m as u64, n as u64, &mut node).expect("stored");
+            assert_eq!(path, if m == 0 { vec![] } else { subproof(m, &all[..n], true) });
+            let holds = |m: usize, old: &Digest, n: usize, new: &Digest, path: &[Digest]| {
+                verify_consistency((m as u64, old), (n as u64, new), path)
+            };
+            assert!(holds(m, &old, n, &new, &path));
+            let other = leaf_hash(b"other");
+            assert!(!holds(m, &other, n, &new, &path));
+            assert!(m == 0 || !holds(m, &old, n, &other, &path));
+            assert!(!holds(m, &old, n, &new, &[&path[..], &[other]].concat()));
+            assert!(m == n || !holds(n, &new, m, &old, &path), "backwards");
+            for cut in 0..path.len() {
+                assert!(!holds(m, &old, n, &new, &path[..cut]) && !holds(m, &old, n, &new, &path[cut + 1..]));
+                let mut flipped = path.clone();
+                flipped[cut].0[cut % 32] ^= 1;
+                assert!(!holds(m, &old, n, &new, &flipped));
+                flipped = path.clone();
+                flipped.rotate_left(1);
+                assert!(flipped == path || !holds(m, &old, n, &new, &flipped));
+            }
+        }
+    }
+    assert_eq!(consistency_from_nodes(3, 2, &mut node), None);
+    assert_eq!(consistency_from_nodes(3, 71, &mut |_, _| None), None);
 }
 
 #[test]

@@ -8,13 +8,15 @@ use gateway_server::disclose::search::Search;
 use gateway_server::http::form;
 use gateway_server::ingest::normalise::{Format, Normaliser};
 use ledger_contract::admit;
-use ledger_proof::verify_receipt;
+use ledger_proof::{VerifiedFile, verify_file, verify_receipt};
 use schemas::block::{Block, SignedHead};
 use schemas::cbor;
+use schemas::cose_receipt::CoseReceipt;
 use schemas::envelope::{Statement, Wrap, take_apart};
 use schemas::genesis::Genesis;
 use schemas::json::{self, Value};
 use schemas::pbft::{Message, Record};
+use schemas::proof::{ConsistencyProof, StateProof};
 use schemas::receipt::{EntryProof, Receipt};
 use schemas::transaction::Transaction;
 use schemas::wallet::SignedQuestion;
@@ -62,6 +64,12 @@ pub fn targets() -> Vec<Target> {
             vec![cbor::encode(&samples::statement(1)), cbor::encode(&samples::statement(2))],
         ),
         wire::<EntryProof>("entry-proof", vec![cbor::encode(&samples::entry_proof())]),
+        wire::<StateProof>(
+            "state-proof",
+            vec![cbor::encode(&samples::state_proof(true)), cbor::encode(&samples::state_proof(false))],
+        ),
+        wire::<ConsistencyProof>("consistency-proof", vec![cbor::encode(&samples::consistency_proof())]),
+        wire::<CoseReceipt>("cose-receipt", vec![cbor::encode(&samples::cose_receipt())]),
         wire::<Message>(
             "message",
             lines(include_str!("../../schemas/wire/pbft.hex"), |b| cbor::decode::<Message>(b).is_ok()),
@@ -96,6 +104,14 @@ fn files() -> Vec<Target> {
     let parsed = Genesis::parse(genesis).expect("the sample genesis parses");
     let receipt = include_bytes!("../../schemas/wire/receipt.json").to_vec();
     let good = receipt.clone();
+    let proofs = vec![
+        include_bytes!("../../schemas/wire/proofs/entry.json").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/present.json").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/absent.json").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/consistency.json").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/receipts.cose").to_vec(),
+    ];
+    let (good_proofs, of_proofs) = (proofs.clone(), parsed.clone());
     let object = lines(include_str!("../../schemas/wire/envelope-first.hex"), |b| take_apart(b).is_ok());
     vec![
         target("receipt", vec![receipt], move |input| {
@@ -108,6 +124,15 @@ fn files() -> Vec<Target> {
                 assert_eq!(receipt.to_json().as_bytes(), input, "another spelling was accepted");
             }
             parsed_receipt.is_ok()
+        }),
+        target("proof", proofs, move |input| match verify_file(input, &of_proofs) {
+            // the path that proves a key absent does so for every key in the same empty place: as true
+            Ok(VerifiedFile::State(proof)) if proof.value.is_none() => true,
+            Ok(_) => {
+                assert!(good_proofs.iter().any(|good| good == input), "a forged proof verifies");
+                true
+            }
+            Err(_) => false,
         }),
         target("genesis", vec![genesis.as_bytes().to_vec()], |input| {
             std::str::from_utf8(input).is_ok_and(|text| Genesis::parse(text).is_ok())

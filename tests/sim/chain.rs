@@ -1,10 +1,11 @@
 //! What the validators agreed on, executed once with the real contract: every validator's execution of a height is compared
-//! with the first one's. Whoever executes another batch at a height has broken agreement.
+//! with the first one's. Whoever executes another batch at a height has broken agreement. Each validator brings a state tree of
+//! its own forward, which must come to the root of the header, also after a restart.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ledger_contract::{Changes, execute_block, genesis_changes};
+use ledger_contract::{Changes, Nodes, StateError, StateTree, Written, execute_block, genesis_changes};
 use ledger_core::{Execution, Request};
 use schemas::block::{Batch, Header, TransactionBytes};
 use schemas::id::{Digest, Height};
@@ -23,11 +24,29 @@ pub struct Done {
     pub header: Header,
     /// Transaction ids and outcomes, in order.
     pub entries: Vec<(Digest, Outcome)>,
+    /// What it did to the state.
+    pub changes: Changes,
 }
+
+/// The nodes of the state tree that each height wrote: what a block store holds. Equal for all validators, or roots would differ.
+#[derive(Default)]
+struct Nodebook(Vec<Written>);
+
+impl Nodes for Nodebook {
+    fn piece(&self, height: Height, piece: u16) -> Result<Option<Vec<u8>>, StateError> {
+        let written = usize::try_from(height).ok().and_then(|height| self.0.get(height));
+        Ok(written.and_then(|written| written.pieces.get(usize::from(piece))).cloned())
+    }
+}
+
+/// Nodes that a validator's tree keeps in memory: few, so that it reads many back.
+const NODES_IN_MEMORY: usize = 16;
 
 /// The one chain.
 pub struct Chain {
     state: Changes,
+    tree: StateTree,
+    nodes: Nodebook,
     frontier: Frontier,
     blocks: Vec<Rc<Done>>,
     /// Where signed bytes were first executed.
@@ -41,8 +60,12 @@ pub struct Chain {
 impl Chain {
     /// The genesis.
     pub fn new(keys: &Keys) -> Self {
+        let (state, mut tree) = (genesis_changes(&keys.genesis), StateTree::default().keeping(usize::MAX));
+        let written = tree.update(&BTreeMap::new(), 0, &state).expect("all in memory");
         Self {
-            state: genesis_changes(&keys.genesis),
+            state,
+            tree,
+            nodes: Nodebook(vec![written]),
             frontier: Frontier::default(),
             blocks: vec![],
             executed: BTreeMap::new(),
@@ -72,6 +95,23 @@ impl Chain {
         self.decided.get(id).copied()
     }
 
+    /// The state tree of a validator that starts with `height` executed.
+    pub fn tree_at(&self, height: Height) -> StateTree {
+        let row = &self.nodes.0[usize::try_from(height).expect("small")].root_row;
+        let tree = StateTree::at(row).expect("a root").keeping(NODES_IN_MEMORY);
+        assert!(self.at(height).is_none_or(|done| done.header.state_root == tree.root()), "state root at {height}");
+        tree
+    }
+
+    /// Brings a validator's tree forward by a height; another root than the header's breaks it.
+    pub fn follow(&self, tree: &mut StateTree, done: &Done) -> Result<(), String> {
+        let written = tree.update(&self.nodes, done.header.height, &done.changes).map_err(|e| e.to_string())?;
+        if written == self.nodes.0[usize::try_from(done.header.height).expect("small")] {
+            return Ok(());
+        }
+        Err(format!("state: another root or other nodes than the first validator's at height {}", done.header.height))
+    }
+
     /// Executes a height, or compares it with what was executed there.
     pub fn execute(&mut self, keys: &Keys, execution: &Execution) -> Result<Rc<Done>, String> {
         let Execution { batch, transactions, .. } = execution;
@@ -91,6 +131,7 @@ impl Chain {
         let contract = execute_block(&self.state, &keys.chain, height, time, transactions, keys.verifier());
         let contract = contract.map_err(|e| e.to_string())?;
         contract.entries.iter().for_each(|entry| self.frontier.append(entry.leaf(), |_, _, _| {}));
+        let written = self.tree.update(&BTreeMap::new(), height, &contract.changes).map_err(|e| e.to_string())?;
         let header = Header {
             chain: keys.chain,
             epoch: batch.epoch,
@@ -100,8 +141,10 @@ impl Chain {
             log_size: self.frontier.size(),
             log_root: self.frontier.root(),
             time,
+            state_root: written.root,
         };
-        self.state.extend(contract.changes);
+        self.nodes.0.push(written);
+        self.state.extend(contract.changes.clone());
         let entries: Vec<_> = contract.entries.iter().map(|entry| (entry.transaction, entry.outcome)).collect();
         for (bytes, &(id, outcome)) in transactions.iter().zip(&entries) {
             self.executed.entry(schemas::transaction::signed_hash(bytes.as_ref())).or_insert(height);
@@ -111,7 +154,7 @@ impl Chain {
             }
         }
         let (batch, transactions) = (batch.clone(), transactions.clone());
-        let done = Rc::new(Done { batch, transactions, header, entries });
+        let done = Rc::new(Done { batch, transactions, header, entries, changes: contract.changes });
         self.blocks.push(Rc::clone(&done));
         Ok(done)
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use ledger_contract::StateTree;
 use ledger_core::{Input, Replica};
 use schemas::block::{Phase, ValidatorIndex, View, Vote};
 use schemas::id::{Digest, Height, TimeMs};
@@ -35,6 +36,8 @@ pub struct Seat {
     pub log: Log,
     /// Its block store.
     pub store: Store,
+    /// Its state tree, while it runs.
+    pub tree: StateTree,
     /// Its clock minus true time.
     pub skew_ms: i64,
     /// Inputs that wait for a turn.
@@ -76,6 +79,7 @@ impl Seat {
             replica: None,
             log: Log::default(),
             store: Store::default(),
+            tree: StateTree::default(),
             skew_ms: 0,
             inbox: VecDeque::new(),
             outbox: vec![],

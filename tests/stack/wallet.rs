@@ -22,15 +22,15 @@ const MESSAGE: &str = "MSH|^~\\&|LAB|NORTH|CHARTSEAL|NORTH|20260401091500+0000||
      OBX|1|NM|2345-7^Glucose^LN||104.2|mg/dL^mg/dL^UCUM|||||F|||20260401084000+0000\r";
 
 /// A demo that stays up until it is dropped.
-struct Demo {
+pub struct Demo {
     process: Child,
     binary: PathBuf,
-    home: PathBuf,
+    pub home: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Demo {
-    fn start(binary: PathBuf) -> Self {
+    pub fn start(binary: PathBuf) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().join("home");
         let mut process = Command::new(&binary)
@@ -46,14 +46,14 @@ impl Demo {
         demo
     }
 
-    fn command(&self, arguments: &[&str]) -> Output {
+    pub fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.binary);
         command.args(arguments).env("CHARTSEAL_WALLET", self.home.join("patient.key")).current_dir(&self.home);
         command.output().expect("the binary starts")
     }
 
     /// The document of a command that must succeed.
-    fn done(&self, arguments: &[&str]) -> Value {
+    pub fn done(&self, arguments: &[&str]) -> Value {
         let output = self.command(&[arguments, &["--json"]].concat());
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         json::parse(output.stdout.trim_ascii()).expect("one JSON document")

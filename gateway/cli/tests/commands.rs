@@ -275,3 +275,31 @@ fn verify_says_what_it_found() {
     assert_eq!(document(&output).list("files")[0].text("status"), Some("invalid"));
     assert_eq!(code(&["verify", "/no/such/file", "--genesis", genesis.to_str().expect("text")]), 64);
 }
+
+/// The frozen file of every kind, and each with a flipped byte.
+#[test]
+fn verify_takes_every_kind_of_proof() {
+    let wire = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/wire");
+    let genesis = wire.join("genesis.json");
+    let genesis = genesis.to_str().expect("text");
+    let names = ["receipt.json", "proofs/entry.json", "proofs/present.json", "proofs/absent.json"];
+    let names = names.into_iter().chain(["proofs/consistency.json", "proofs/receipts.cose"]);
+    let files: Vec<String> = names.map(|name| wire.join(name).to_str().expect("text").to_owned()).collect();
+    let arguments: Vec<&str> = files.iter().map(String::as_str).chain(["--genesis", genesis, "--json"]).collect();
+    let output = chartseal(&[&["verify"][..], &arguments].concat(), b"");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let document = document(&output);
+    let rows = document.list("files");
+    let kinds: Vec<_> = rows.iter().map(|row| row.text("kind").expect("a kind")).collect();
+    assert_eq!(kinds, ["receipt", "entry", "state", "state", "consistency", "cose"]);
+    assert!(rows.iter().all(|row| row.text("status") == Some("valid")));
+    let folder = tempfile::tempdir().expect("a folder");
+    for (index, file) in files.iter().enumerate() {
+        let mut bytes = std::fs::read(file).expect("frozen");
+        let at = bytes.len() - 40 - index;
+        bytes[at] ^= 1;
+        let bad = folder.path().join("bad");
+        std::fs::write(&bad, bytes).expect("written");
+        assert_eq!(code(&["verify", bad.to_str().expect("text"), "--genesis", genesis]), 2, "{file}");
+    }
+}

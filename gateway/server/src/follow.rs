@@ -1,9 +1,10 @@
-//! The follower: takes certified blocks from the ledger, executes the contract on them itself and compares the log root,
+//! The follower: takes certified blocks from the ledger, executes the contract on them itself, compares the log root and samples the state,
 //! so that presence and absence at a height come from our own execution and not from a validator's word. Stands beside
 //! both ways: consents and freshness for the way out, outcomes for the way in. It must never advance past a block whose
 //! execution disagrees with its certified header.
 
 mod execute;
+mod sample;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use schemas::{ErrorClass, cbor, limits, state};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::sample::Sampler;
 use crate::store::{self, Store, StoreError, chain};
 use crate::telemetry::Metrics;
 
@@ -120,8 +122,13 @@ impl Follower {
         let position = Position::read(&store, &genesis).await?;
         let (to_view, view) = watch::channel(position.view());
         let (to_freshest, freshest) = watch::channel(Freshest::default());
-        let chasing =
-            Chase { store: store.clone(), ledger: Arc::clone(&ledger), genesis: Arc::clone(&genesis), metrics };
+        let chasing = Chase {
+            store: store.clone(),
+            ledger: Arc::clone(&ledger),
+            genesis: Arc::clone(&genesis),
+            metrics,
+            sampler: Sampler::default(),
+        };
         let follower = Self { store, genesis, view, freshest };
         tokio::spawn(chasing.run(position, to_view, stop.clone()));
         tokio::spawn(watch_heads(ledger, follower.clone(), to_freshest, stop));
@@ -219,10 +226,11 @@ struct Chase {
     ledger: Arc<dyn Ledger>,
     genesis: Arc<Genesis>,
     metrics: Metrics,
+    sampler: Sampler,
 }
 
 impl Chase {
-    async fn run(self, mut position: Position, to: watch::Sender<ChainView>, stop: CancellationToken) {
+    async fn run(mut self, mut position: Position, to: watch::Sender<ChainView>, stop: CancellationToken) {
         let mut delay_ms = RETRY_FIRST_MS;
         loop {
             let from = position.view().height + 1;
@@ -263,7 +271,7 @@ impl Chase {
     }
 
     /// Executes a group of blocks and writes state and cursor in one commit.
-    async fn advance(&self, position: &Position, blocks: Vec<Block>) -> Result<Position, FollowError> {
+    async fn advance(&mut self, position: &Position, blocks: Vec<Block>) -> Result<Position, FollowError> {
         let known = execute::prefetch(&self.store, &self.genesis.chain_id(), &blocks).await?;
         let (store, before) = (self.store.clone(), position.header.as_ref());
         let position = position.clone();
@@ -271,6 +279,7 @@ impl Chase {
         let executed = tokio::task::spawn_blocking(move || execute::run(store, runtime, known, position, &blocks));
         let (next, changes) = executed.await.map_err(|_| FollowError::Ended)??;
         let Some(header) = &next.header else { return Ok(next) };
+        self.sampler.check(&*self.ledger, header, &changes).await?;
         // state and cursor in one commit: what a power loss undoes is executed again
         let mut write = self.store.begin_replayable().await?;
         if !chain::is_at(&mut write, before).await? {

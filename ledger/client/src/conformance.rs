@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use ledger_proof::{verify_consistency_proof, verify_state_proof};
+use schemas::cbor;
 use schemas::id::{Digest, Height, TimeMs};
-use schemas::transaction::{Outcome, signed_hash};
+use schemas::state;
+use schemas::transaction::{Body, Outcome, Transaction, signed_hash};
 
 use crate::{Ledger, LedgerError};
 
@@ -19,6 +22,7 @@ pub async fn run(ledger: &dyn Ledger, id: &Digest, signed: Vec<u8>, now: TimeMs)
     unknown_is_none(ledger).await?;
     let height = accepts_once(ledger, id, &signed).await?;
     follows(ledger, height).await?;
+    proves(ledger, &signed, height).await?;
     is_fresh(ledger, height, now).await?;
     refuses_garbage(ledger).await
 }
@@ -64,6 +68,30 @@ async fn follows(ledger: &dyn Ledger, height: Height) -> Result<(), String> {
     }
     let ahead = ledger.blocks(next + 1_000_000, 2, Duration::ZERO).await.map_err(|e| format!("blocks: {e}"))?;
     ensure(ahead.is_empty(), "no blocks beyond the head")
+}
+
+/// What the transaction changed is proved present at its height and absent before, and the log to have grown.
+async fn proves(ledger: &dyn Ledger, signed: &[u8], height: Height) -> Result<(), String> {
+    let transaction: Transaction = cbor::decode(signed).map_err(|e| e.to_string())?;
+    let key = match (&transaction.core.body, transaction.statements.first()) {
+        (_, Some(statement)) => state::case_key(&statement.case),
+        (Body::RegisterSubject(body), None) => state::subject_key(&body.subject),
+        _ => return Err("the suite needs an AnchorCases or a RegisterSubject".into()),
+    };
+    let at = async |height| ledger.state(&key, height).await.map_err(|e| format!("state: {e}"));
+    let now = at(height).await?.ok_or("the state at a final height must be provable")?;
+    ensure(now.header.height == height && now.key == key && now.value.is_some(), "the key present at its height")?;
+    ensure(verify_state_proof(ledger.validators(), &now).is_ok(), "a proof that verifies")?;
+    if height > 1 {
+        let before = at(height - 1).await?.ok_or("the state of an earlier height must be provable")?;
+        ensure(before.value.is_none() && before.header.height == height - 1, "the key absent at the height before")?;
+    }
+    ensure(at(height + 1_000_000).await?.is_none(), "no proof of a height that is not there")?;
+    let grown = ledger.consistency(1, height).await.map_err(|e| format!("consistency: {e}"))?;
+    let grown = grown.ok_or("consistency of two final heights must be provable")?;
+    ensure(verify_consistency_proof(ledger.validators(), &grown).is_ok(), "a consistency proof that verifies")?;
+    let ahead = ledger.consistency(1, height + 1_000_000).await.map_err(|e| format!("consistency: {e}"))?;
+    ensure(ahead.is_none(), "no consistency with a height that is not there")
 }
 
 async fn is_fresh(ledger: &dyn Ledger, height: Height, now: TimeMs) -> Result<(), String> {

@@ -3,6 +3,7 @@
 
 mod config;
 mod peer;
+mod proofs;
 mod submit;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use schemas::block::{Block, SignedHead, TransactionBytes, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::limits;
+use schemas::proof::{ConsistencyProof, StateProof};
 use schemas::transaction::Outcome;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -212,6 +214,15 @@ impl Ledger for HttpLedger {
 
     fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>> {
         Box::pin(self.next_blocks(from, max, wait))
+    }
+
+    fn state(&self, key: &[u8], height: Height) -> Answer<'_, Result<Option<StateProof>, LedgerError>> {
+        let key = key.to_vec();
+        Box::pin(async move { self.prove_state(&key, height).await })
+    }
+
+    fn consistency(&self, from: Height, to: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>> {
+        Box::pin(self.prove_consistency(from, to))
     }
 
     fn heads(&self) -> Answer<'_, Vec<SignedHead>> {

@@ -18,11 +18,12 @@ pub use ledger_proof::{EntryProof, Fresh, ValidatorSet};
 use schemas::block::{Block, SignedHead};
 use schemas::genesis::Genesis;
 use schemas::id::{Digest, Height, TimeMs};
+use schemas::proof::{ConsistencyProof, StateProof};
 
 /// What a method of `Ledger` returns: a future that can be sent between threads.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A ledger: submit, look up, follow. Implementations pass `conformance`.
+/// A ledger: submit, look up, follow, prove. Implementations pass `conformance`.
 pub trait Ledger: Send + Sync {
     /// Hands the signed bytes of a transaction over for ordering. `Ok` says that a validator took it (or has it already), not
     /// that it was executed: ask `proof`.
@@ -60,6 +61,19 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// Transient when no validator gives a valid answer.
     fn blocks(&self, from: Height, max: usize, wait: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>>;
+
+    /// What a key of the state (`schemas::state`) held after the block at `height`, verified: its value, or that it was absent.
+    /// `None`: no validator that answered can prove it, because the height is not final there yet or was forgotten.
+    ///
+    /// # Errors
+    /// Transient when no validator answers.
+    fn state(&self, key: &[u8], height: Height) -> Answer<'_, Result<Option<StateProof>, LedgerError>>;
+
+    /// That the log at height `to` continues the log at height `from`, verified. `None`: no validator that answered has both.
+    ///
+    /// # Errors
+    /// Transient when no validator answers.
+    fn consistency(&self, from: Height, to: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>>;
 
     /// Verified heads, of all validators that answer soon and of at least a quorum where so many are reachable, each
     /// validator once.

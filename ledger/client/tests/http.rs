@@ -184,6 +184,30 @@ async fn a_refusal_needs_answers_of_a_quorum() {
 }
 
 #[tokio::test]
+async fn cose_receipts_are_of_a_quorum_and_verify() {
+    let (double, ledger) = start([Manner::Lying, HONEST, HONEST, HONEST]).await;
+    for case in 1..4 {
+        ledger.submit(cbor::encode(&anchor(double.chain, 100, vec![statement(case)]))).await.expect("taken");
+    }
+    let tx = anchor(double.chain, 100, vec![statement(9)]);
+    ledger.submit(cbor::encode(&tx)).await.expect("taken");
+    let mut found = None;
+    while found.is_none() {
+        found = ledger.cose_receipts(&tx.id()).await.expect("answers");
+    }
+    let receipts = found.expect("just seen");
+    assert_eq!(receipts.receipts.len(), 3);
+    let entry = ledger_proof::verify_cose_receipts(ledger.validators(), &receipts).expect("valid");
+    assert_eq!((entry.transaction, entry.outcome), (tx.id(), Outcome::Accepted));
+    let unknown = anchor(double.chain, 100, vec![statement(8)]).id();
+    assert_eq!(ledger.cose_receipts(&unknown).await.expect("answers"), None);
+    let (double, ledger) = start([Manner::Lying, Manner::Down, HONEST, HONEST]).await;
+    let tx = anchor(double.chain, 100, vec![statement(1)]);
+    ledger.submit(cbor::encode(&tx)).await.expect("taken");
+    assert_eq!(ledger.cose_receipts(&tx.id()).await.expect("answers"), None, "two are no quorum");
+}
+
+#[tokio::test]
 async fn one_who_boasts_does_not_stop_freshness() {
     for boasting in 0..4 {
         let mut manners = [HONEST; 4];

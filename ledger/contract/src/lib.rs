@@ -4,11 +4,15 @@
 
 mod admit;
 mod execute;
+mod replay;
 mod state;
+mod tree;
 
 pub use admit::{AdmitError, admit};
 pub use execute::{Executed, SignatureCheck, execute_block, signature_checks};
+pub use replay::{Replay, ReplayError};
 pub use state::{
     Changes, State, StateError, access_cursor, case_head, consent_set, evidence, genesis_changes, institution,
     is_revoked, practitioner, subject, transaction_height, validator_key,
 };
+pub use tree::{Found, NodeName, Nodes, StateTree, Written, find, forget};

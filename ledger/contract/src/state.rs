@@ -22,6 +22,11 @@ pub enum StateError {
         /// Which record.
         record: &'static str,
     },
+    /// A block that changes more keys than any batch can.
+    #[error(
+        "ledger state: found a block that makes more nodes of the state tree than a batch can, expected at most a batch"
+    )]
+    TooMany,
 }
 
 impl StateError {
@@ -30,6 +35,7 @@ impl StateError {
         match self {
             Self::Store(_) => ErrorClass::Transient,
             Self::Corrupt { .. } => ErrorClass::Corrupt,
+            Self::TooMany => ErrorClass::Bug,
         }
     }
 }

@@ -33,6 +33,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         log_size: 1_000,
         log_root: Digest([2; 32]),
         time: 1_700_000_000_000,
+        state_root: Digest([3; 32]),
     };
     let pre_prepare =
         PrePrepare { view: 0, batch: batch.clone(), transactions: transactions.clone(), signature: signature(1) };

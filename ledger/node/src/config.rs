@@ -38,6 +38,9 @@ pub struct NodeConfig {
     /// Transactions that may wait.
     #[serde(default = "mempool_default")]
     pub mempool_transactions: usize,
+    /// Blocks for which proofs of cases as they stood then can be given; for good unless said. Of all else they always can.
+    #[serde(default)]
+    pub case_history_blocks: Option<u64>,
 }
 
 /// Another validator.

@@ -1,11 +1,11 @@
-//! Execution of a committed batch: the contract decides, the log grows, the header is made, all is written as one. Also the
+//! Execution of a committed batch: the contract decides, log and state tree grow, the header is made, all is written as one. Also the
 //! cache of signatures that were verified beside the loop before the contract asks for them.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use ledger_contract::{Executed as Contract, execute_block, signature_checks};
+use ledger_contract::{Executed as Contract, StateTree, execute_block, signature_checks};
 use ledger_core::Execution;
 use ledger_proof::AwsLc;
 use schemas::block::Header;
@@ -72,7 +72,7 @@ impl Verifier for Verified {
 ///
 /// # Errors
 /// `StoreError`: nothing is decided then, and the process must end.
-pub(crate) fn execute(node: &Node, execution: &Execution) -> Result<Header, StoreError> {
+pub(crate) fn execute(node: &Node, tree: &mut StateTree, execution: &Execution) -> Result<Header, StoreError> {
     let (store, chain, started) = (&*node.store, &node.chain, Instant::now());
     let tip = store.tip()?;
     let Execution { batch, transactions, certificate } = execution;
@@ -85,6 +85,7 @@ pub(crate) fn execute(node: &Node, execution: &Execution) -> Result<Header, Stor
     for entry in &entries {
         frontier.append(entry.leaf(), |_, _, node| nodes.push(*node));
     }
+    let written = tree.update(store, batch.height, &changes)?;
     let header = Header {
         chain: *chain,
         epoch: batch.epoch,
@@ -94,6 +95,7 @@ pub(crate) fn execute(node: &Node, execution: &Execution) -> Result<Header, Stor
         log_size: frontier.size(),
         log_root: frontier.root(),
         time,
+        state_root: written.root,
     };
     let (entries, changes, frontier, nodes) = (&entries[..], &changes, &frontier, &nodes[..]);
     store.write(&Executed {
@@ -103,6 +105,7 @@ pub(crate) fn execute(node: &Node, execution: &Execution) -> Result<Header, Stor
         header: &header,
         entries,
         changes,
+        written: &written,
         frontier,
         first_leaf,
         nodes,

@@ -129,7 +129,7 @@ impl Opened {
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
         let tip = store.tip()?;
-        let executed = tip.height();
+        let (executed, tree, case_history) = (tip.height(), store.tree(&tip)?, config.case_history_blocks);
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
@@ -153,13 +153,14 @@ impl Opened {
             config,
             store,
             key: Arc::clone(&key),
+            case_history,
             metrics: Metrics::new()?,
             heights: Heights { executed, certified },
             waiting_max,
             stop,
             inputs,
         }));
-        let protocol = Protocol::new(Arc::clone(&node), replica, key, log, inbox, tip.hash(&chain));
+        let protocol = Protocol::new(Arc::clone(&node), replica, key, tree, log, inbox, tip.hash(&chain));
         Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
     }
 }

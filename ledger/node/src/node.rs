@@ -41,6 +41,8 @@ pub(crate) struct Node {
     pub me: ValidatorIndex,
     pub validators: ValidatorSet,
     pub store: Arc<Store>,
+    /// Blocks for which the tree of cases is kept; none: for good.
+    pub case_history: Option<u64>,
     pub verified: Verified,
     pub metrics: Metrics,
     pub outboxes: Outboxes,
@@ -77,6 +79,7 @@ pub(crate) struct Parts {
     pub genesis: Genesis,
     pub config: Config,
     pub store: Arc<Store>,
+    pub case_history: Option<u64>,
     pub outboxes: Outboxes,
     pub key: Arc<ValidatorKey>,
     pub metrics: Metrics,
@@ -88,7 +91,8 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, outboxes, key, metrics, heights, waiting_max, stop, inputs } = parts;
+        let Parts { genesis, config, store, outboxes, key, case_history, metrics, heights, waiting_max, stop, inputs } =
+            parts;
         Self {
             chain: genesis.chain_id(),
             validators: ValidatorSet::of(&genesis),
@@ -96,6 +100,7 @@ impl Node {
             me: config.me,
             config,
             store,
+            case_history,
             verified: Verified::default(),
             metrics,
             outboxes,

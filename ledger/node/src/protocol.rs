@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ledger_contract::StateTree;
 use ledger_core::{Effect, Execution, Input, Replica};
 use schemas::block::ValidatorIndex;
 use schemas::id::{Digest, Height, TimeMs};
@@ -17,7 +18,6 @@ use tracing::{debug, info, warn};
 use crate::NodeError;
 use crate::evidence::Pending;
 use crate::execute::execute;
-use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
 use crate::store::StoreError;
 use crate::verify::is_known;
@@ -37,6 +37,8 @@ pub(crate) struct Protocol {
     pub node: Arc<Node>,
     pub replica: Replica,
     pub key: Arc<ValidatorKey>,
+    /// The state after the newest executed block.
+    pub tree: StateTree,
     pub log: VoteLog,
     pub inputs: Receiver<Input>,
     outbox: Vec<(Option<ValidatorIndex>, Message)>,
@@ -57,6 +59,7 @@ impl Protocol {
         node: Arc<Node>,
         replica: Replica,
         key: Arc<ValidatorKey>,
+        tree: StateTree,
         log: VoteLog,
         inputs: Receiver<Input>,
         tip: Digest,
@@ -64,7 +67,21 @@ impl Protocol {
         let (outbox, flushing) = (vec![], None);
         let (unsynced_prepared, stable, dropped) = (0, 0, 0);
         let evidence = (Pending::default(), Instant::now());
-        Self { node, replica, key, log, inputs, outbox, unsynced_prepared, stable, dropped, flushing, tip, evidence }
+        Self {
+            node,
+            replica,
+            key,
+            tree,
+            log,
+            inputs,
+            outbox,
+            unsynced_prepared,
+            stable,
+            dropped,
+            flushing,
+            tip,
+            evidence,
+        }
     }
 
     /// Runs until told to stop.
@@ -156,7 +173,7 @@ impl Protocol {
         if self.unsynced_prepared >= execution.batch.height {
             self.sync()?;
         }
-        let header = execute(&self.node, execution)?;
+        let header = execute(&self.node, &mut self.tree, execution)?;
         self.tip = header.hash();
         self.step(Input::Executed(header))
     }
@@ -206,7 +223,11 @@ impl Protocol {
         let (store, height) = (Arc::clone(&self.node.store), self.stable);
         self.dropped = height;
         debug!(height, "flushing the block store");
-        self.flushing = Some(std::thread::spawn(move || store.flush().map(|()| height)));
+        let forget_below = self.node.case_history.map_or(0, |blocks| height.saturating_sub(blocks));
+        self.flushing = Some(std::thread::spawn(move || {
+            store.forget_cases(forget_below)?;
+            store.flush().map(|()| height)
+        }));
         Ok(())
     }
 }

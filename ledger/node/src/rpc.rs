@@ -1,9 +1,10 @@
-//! The RPC of a validator for gateways, other validators and tools: submit, look up, follow, heads, status. CBOR bodies unless
+//! The RPC of a validator for gateways, other validators and tools: submit, look up, follow, prove, heads, status. CBOR bodies unless
 //! said otherwise. It shows only what is durable here and final everywhere, and decides nothing.
 
 mod client;
 mod idle;
 mod listener;
+mod proofs;
 mod serve;
 
 use std::sync::Arc;
@@ -48,6 +49,9 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/ledger/v1/transactions", post(submit))
         .route("/ledger/v1/transactions/{id}", get(transaction))
+        .route("/ledger/v1/transactions/{id}/cose", get(proofs::cose))
+        .route("/ledger/v1/state/{key}", get(proofs::state))
+        .route("/ledger/v1/consistency", get(proofs::consistency))
         .route("/ledger/v1/blocks", get(blocks))
         .route("/ledger/v1/blocks/{height}", get(block))
         .route("/ledger/v1/head", get(head))
@@ -191,15 +195,16 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
     Ok(StatusCode::ACCEPTED)
 }
 
+fn digest_of(hex: &str) -> Result<Digest, Failure> {
+    hex.parse().map_err(|_| refused(StatusCode::BAD_REQUEST, "expected a transaction id or hash in hex"))
+}
+
 async fn transaction(
     State(node): State<Arc<Node>>,
     Path(id): Path<String>,
     Query(look_up): Query<LookUp>,
 ) -> Result<Response, Failure> {
-    let in_hex = |text: &str| {
-        text.parse::<Digest>().map_err(|_| refused(StatusCode::BAD_REQUEST, "expected a transaction id or hash in hex"))
-    };
-    let (id, signed) = (in_hex(&id)?, look_up.signed.as_deref().map(in_hex).transpose()?);
+    let (id, signed) = (digest_of(&id)?, look_up.signed.as_deref().map(digest_of).transpose()?);
     let (deadline, mut heights) = (deadline(look_up.wait_ms), node.heights.subscribe());
     loop {
         let certified = heights.borrow_and_update().certified;

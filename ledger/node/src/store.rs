@@ -2,12 +2,13 @@
 //! blocks, which the vote log or the peers give back. It must never be written before the loop decided.
 
 mod proof;
+mod state;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use ledger_contract::{Changes, State, StateError};
+use ledger_contract::{Changes, State, StateError, StateTree, Written};
 use minicbor::{Decode, Encode};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch, WriteOptions};
 use schemas::ErrorClass;
@@ -24,9 +25,15 @@ const LOG_NODES: &str = "log_nodes";
 const STATE: &str = "state";
 const TX_INDEX: &str = "tx_index";
 const META: &str = "meta";
-const FAMILIES: [&str; 6] = [BLOCKS, ATTESTATIONS, LOG_NODES, STATE, TX_INDEX, META];
+const STATE_NODES: &str = "state_nodes";
+const STATE_STALE: &str = "state_stale";
+const STATE_OLD: &str = "state_old";
+const FAMILIES: [&str; 9] =
+    [BLOCKS, ATTESTATIONS, LOG_NODES, STATE, STATE_NODES, STATE_STALE, STATE_OLD, TX_INDEX, META];
 const CHAIN_KEY: &[u8] = b"chain";
 const TIP_KEY: &[u8] = b"tip";
+
+pub(crate) use state::Shown;
 
 /// A store that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +118,8 @@ pub(crate) struct Executed<'a> {
     pub header: &'a Header,
     pub entries: &'a [LogEntry],
     pub changes: &'a Changes,
+    /// What the changes did to the state tree.
+    pub written: &'a Written,
     pub frontier: &'a Frontier,
     /// Log leaves before the block.
     pub first_leaf: u64,
@@ -153,6 +162,7 @@ impl Store {
     fn create(&self, chain: &ChainId, genesis: &Changes) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         self.put_changes(&mut batch, genesis);
+        self.put_tree(&mut batch, 0, &StateTree::default().update(self, 0, genesis)?);
         batch.put_cf(self.family(META), CHAIN_KEY, chain.0);
         batch.put_cf(self.family(META), TIP_KEY, cbor::encode(&Tip { header: None, frontier: Frontier::default() }));
         let mut synced = WriteOptions::default();
@@ -193,6 +203,10 @@ impl Store {
             batch.put_cf(self.family(LOG_NODES), block.first_leaf.to_be_bytes(), nodes);
         }
         self.put_places(&mut batch, block.entries)?;
+        if !block.changes.0.is_empty() {
+            self.put_old(&mut batch, block.header.height, block.changes, &block.written.replaced)?;
+            self.put_tree(&mut batch, block.header.height, block.written);
+        }
         self.put_changes(&mut batch, block.changes);
         let tip = Tip { header: Some(block.header.clone()), frontier: block.frontier.clone() };
         batch.put_cf(self.family(META), TIP_KEY, cbor::encode(&tip));
@@ -385,7 +399,10 @@ fn database_options(bytes: usize) -> Options {
 fn family_options(name: &str, bytes: usize) -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(bytes / 4);
-    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+    // hashes do not get smaller
+    let is_hashes = name == STATE_NODES || name == LOG_NODES;
+    let compression = if is_hashes { rocksdb::DBCompressionType::None } else { rocksdb::DBCompressionType::Lz4 };
+    options.set_compression_type(compression);
     let mut table = rocksdb::BlockBasedOptions::default();
     table.set_block_cache(&rocksdb::Cache::new_lru_cache(bytes / 8));
     if name == STATE || name == TX_INDEX {

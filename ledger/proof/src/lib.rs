@@ -1,13 +1,15 @@
-//! Offline verification: signatures, certificates, blocks, log entries and receipts (formats.md §4 and §5). Pure: whoever
+//! Offline verification: signatures, certificates, blocks, log entries, the state, consistency and receipts (formats.md §4 and §5). Pure: whoever
 //! holds the genesis can check everything here without trusting the machine that sent it. It must never accept what it
 //! does not fully understand, and never panic on bytes from outside.
 
 mod certificate;
 mod entry;
 mod error;
+mod file;
 mod genesis;
 mod receipt;
 mod signature;
+mod state;
 
 pub use certificate::{
     Fresh, ValidatorSet, freshness, proved_fresh, verify_attestations, verify_block, verify_commits,
@@ -15,8 +17,10 @@ pub use certificate::{
 };
 pub use entry::verify_entry_proof;
 pub use error::VerifyError;
+pub use file::{VerifiedFile, verify_cose_receipt, verify_cose_receipts, verify_file};
 pub use genesis::verify_genesis;
 pub use receipt::{Verified, build_receipt, build_receipts, verify_receipt};
 pub use schemas::cose::Verifier;
 pub use schemas::receipt::EntryProof;
 pub use signature::{AwsLc, P256, SignatureError, verify_signature};
+pub use state::{verify_consistency_proof, verify_state_proof};

@@ -1,12 +1,11 @@
 //! The receipt of a case: built once from what the ledger answered, verified by anyone with the genesis (formats.md §5).
 
-use schemas::block::ValidatorSignature;
 use schemas::cose;
 use schemas::envelope::Statement;
 use schemas::genesis::Genesis;
 use schemas::id::{CaseId, Digest, Height, InstitutionId, PublicKey, Signature, TimeMs};
 use schemas::merkle;
-use schemas::receipt::{Attestation, ENGINE, Encoded, EntryProof, FORMAT, Placed, Receipt};
+use schemas::receipt::{ENGINE, Encoded, EntryProof, FORMAT, Placed, Receipt};
 use schemas::transaction::{Body, Core, Outcome, Signer, Transaction};
 
 use crate::certificate::ValidatorSet;
@@ -104,11 +103,7 @@ impl<'a> Receipts<'a> {
                 path: proof.path.clone(),
             },
             header: Encoded(proof.header.clone()),
-            attestations: proof
-                .attestations
-                .iter()
-                .map(|by| Attestation { validator: by.validator, signature: by.signature })
-                .collect(),
+            attestations: proof.attestations.clone(),
         })
     }
 }
@@ -118,14 +113,20 @@ impl<'a> Receipts<'a> {
 /// # Errors
 /// `VerifyError`; `is_incomplete` tells a receipt that only lacks attestations from an invalid one.
 pub fn verify_receipt(bytes: &[u8], genesis: &Genesis) -> Result<Verified, VerifyError> {
-    let receipt = Receipt::parse(bytes)?;
-    let set = ValidatorSet::with_verifier(genesis, &P256);
+    verify_parsed_receipt(&Receipt::parse(bytes)?, genesis, &ValidatorSet::with_verifier(genesis, &P256))
+}
+
+pub(crate) fn verify_parsed_receipt(
+    receipt: &Receipt,
+    genesis: &Genesis,
+    set: &ValidatorSet,
+) -> Result<Verified, VerifyError> {
     let core = &receipt.transaction.0;
     if receipt.chain != *set.chain() || core.chain != *set.chain() {
         return Err(VerifyError::OtherChain { place: "receipt" });
     }
-    verify_statement(&receipt, core, genesis, &set)?;
-    verify_entry(&receipt, core, &set)?;
+    verify_statement(receipt, core, genesis, set)?;
+    verify_entry(receipt, core, set)?;
     let (statement, entry) = (&receipt.statement.leaf.0, &receipt.entry.leaf.0);
     Ok(Verified {
         case: statement.case,
@@ -183,17 +184,12 @@ fn verify_entry(receipt: &Receipt, core: &Core, set: &ValidatorSet) -> Result<()
     if receipt.entry.size != header.log_size {
         return contradiction("entry", "the log size of its header");
     }
-    let attestations = receipt
-        .attestations
-        .iter()
-        .map(|by| ValidatorSignature { validator: by.validator, signature: by.signature })
-        .collect();
     let proof = EntryProof {
         entry: entry.clone(),
         log_index: receipt.entry.index,
         path: receipt.entry.path.clone(),
         header: header.clone(),
-        attestations,
+        attestations: receipt.attestations.clone(),
     };
     verify_entry_proof(set, &proof)
 }

@@ -7,12 +7,14 @@ use schemas::block::{
     transactions_root,
 };
 use schemas::cbor;
+use schemas::cose_receipt::{CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::envelope::{self, Meaning, Statement, Wrap, WrapKind, statements_root};
 use schemas::evidence::{Conflict, Side};
 use schemas::id::{
     CaseId, ChainId, ConsentId, Digest, InstitutionId, PractitionerId, PublicKey, RawPublicKey, RawSignature,
     Signature, SubjectId, SubjectTag,
 };
+use schemas::proof::{AttestedHeader, ConsistencyProof, StateProof, Value};
 use schemas::receipt::EntryProof;
 use schemas::state::{AccessCursor, CaseHead, ConsentSet, Evidence, LiveConsent, Subject};
 use schemas::transaction::{
@@ -20,6 +22,7 @@ use schemas::transaction::{
     RegisterInstitution, RegisterPractitioner, RegisterSubject, RevokeConsent, Signed, Signer, SupersedeCase,
     Transaction, signed_hash,
 };
+use schemas::tree::{Leaf, Place};
 
 pub const CHAIN: ChainId = ChainId([0xc0; 32]);
 pub const INSTITUTION: InstitutionId = InstitutionId([0x11; 16]);
@@ -172,6 +175,7 @@ pub fn header() -> Header {
         log_size: 100_000,
         log_root: digest(0x71),
         time: TIME,
+        state_root: digest(0x72),
     }
 }
 
@@ -202,6 +206,34 @@ pub fn entry_proof() -> EntryProof {
         header: header(),
         attestations: validator_signatures(),
     }
+}
+
+pub fn state_proof(is_present: bool) -> StateProof {
+    let (_, key, value) = records().remove(0);
+    let other = Leaf { place: Place(digest(0x82)), value: digest(0x83) };
+    StateProof {
+        key,
+        value: is_present.then_some(Value(value)),
+        other: (!is_present).then_some(other),
+        siblings: vec![digest(0x84), digest(0x85)],
+        header: header(),
+        attestations: validator_signatures(),
+    }
+}
+
+pub fn consistency_proof() -> ConsistencyProof {
+    let attested = || AttestedHeader { header: header(), attestations: validator_signatures() };
+    ConsistencyProof { first: attested(), second: attested(), path: vec![digest(0x86)] }
+}
+
+pub fn cose_receipt() -> CoseReceipt {
+    let path = vec![digest(0x87), digest(0x88)];
+    CoseReceipt { key: key(3), chain: CHAIN, size: 5, index: 1, path, signature: signature(4) }
+}
+
+pub fn cose_receipts() -> CoseReceipts {
+    let receipts = vec![ReceiptBytes(cbor::encode(&cose_receipt()))];
+    CoseReceipts { entry: cbor::encode(&entry(Outcome::Accepted)), receipts }
 }
 
 /// Every record of the state: key and value.

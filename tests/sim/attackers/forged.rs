@@ -134,6 +134,7 @@ fn block(hand: &mut Hand) -> Block {
         log_size: height,
         log_root: hand.digest(),
         time: proposal.batch.time,
+        state_root: hand.digest(),
     };
     if let Some(done) = hand.chain.at(height)
         && hand.dice.percent(30)

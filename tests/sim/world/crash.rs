@@ -55,6 +55,7 @@ impl World {
         };
         assert!(!at.log.altered, "validator {} starts with an altered log", at.index);
         let (executed, certified) = (at.store.executed(), at.store.certified());
+        at.tree = self.chain.tree_at(executed);
         let unattested = (certified + 1..=executed).filter_map(|height| self.chain.at(height));
         let checkpoint = match certified {
             0 => Checkpoint::genesis(&self.keys.chain),

@@ -116,7 +116,9 @@ impl World {
                 self.count.reach("null_blocks");
             }
         }
-        self.seats[seat].store.execute(execution.certificate);
+        let at = &mut self.seats[seat];
+        self.chain.follow(&mut at.tree, &done).unwrap_or_else(|broken| panic!("{broken}"));
+        at.store.execute(execution.certificate);
         let header = done.header.clone();
         self.mix(&header.hash().0);
         self.step(seat, Input::Executed(header));

@@ -1,5 +1,8 @@
-//! `chartseal ledger submit|get|blocks|status`: the smart contract from the command line. Everything shown was verified against the
+//! `chartseal ledger submit|get|consistency|blocks|follow|status|validators`: the smart contract from the command line. Everything shown was verified against the
 //! genesis by `ledger-client`; it must never trust a single validator.
+
+mod follow;
+pub mod prove;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -39,12 +42,50 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         wait_s: u64,
     },
-    /// Shows the log entry of a transaction with its proof.
-    #[command(after_help = "Example: chartseal ledger get 8c3f…64 hex digits")]
+    /// Shows the log entry of a transaction, or what a key of the state held at a height.
+    #[command(after_help = "Exit codes: 0 accepted or present, 1 refused, absent or unknown, 75 not fresh.\n\n\
+    Examples: chartseal ledger get 8c3f…64 hex digits --prove entry.json\n          \
+    chartseal ledger get case/6791beabb97cbf7b73e3542b98897fc6 --height 12 --prove case.json")]
     Get {
-        /// Transaction id, 64 hex digits.
-        id: Digest,
+        /// Transaction id (64 hex digits), or kind and id of a key: case, subj, cons, dead, inst, prac, gate.
+        what: String,
+        /// Of a key: after the block at this height [default: the newest that is proved fresh].
+        #[arg(long)]
+        height: Option<Height>,
+        /// Writes the proof, which `chartseal verify` checks offline.
+        #[arg(long, value_name = "FILE")]
+        prove: Option<PathBuf>,
+        /// Of a transaction: writes COSE receipts (RFC 9942) of a quorum.
+        #[arg(long, value_name = "FILE")]
+        cose: Option<PathBuf>,
     },
+    /// Proves that the log at one height continues the log at an earlier one.
+    #[command(after_help = "Example: chartseal ledger consistency 10 250 --prove grown.json")]
+    Consistency {
+        /// The earlier height.
+        from: Height,
+        /// The later height.
+        to: Height,
+        /// Writes the proof, which `chartseal verify` checks offline.
+        #[arg(long, value_name = "FILE")]
+        prove: Option<PathBuf>,
+    },
+    /// Shows every block as it becomes final, and checks certificates, headers, log and state.
+    #[command(
+        after_help = "Exit codes: 0 all as it must be, 2 a block differs, 75 no validator gives blocks that verify.\n\n\
+    Example: chartseal ledger follow --max 100"
+    )]
+    Follow {
+        /// First height; 1 executes everything again.
+        #[arg(long, default_value_t = 1)]
+        from: Height,
+        /// Ends after so many blocks.
+        #[arg(long)]
+        max: Option<u64>,
+    },
+    /// Lists the validators of the genesis.
+    #[command(after_help = "Example: chartseal ledger validators")]
+    Validators,
     /// Lists final blocks.
     #[command(after_help = "Example: chartseal ledger blocks --from 1 --max 10")]
     Blocks {
@@ -86,7 +127,18 @@ pub fn run(args: Args, output: Output) -> Outcome {
     runtime()?.block_on(async {
         match args.command {
             Command::Submit { file, wait_s } => submit(&ledger, &file, Duration::from_secs(wait_s), output).await,
-            Command::Get { id } => get(&ledger, id, output).await,
+            Command::Get { what, height, prove, cose } => {
+                let files = prove::Files { prove: prove.as_deref(), cose: cose.as_deref() };
+                match what.parse::<Digest>() {
+                    Ok(id) => prove::transaction(&ledger, id, &files, output).await,
+                    Err(_) => prove::key(&ledger, &genesis, (&what, height), &files, output).await,
+                }
+            }
+            Command::Consistency { from, to, prove } => {
+                prove::consistency(&ledger, (from, to), prove.as_deref(), output).await
+            }
+            Command::Follow { from, max } => follow::follow(&ledger, &genesis, from, max, output).await,
+            Command::Validators => validators(&genesis, output),
             Command::Blocks { from, max } => blocks(&ledger, from, max, output).await,
             Command::Status => status(&ledger, &genesis, output).await,
         }
@@ -120,11 +172,12 @@ async fn submit(ledger: &HttpLedger, file: &std::path::Path, wait: Duration, out
     }
 }
 
-async fn get(ledger: &HttpLedger, id: Digest, output: Output) -> Outcome {
-    match ledger.proof(&id, Duration::ZERO).await.map_err(failed)? {
-        Some(proof) => show_entry(&proof.entry, proof.header.time, proof.attestations.len(), output),
-        None => Err(Failure::new(Exit::Failed, format_args!("{id}: no validator that answered has this transaction"))),
+fn validators(genesis: &schemas::genesis::Genesis, output: Output) -> Outcome {
+    for (index, validator) in genesis.validators.iter().enumerate() {
+        output.line(format_args!("{index:>3}  {:20}  {}", validator.name, validator.key));
     }
+    output.document(&serde_json::json!({ "chain": genesis.chain_id(), "validators": genesis.validators }))?;
+    Ok(Exit::Done)
 }
 
 fn show_entry(entry: &LogEntry, time: u64, attestations: usize, output: Output) -> Outcome {
@@ -188,7 +241,8 @@ fn describe(block: &Block, output: Output) -> serde_json::Value {
     ));
     serde_json::json!({
         "height": header.height, "time": time, "header": header.hash(), "log_size": header.log_size,
-        "log_root": header.log_root, "attestations": block.attestations.len(), "transactions": named,
+        "log_root": header.log_root, "state_root": header.state_root, "view": block.certificate.view,
+        "attestations": block.attestations.len(), "transactions": named,
     })
 }
 

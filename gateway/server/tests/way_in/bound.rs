@@ -1,6 +1,8 @@
 //! A patient's own key: bound on the ledger, followed into the database in the same commit as the state, on each engine; every case
 //! that is sealed from then on has a wrap that it opens, and those before have none.
 
+use std::sync::atomic::Ordering;
+
 use gateway_server::store::{anchors, cases, subjects};
 use gateway_vault::PersonalKey;
 use ledger_client::Ledger as _;
@@ -11,6 +13,21 @@ use schemas::transaction::{Body, Core, RegisterSubject, Signer};
 
 use crate::journey::{HL7, admission, subject_of};
 use crate::world::{INSTITUTION, worlds};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_is_proved_otherwise_stops_the_follower() {
+    for world in worlds().await {
+        world.ledger.shows.store(1, Ordering::SeqCst);
+        let running = world.start().await;
+        running.send(HL7, &admission("1", "CANARY-4711")).await;
+        running.until("a sample", || async { world.ledger.sampled.load(Ordering::SeqCst) > 2 }).await;
+        assert_eq!(running.follower.height(), 0, "tried again and again, and never passed");
+        world.ledger.shows.store(2, Ordering::SeqCst);
+        running.indexed(1).await;
+        assert!(running.follower.reach(1, std::time::Duration::from_secs(60)).await);
+        running.stop().await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_new_case_has_a_wrap_for_the_bound_key() {

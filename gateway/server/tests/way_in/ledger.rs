@@ -2,12 +2,12 @@
 //! keys. It can be away, lose what it takes, and let time pass.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger_client::{Answer, Ledger, LedgerError, ValidatorSet, ValidatorStatus};
-use ledger_contract::{Changes, execute_block, genesis_changes};
+use ledger_contract::{Changes, State as _, execute_block, genesis_changes};
 use ledger_proof::{EntryProof, P256};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature as Ecdsa, SigningKey};
@@ -17,6 +17,7 @@ use schemas::block::{
 };
 use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{CaseId, Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
+use schemas::proof::{ConsistencyProof, StateProof, Value};
 use schemas::transaction::{Outcome as Executed, Transaction};
 use schemas::{cbor, merkle};
 use tokio::sync::watch;
@@ -30,6 +31,10 @@ pub struct Double {
     pub away: AtomicBool,
     /// Takes submissions and forgets them.
     pub loses: AtomicBool,
+    /// What it says of keys of the state: 0 nothing, 1 that they are absent, 2 what they hold now.
+    pub shows: AtomicUsize,
+    /// How often it was asked for a key.
+    pub sampled: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -70,6 +75,8 @@ impl Double {
             height: watch::Sender::new(0),
             away: AtomicBool::new(false),
             loses: AtomicBool::new(false),
+            shows: AtomicUsize::new(0),
+            sampled: AtomicUsize::new(0),
         })
     }
 
@@ -124,6 +131,7 @@ impl Double {
             log_size: inner.leaves.len() as u64,
             log_root: merkle::root(&inner.leaves),
             time,
+            state_root: Digest::ZERO,
         };
         let attestations = self.signatures(&attestation_to_sign(&header));
         let first = inner.leaves.len() - executed.entries.len();
@@ -184,6 +192,25 @@ impl Ledger for Double {
             let inner = self.inner.lock().expect("not poisoned");
             Ok(inner.blocks.iter().skip(from).take(max).cloned().collect())
         })
+    }
+
+    fn state(&self, key: &[u8], height: Height) -> Answer<'_, Result<Option<StateProof>, LedgerError>> {
+        let key = key.to_vec();
+        Box::pin(async move {
+            self.sampled.fetch_add(1, Ordering::SeqCst);
+            let inner = self.inner.lock().expect("not poisoned");
+            let at = usize::try_from(height).expect("a small height") - 1;
+            let shows = self.shows.load(Ordering::SeqCst);
+            let value = if shows == 2 { inner.state.get(&key).expect("a map").map(Value) } else { None };
+            Ok(inner.blocks.get(at).filter(|_| shows > 0).map(|block| {
+                let (header, attestations) = (block.header.clone(), block.attestations.clone());
+                StateProof { key, value, other: None, siblings: vec![], header, attestations }
+            }))
+        })
+    }
+
+    fn consistency(&self, _: Height, _: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn heads(&self) -> Answer<'_, Vec<SignedHead>> {

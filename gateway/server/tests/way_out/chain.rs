@@ -18,6 +18,7 @@ use schemas::cbor;
 use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
 use schemas::merkle;
+use schemas::proof::{ConsistencyProof, StateProof};
 use schemas::receipt::EntryProof;
 use schemas::transaction::Transaction;
 use tokio::sync::Mutex;
@@ -71,6 +72,7 @@ impl TestLedger {
             log_size: 0,
             log_root: merkle::empty_root(),
             time: BEGIN,
+            state_root: Digest::ZERO,
         };
         let mut write = store.begin().await.expect("begin");
         chain::apply(&mut write, changes.0.iter()).await.expect("apply");
@@ -105,6 +107,7 @@ impl TestLedger {
             log_size: state.leaves.len() as u64,
             log_root: merkle::root(&state.leaves),
             time,
+            state_root: Digest::ZERO,
         };
         let message = attestation_to_sign(&header);
         let attestations: Vec<ValidatorSignature> = (0..)
@@ -181,6 +184,14 @@ impl Ledger for TestLedger {
 
     fn blocks(&self, _: Height, _: usize, _: Duration) -> Answer<'_, Result<Vec<Block>, LedgerError>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn state(&self, _: &[u8], _: Height) -> Answer<'_, Result<Option<StateProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn consistency(&self, _: Height, _: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn heads(&self) -> Answer<'_, Vec<SignedHead>> {

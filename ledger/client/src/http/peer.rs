@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, Response, StatusCode};
 use rustls::ClientConfig;
 use schemas::block::SignedHead;
-use schemas::cbor;
+use schemas::cbor::{self, Record};
 use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::receipt::EntryProof;
@@ -85,14 +85,8 @@ impl Peer {
         wait: Duration,
         timeout: Duration,
     ) -> Result<Option<EntryProof>, PeerError> {
-        let _place = self.look_ups.acquire().await;
         let signed = signed.map(|signed| format!("&signed={signed}")).unwrap_or_default();
-        let path = format!("transactions/{id}?wait_ms={}{signed}", wait.as_millis());
-        let response = self.get(&path, timeout + wait).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        cbor::decode(&read(response, ANSWER_BYTES_MAX).await?).map(Some).map_err(|_| PeerError::Answer)
+        self.record(&format!("transactions/{id}?wait_ms={}{signed}", wait.as_millis()), timeout + wait).await
     }
 
     /// The bytes of a list of blocks: large, so decoded off the event loop.
@@ -106,6 +100,16 @@ impl Peer {
         let _place = self.look_ups.acquire().await;
         let path = format!("blocks?from={from}&max={max}&wait_ms={}", wait.as_millis());
         read(self.get(&path, timeout + wait).await?, BLOCKS_BYTES_MAX).await
+    }
+
+    /// A record at a path; `None` when the validator says that it cannot be had there.
+    pub(super) async fn record<T: Record>(&self, path: &str, timeout: Duration) -> Result<Option<T>, PeerError> {
+        let _place = self.look_ups.acquire().await;
+        let response = self.get(path, timeout).await?;
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Ok(None);
+        }
+        cbor::decode(&read(response, ANSWER_BYTES_MAX).await?).map(Some).map_err(|_| PeerError::Answer)
     }
 
     pub(super) async fn head(&self, timeout: Duration) -> Result<SignedHead, PeerError> {

@@ -1,6 +1,7 @@
 //! Validators' RPC without consensus: real TLS, real contract, real signatures, one shared chain that makes a block of every
 //! transaction. Each server can be honest or misbehave, so that the client meets both.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use ledger_client::{LedgerConfig, ValidatorAddress};
-use ledger_contract::{Changes, admit, execute_block, genesis_changes};
+use ledger_contract::{Changes, State as _, StateTree, admit, execute_block, find, genesis_changes};
 use ledger_proof::{AwsLc, EntryProof};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
@@ -21,14 +22,17 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature};
 use schemas::cbor;
+use schemas::cose_receipt::{self, CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::id::Digest;
+use schemas::proof::{AttestedHeader, ConsistencyProof, StateProof, Value};
 use schemas::transaction::{Outcome, signed_hash};
+use schemas::tree::Place;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::chain::{Chain, key, sign};
+use crate::chain::{Chain, key, public, sign};
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +62,22 @@ pub enum Manner {
 pub struct Shared {
     chain: Chain,
     state: Changes,
+    /// The state and the root of its tree after each height.
+    states: Vec<(Changes, Vec<u8>)>,
+    tree: StateTree,
+    nodes: BTreeMap<(u64, u16), Vec<u8>>,
     blocks: Vec<Block>,
     proofs: Vec<(Digest, EntryProof)>,
+}
+
+impl Shared {
+    fn change(&mut self, height: u64, changes: Changes) {
+        let written = self.tree.update(&self.nodes, height, &changes).expect("in memory");
+        self.nodes.extend((0..).zip(written.pieces).map(|(piece, bytes)| ((height, piece), bytes)));
+        self.state.extend(changes);
+        self.states.push((self.state.clone(), written.root_row));
+        self.chain.state_root = written.root;
+    }
 }
 
 #[derive(Clone)]
@@ -90,8 +108,17 @@ impl Double {
         let chain = Chain::new(4);
         let genesis = chain.genesis.clone();
         let id = chain.id;
-        let state = genesis_changes(&genesis);
-        let shared = Arc::new(Mutex::new(Shared { chain, state, blocks: vec![], proofs: vec![] }));
+        let mut shared = Shared {
+            chain,
+            state: Changes::default(),
+            states: vec![],
+            tree: StateTree::default(),
+            nodes: BTreeMap::new(),
+            blocks: vec![],
+            proofs: vec![],
+        };
+        shared.change(0, genesis_changes(&genesis));
+        let shared = Arc::new(Mutex::new(shared));
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("genesis.json"), genesis.to_json()).expect("written");
@@ -132,6 +159,9 @@ fn router(server: Server) -> Router {
         .route("/ledger/v1/submissions", post(submit))
         .route("/ledger/v1/transactions/{id}", get(proof))
         .route("/ledger/v1/blocks", get(blocks))
+        .route("/ledger/v1/transactions/{id}/cose", get(cose))
+        .route("/ledger/v1/state/{key}", get(state))
+        .route("/ledger/v1/consistency", get(consistency))
         .route("/ledger/v1/head", get(head))
         .route("/ledger/v1/status", get(async || "{\"height\":1}"))
         .with_state(server)
@@ -163,7 +193,7 @@ fn take(server: &Server, bytes: TransactionBytes) -> StatusCode {
     let transactions = vec![bytes];
     let (height, chain) = (shared.chain.height + 1, shared.chain.id);
     let done = execute_block(&shared.state, &chain, height, now_ms(), &transactions, &AwsLc).expect("a map");
-    shared.state.extend(done.changes);
+    shared.change(height, done.changes);
     let (block, proofs) = shared.chain.block(transactions, &done.entries);
     shared.blocks.push(block);
     shared.proofs.extend(proofs.into_iter().map(|proof| (proof.entry.transaction, proof)));
@@ -220,6 +250,62 @@ async fn blocks(State(server): State<Server>, Query(range): Query<Range>) -> Vec
         found.iter_mut().for_each(|block| block.attestations.truncate(2));
     }
     cbor::encode(&found)
+}
+
+#[derive(Deserialize)]
+struct At {
+    height: usize,
+}
+
+async fn state(
+    State(server): State<Server>,
+    Path(key): Path<String>,
+    Query(At { height }): Query<At>,
+) -> Result<Vec<u8>, StatusCode> {
+    let shared = server.shared.lock().expect("not poisoned");
+    let block = height.checked_sub(1).and_then(|at| shared.blocks.get(at)).ok_or(StatusCode::NOT_FOUND)?;
+    let (state, root) = &shared.states[height];
+    let key = schemas::id::from_hex(&key).expect("hex");
+    let place = Place::of(&key).expect("of the tree");
+    let found = find(&shared.nodes, root, &place).expect("in memory").expect("kept");
+    let mut value = state.get(&key).expect("a map").map(Value);
+    if server.manner == Manner::Lying {
+        value = if value.is_some() { None } else { Some(Value(vec![1])) };
+    }
+    let other = found.leaf.filter(|leaf| leaf.place != place);
+    let (header, attestations) = (block.header.clone(), block.attestations.clone());
+    Ok(cbor::encode(&StateProof { key, value, other, siblings: found.siblings, header, attestations }))
+}
+
+#[derive(Deserialize)]
+struct Two {
+    from: usize,
+    to: usize,
+}
+
+async fn consistency(State(server): State<Server>, Query(Two { from, to }): Query<Two>) -> Result<Vec<u8>, StatusCode> {
+    let shared = server.shared.lock().expect("not poisoned");
+    let at = |height: usize| -> Result<_, StatusCode> {
+        let block = height.checked_sub(1).and_then(|at| shared.blocks.get(at)).ok_or(StatusCode::NOT_FOUND)?;
+        Ok(AttestedHeader { header: block.header.clone(), attestations: block.attestations.clone() })
+    };
+    let (first, second) = (at(from)?, at(to)?);
+    let path = shared.chain.consistency(first.header.log_size, second.header.log_size);
+    let path = if server.manner == Manner::Lying { vec![Digest::ZERO] } else { path };
+    Ok(cbor::encode(&ConsistencyProof { first, second, path }))
+}
+
+async fn cose(State(server): State<Server>, Path(id): Path<String>) -> Result<Vec<u8>, StatusCode> {
+    let shared = server.shared.lock().expect("not poisoned");
+    let known = shared.proofs.iter().rfind(|(known, _)| known.to_string() == id);
+    let (_, proof) = known.ok_or(StatusCode::NOT_FOUND)?;
+    let (own, entry) = (key(server.index), cbor::encode(&proof.entry));
+    let root = if server.manner == Manner::Lying { Digest::ZERO } else { proof.header.log_root };
+    let by = public(&own);
+    let signature = sign(&own, &cose_receipt::to_sign(&by, &shared.chain.id, &root));
+    let (size, index, path) = (proof.header.log_size, proof.log_index, proof.path.clone());
+    let receipt = CoseReceipt { key: by, chain: shared.chain.id, size, index, path, signature };
+    Ok(cbor::encode(&CoseReceipts { entry, receipts: vec![ReceiptBytes(cbor::encode(&receipt))] }))
 }
 
 async fn head(State(server): State<Server>) -> Vec<u8> {

@@ -470,6 +470,7 @@ impl Network {
             log_size: previous.map_or(0, |h| h.log_size) + execution.transactions.len() as u64,
             log_root: sha256(&execution.batch.transactions_root.0),
             time: previous.map_or(0, |h| h.time).max(execution.batch.time),
+            state_root: sha256(&execution.batch.digest().0),
         };
         assert_eq!(header.height, execution.batch.height, "heights in order");
         let signers: std::collections::BTreeSet<_> =

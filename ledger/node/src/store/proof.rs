@@ -1,9 +1,10 @@
-//! Proofs of executed transactions. New log nodes of a block are one row, keyed by the log's size before the block, in the order
+//! Proofs of executed transactions and of the log's growth. New log nodes of a block are one row, keyed by the log's size before the block, in the order
 //! of their making: leaf k brings 1 + trailing_ones(k) nodes, so the first k leaves brought 2k − popcount(k).
 
 use ledger_proof::EntryProof;
 use schemas::id::{Digest, Height};
 use schemas::merkle;
+use schemas::proof::{AttestedHeader, ConsistencyProof};
 use schemas::transaction::LogEntry;
 
 use super::{LOG_NODES, Store, StoreError};
@@ -29,18 +30,7 @@ impl Store {
         let size = block.header.log_size;
         let before = size.checked_sub(block.transactions.len() as u64).ok_or(StoreError::Corrupt { row: "block" })?;
         let log_index = before + u64::from(place.index);
-        let mut failed = None;
-        let mut node = |level, index| {
-            self.log_node(level, index).unwrap_or_else(|e| {
-                failed = Some(e);
-                None
-            })
-        };
-        let path = merkle::path_from_nodes(log_index, size, &mut node);
-        if let Some(e) = failed {
-            return Err(e);
-        }
-        let path = path.ok_or(StoreError::Corrupt { row: "log" })?;
+        let path = self.log_path(|node| merkle::path_from_nodes(log_index, size, node))?;
         let entry = LogEntry {
             height: place.height,
             index: place.index,
@@ -49,6 +39,41 @@ impl Store {
             outcome: place.outcome,
         };
         Ok(Some(EntryProof { entry, log_index, path, header: block.header, attestations: block.attestations }))
+    }
+
+    /// That the log of the later height continues that of the earlier one; `None` when one of them is not final, or they are
+    /// given the wrong way round.
+    ///
+    /// # Errors
+    /// `StoreError` when a row does not fit.
+    pub fn consistency_proof(&self, from: Height, to: Height) -> Result<Option<ConsistencyProof>, StoreError> {
+        let (Some(first), Some(second)) = (self.block(from)?, self.block(to)?) else { return Ok(None) };
+        if from > to {
+            return Ok(None);
+        }
+        let (old, size) = (first.header.log_size, second.header.log_size);
+        let path = self.log_path(|node| merkle::consistency_from_nodes(old, size, node))?;
+        let [first, second] =
+            [first, second].map(|block| AttestedHeader { header: block.header, attestations: block.attestations });
+        Ok(Some(ConsistencyProof { first, second, path }))
+    }
+
+    /// Makes a path out of nodes of the log.
+    fn log_path(
+        &self,
+        make: impl FnOnce(&mut dyn FnMut(u32, u64) -> Option<Digest>) -> Option<Vec<Digest>>,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let mut failed = None;
+        let path = make(&mut |level, index| {
+            self.log_node(level, index).unwrap_or_else(|e| {
+                failed = Some(e);
+                None
+            })
+        });
+        match failed {
+            Some(e) => Err(e),
+            None => path.ok_or(StoreError::Corrupt { row: "log" }),
+        }
     }
 
     /// A perfect node of the log.

@@ -36,6 +36,7 @@ fn write(store: &Store, height: Height, entries: &[(Digest, Outcome)]) {
         log_size: frontier.size(),
         log_root: frontier.root(),
         time: height,
+        state_root: Digest::ZERO,
     };
     let block = Executed {
         batch: &batch,
@@ -44,6 +45,7 @@ fn write(store: &Store, height: Height, entries: &[(Digest, Outcome)]) {
         header: &header,
         entries: &entries,
         changes: &Changes::default(),
+        written: &StateTree::default().update(store, height, &Changes::default()).unwrap(),
         frontier: &frontier,
         first_leaf,
         nodes: &nodes,

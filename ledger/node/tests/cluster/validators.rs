@@ -76,6 +76,7 @@ impl Validators {
                 development: false,
                 store_bytes: 32 << 20,
                 mempool_transactions: 8192,
+                case_history_blocks: None,
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
@@ -138,12 +139,9 @@ impl Validators {
     pub fn anchor(&self, number: u64) -> (Digest, Vec<u8>) {
         let statements: Vec<_> = (0..100_u64)
             .map(|i| {
-                let mut case = [0; 16];
-                case[..8].copy_from_slice(&number.to_be_bytes());
-                case[8..].copy_from_slice(&i.to_be_bytes());
                 let digest = |label: u8| Digest([label.wrapping_add(i as u8); 32]);
                 Statement {
-                    case: CaseId(case),
+                    case: self.case(number, i),
                     version: 1,
                     previous: None,
                     institution: INSTITUTION,
@@ -175,6 +173,25 @@ impl Validators {
         let core = Core { chain: self.chain, valid_until: 9_000, body };
         let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
         (transaction.id(), schemas::cbor::encode(&transaction))
+    }
+
+    /// A case of `anchor`.
+    pub fn case(&self, number: u64, index: u64) -> CaseId {
+        let mut case = [0; 16];
+        case[..8].copy_from_slice(&number.to_be_bytes());
+        case[8..].copy_from_slice(&index.to_be_bytes());
+        CaseId(case)
+    }
+
+    /// A second version of the first case of `anchor`.
+    pub fn amended(&self, number: u64) -> (Digest, Vec<u8>) {
+        let (_, bytes) = self.anchor(number);
+        let first: Transaction = schemas::cbor::decode(&bytes).unwrap();
+        let old = first.statements[0].clone();
+        let next = Statement { version: 2, previous: Some(old.header), header: Digest([9; 32]), ..old };
+        let root = statements_root(std::slice::from_ref(&next));
+        let body = Body::SupersedeCase(SupersedeCase { institution: INSTITUTION, root });
+        self.signed(Core { chain: self.chain, valid_until: 9_000, body }, vec![next])
     }
 
     fn signed(&self, core: Core, statements: Vec<Statement>) -> (Digest, Vec<u8>) {

@@ -125,6 +125,8 @@ pub struct Chain {
     pub genesis: Genesis,
     pub id: ChainId,
     pub height: u64,
+    /// Of the next blocks' headers.
+    pub state_root: Digest,
     n: u16,
     leaves: Vec<Digest>,
     previous: Digest,
@@ -134,7 +136,7 @@ impl Chain {
     pub fn new(n: u16) -> Self {
         let genesis = genesis(n);
         let id = genesis.chain_id();
-        Self { genesis, id, height: 0, n, leaves: vec![], previous: Digest(id.0) }
+        Self { genesis, id, height: 0, state_root: Digest([0x57; 32]), n, leaves: vec![], previous: Digest(id.0) }
     }
 
     pub fn time(&self) -> u64 {
@@ -176,6 +178,7 @@ impl Chain {
             log_size: self.leaves.len() as u64,
             log_root: merkle::root(&self.leaves),
             time: batch.time,
+            state_root: self.state_root,
         };
         self.previous = header.hash();
         let vote = Vote {
@@ -199,6 +202,18 @@ impl Chain {
             })
             .collect();
         (Block { batch, transactions, certificate, header, attestations }, proofs)
+    }
+
+    /// Where the log of `from` leaves is in that of `to`.
+    pub fn consistency(&self, from: u64, to: u64) -> Vec<Digest> {
+        let mut nodes = std::collections::BTreeMap::new();
+        let mut frontier = merkle::Frontier::default();
+        for leaf in &self.leaves {
+            frontier.append(*leaf, |level, at, hash| {
+                nodes.insert((level, at), *hash);
+            });
+        }
+        merkle::consistency_from_nodes(from, to, &mut |level, at| nodes.get(&(level, at)).copied()).expect("in the log")
     }
 
     pub fn all_sign(&self, message: &[u8]) -> Vec<ValidatorSignature> {

@@ -1,0 +1,187 @@
+//! The state tree in the store: the nodes of each block as one run of rows with the root behind them, the names of what it
+//! replaced as one more, and the values that were overwritten, so that what stood at a height can be shown later. Only nodes
+//! of cases are ever forgotten.
+
+use std::collections::BTreeMap;
+
+use ledger_contract::{Changes, NodeName, Nodes, State, StateError, StateTree, Written, find, forget};
+use rocksdb::{Direction, IteratorMode, WriteBatch};
+use schemas::id::Height;
+use schemas::proof::{StateProof, Value};
+use schemas::tree::{Leaf, Place};
+
+use super::{STATE_NODES, STATE_OLD, STATE_STALE, Store, StoreError, Tip, height_key};
+
+/// Stands where a piece's number would: the root after the block.
+const ROOT: u16 = u16::MAX;
+/// Bytes of a name in a row of replaced nodes.
+const NAME_BYTES: usize = 12;
+
+/// Names of forgotten nodes in one go, in bytes.
+const FORGOTTEN_BYTES_MAX: usize = 2 << 20;
+
+/// What was asked about a key.
+#[derive(Debug)]
+pub(crate) enum Shown {
+    /// The proof.
+    Proof(Box<StateProof>),
+    /// The height is not final here.
+    NotFinal,
+    /// Nodes of that height were forgotten.
+    Forgotten,
+    /// Not a key of the tree.
+    NoKey,
+}
+
+impl Store {
+    /// The tree after the newest block, which must have the root that its header names.
+    ///
+    /// # Errors
+    /// `StoreError::Corrupt` when rows are missing or have another root.
+    pub fn tree(&self, tip: &Tip) -> Result<StateTree, StoreError> {
+        let tree = StateTree::at(&self.root_row(tip.height())?)?;
+        match &tip.header {
+            Some(header) if header.state_root != tree.root() => Err(StoreError::Corrupt { row: "state root" }),
+            _ => Ok(tree),
+        }
+    }
+
+    pub(super) fn put_tree(&self, batch: &mut WriteBatch, height: Height, written: &Written) {
+        let nodes = self.family(STATE_NODES);
+        for (piece, bytes) in (0..).zip(&written.pieces) {
+            batch.put_cf(nodes, node_key(height, piece), bytes);
+        }
+        batch.put_cf(nodes, node_key(height, ROOT), &written.root_row);
+        if !written.stale.is_empty() {
+            let names: Vec<u8> = written.stale.iter().flat_map(name_bytes).collect();
+            batch.put_cf(self.family(STATE_STALE), height_key(height), names);
+        }
+    }
+
+    /// Keeps the values that the block overwrites. To be asked before the changes are written.
+    pub(super) fn put_old(
+        &self,
+        batch: &mut WriteBatch,
+        height: Height,
+        changes: &Changes,
+        replaced: &[Place],
+    ) -> Result<(), StoreError> {
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let was_there = |key: &&Vec<u8>| Place::of(key).is_some_and(|place| replaced.binary_search(&place).is_ok());
+        for key in changes.0.keys().filter(was_there) {
+            let old = self.get(key)?.ok_or(StoreError::Corrupt { row: "state" })?;
+            batch.put_cf(self.family(STATE_OLD), old_key(key, height), old);
+        }
+        Ok(())
+    }
+
+    /// What a key held after the block at `height`.
+    ///
+    /// # Errors
+    /// `StoreError` when a row does not fit.
+    pub fn state_proof(&self, key: &[u8], height: Height) -> Result<Shown, StoreError> {
+        let Some(place) = Place::of(key) else { return Ok(Shown::NoKey) };
+        let Some(block) = self.block(height)? else { return Ok(Shown::NotFinal) };
+        let Some(found) = find(self, &self.root_row(height)?, &place)? else { return Ok(Shown::Forgotten) };
+        let (value, other) = match found.leaf {
+            Some(leaf) if leaf.place == place => {
+                let value = self.value_at(key, height)?.filter(|value| Leaf::of(place, value) == leaf);
+                (Some(Value(value.ok_or(StoreError::Corrupt { row: "state" })?)), None)
+            }
+            other => (None, other),
+        };
+        let (header, attestations) = (block.header, block.attestations);
+        let proof = StateProof { key: key.to_vec(), value, other, siblings: found.siblings, header, attestations };
+        Ok(Shown::Proof(Box::new(proof)))
+    }
+
+    /// The value that the key held after a height: the first one that was overwritten later, or the one of now.
+    fn value_at(&self, key: &[u8], height: Height) -> Result<Option<Vec<u8>>, StoreError> {
+        let from = old_key(key, height + 1);
+        let mut rows = self.db.iterator_cf(self.family(STATE_OLD), IteratorMode::From(&from, Direction::Forward));
+        if let Some(row) = rows.next() {
+            let (at, value) = row?;
+            if at.len() == from.len() && at.starts_with(key) {
+                return Ok(Some(value.into()));
+            }
+        }
+        Ok(self.get(key)?)
+    }
+
+    fn root_row(&self, height: Height) -> Result<Vec<u8>, StoreError> {
+        let mut rows = self.db.raw_iterator_cf(self.family(STATE_NODES));
+        rows.seek_for_prev(node_key(height, ROOT));
+        rows.status()?;
+        let found = rows.item().filter(|(key, _)| key.ends_with(&ROOT.to_be_bytes()));
+        found.map(|(_, row)| row.to_vec()).ok_or(StoreError::Corrupt { row: "state root" })
+    }
+
+    /// Forgets the nodes of cases that no tree from `height` on needs, block by block, so much of it as is done beside the loop at
+    /// once; the next call goes on.
+    ///
+    /// # Errors
+    /// `StoreError` when a row does not fit.
+    pub fn forget_cases(&self, height: Height) -> Result<(), StoreError> {
+        let mut bytes = 0;
+        for row in self.db.iterator_cf(self.family(STATE_STALE), IteratorMode::Start) {
+            let (at, names) = row?;
+            if at[..] > height_key(height)[..] || bytes > FORGOTTEN_BYTES_MAX {
+                break;
+            }
+            bytes += names.len();
+            self.forget_block(&at, &names)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what one block replaced.
+    fn forget_block(&self, at: &[u8], names: &[u8]) -> Result<(), StoreError> {
+        let mut by_piece: BTreeMap<[u8; 10], Vec<u16>> = BTreeMap::new();
+        for name in names.chunks_exact(NAME_BYTES) {
+            let (Some(piece), Some(number)) = (name.first_chunk(), name.last_chunk()) else { continue };
+            by_piece.entry(*piece).or_default().push(u16::from_be_bytes(*number));
+        }
+        let mut batch = WriteBatch::default();
+        for (piece, numbers) in by_piece {
+            let Some(bytes) = self.db.get_cf(self.family(STATE_NODES), piece)? else { continue };
+            match forget(&bytes, &numbers)? {
+                Some(less) => batch.put_cf(self.family(STATE_NODES), piece, less),
+                None => batch.delete_cf(self.family(STATE_NODES), piece),
+            }
+        }
+        batch.delete_cf(self.family(STATE_STALE), at);
+        Ok(self.db.write(batch)?)
+    }
+}
+
+impl Nodes for Store {
+    fn piece(&self, height: Height, piece: u16) -> Result<Option<Vec<u8>>, StateError> {
+        let row = self.db.get_cf(self.family(STATE_NODES), node_key(height, piece));
+        row.map_err(|e| StateError::Store(e.to_string()))
+    }
+}
+
+fn node_key(height: Height, piece: u16) -> [u8; 10] {
+    let mut key = [0; 10];
+    let (at, number) = key.split_at_mut(8);
+    at.copy_from_slice(&height_key(height));
+    number.copy_from_slice(&piece.to_be_bytes());
+    key
+}
+
+fn old_key(key: &[u8], height: Height) -> Vec<u8> {
+    [key, &height_key(height)].concat()
+}
+
+fn name_bytes(name: &NodeName) -> [u8; NAME_BYTES] {
+    let mut out = [0; NAME_BYTES];
+    let (at, number) = out.split_at_mut(10);
+    at.copy_from_slice(&node_key(name.height, name.piece));
+    number.copy_from_slice(&name.number.to_be_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests;
