@@ -75,8 +75,17 @@ fn place_of(epoch: Epoch, validator: ValidatorIndex) -> [u8; 10] {
 }
 
 /// Kinds of keys in the state tree and the bytes of their ids.
-const KINDS: [(&str, usize); 9] =
-    [("case", 16), ("subj", 16), ("cons", 16), ("dead", 32), ("inst", 16), ("prac", 16), ("gate", 33), ("vali", 10), ("evid", 10)];
+const KINDS: [(&str, usize); 9] = [
+    ("case", 16),
+    ("subj", 16),
+    ("cons", 16),
+    ("dead", 32),
+    ("inst", 16),
+    ("prac", 16),
+    ("gate", 33),
+    ("vali", 10),
+    ("evid", 10),
+];
 
 /// A key from what people write: `case/` and the id in hex. `None` for another kind or length.
 pub fn key_of_text(text: &str) -> Option<Vec<u8>> {

@@ -50,7 +50,7 @@ pub(crate) struct Node {
     pub heights: watch::Sender<Heights>,
     /// What its head is about, and when the loop was seen last.
     pub tip: watch::Sender<Option<(Height, Digest, Instant)>>,
-    key: Arc<ValidatorKey>,
+    pub key: Arc<ValidatorKey>,
     head: Mutex<Option<SignedHead>>,
     /// What it needs no more votes for.
     pub complete: watch::Sender<Complete>,

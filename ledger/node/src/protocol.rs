@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::NodeError;
 use crate::evidence::Pending;
 use crate::execute::execute;
+use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
 use crate::store::StoreError;
 use crate::verify::is_known;
