@@ -34,7 +34,8 @@ fn blocks() -> (Chain, Vec<Block>) {
 #[test]
 fn honest_blocks_follow_and_others_do_not() {
     let (chain, blocks) = blocks();
-    let alter: [(&str, fn(&mut Header)); 8] = [
+    type Alter = fn(&mut Header);
+    let alter: [(&str, Alter); 8] = [
         ("chain or height", |header| header.chain = ChainId([1; 32])),
         ("chain or height", |header| header.height += 1),
         ("previous header", |header| header.previous = Digest([1; 32])),

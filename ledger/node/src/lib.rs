@@ -19,6 +19,7 @@ mod verify;
 mod votelog;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -121,11 +122,19 @@ impl Opened {
     ) -> Result<Self, NodeError> {
         let (chain, waiting_max) = (genesis.chain_id(), config.mempool_transactions);
         let (log_folder, store_folder) = (config.data.join("votes"), config.data.join("blocks"));
-        // looked at before anything is made: a new log beside an old store would let this validator contradict itself
-        if Store::exists(&store_folder) && !VoteLog::exists(&log_folder)? {
-            return Err(LogError::Missing { path: log_folder.display().to_string() }.into());
+        let mark = config.key.with_extension("started");
+        // looked at before anything is made: a new log beside an old store or key would let this validator contradict itself
+        if !VoteLog::exists(&log_folder)? {
+            let path = log_folder.display().to_string();
+            if Store::exists(&store_folder) {
+                return Err(LogError::Missing { path }.into());
+            }
+            if mark.exists() {
+                return Err(LogError::Forgotten { path, mark: mark.display().to_string() }.into());
+            }
         }
         let (log, records) = VoteLog::open(&log_folder)?;
+        leave_mark(&mark)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
         let tip = store.tip()?;
@@ -162,6 +171,18 @@ impl Opened {
         }));
         let protocol = Protocol::new(Arc::clone(&node), replica, key, tree, log, inbox, tip.hash(&chain));
         Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
+    }
+}
+
+/// Leaves a mark beside the key, behind the log and before the first vote: who has the one and not the other lost its disk.
+fn leave_mark(mark: &Path) -> Result<(), LogError> {
+    match std::fs::File::create_new(mark).and_then(|file| file.sync_all()) {
+        Ok(()) => {
+            let folder = mark.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(votelog::file_error(folder))
+        }
+        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) => Err(votelog::file_error(mark)(cause)),
     }
 }
 

@@ -49,6 +49,17 @@ pub enum LogError {
         /// The folder.
         path: String,
     },
+    /// The key has voted before, and what it voted is gone.
+    #[error(
+        "vote log {path}: found none, but {mark} says that this key has voted: without its votes this validator could \
+         contradict itself and must not start; bring the folder back as it was last, never an older copy"
+    )]
+    Forgotten {
+        /// The folder.
+        path: String,
+        /// The mark beside the key.
+        mark: String,
+    },
     /// More in one turn than a segment holds.
     #[error("vote log: found {bytes} bytes in one turn, expected less than a segment")]
     TooLarge {
@@ -62,7 +73,7 @@ impl LogError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::File { .. } => ErrorClass::Transient,
-            Self::Corrupt { .. } | Self::Missing { .. } => ErrorClass::Corrupt,
+            Self::Corrupt { .. } | Self::Missing { .. } | Self::Forgotten { .. } => ErrorClass::Corrupt,
             Self::TooLarge { .. } => ErrorClass::Bug,
         }
     }

@@ -125,6 +125,11 @@ async fn an_altered_or_lost_vote_log_refuses_to_start() {
         assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Missing { .. })));
     }
     assert!(!path.parent().unwrap().exists());
+    // a lost disk: the key knows that it has voted
+    std::fs::remove_dir_all(&validators.configs[1].data).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(validators.refusal(1).await, NodeError::Log(LogError::Forgotten { .. })));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
