@@ -24,10 +24,13 @@ use crate::samples;
 /// Patients of the samples.
 const NAMES: [&str; 8] = ["Abelmann", "Lindqvist", "Okonjo", "Tanaka", "Haddad", "Whitcombe", "Novák", "Johanna"];
 
+/// Whether an input is taken.
+type Taken = dyn Fn(&[u8]) -> bool;
+
 pub struct Target {
     pub name: &'static str,
     pub samples: Vec<Vec<u8>>,
-    pub run: Box<dyn Fn(&[u8]) -> bool>,
+    pub run: Box<Taken>,
 }
 
 fn target(name: &'static str, samples: Vec<Vec<u8>>, run: impl Fn(&[u8]) -> bool + 'static) -> Target {

@@ -23,7 +23,7 @@ async fn post(world: &World, token: &str, path: &str, kind: &str, body: Vec<u8>)
 async fn broken_bodies_are_refused_with_their_place() {
     let world = World::new().await;
     let writer = world.token("writer", "system/*.c").await;
-    let deep = format!("{{\"resourceType\":\"Observation\",\"x\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
+    let deep = format!("{{\"resourceType\":\"Observation\",\"extension\":{}1{}}}", "[".repeat(5000), "]".repeat(5000));
     let json = "application/fhir+json";
     for (path, kind, body, status, place) in [
         ("/Observation", json, br#"{"resourceType":"Observation","status":"CANARY"#.to_vec(), 400, "status"),
@@ -32,7 +32,7 @@ async fn broken_bodies_are_refused_with_their_place() {
         ("/Observation", json, b"".to_vec(), 400, ""),
         ("/Observation", json, b"[1,2]".to_vec(), 400, "resourceType"),
         ("/Observation", json, b"{\"resourceType\":\"CANARY 1\"}".to_vec(), 400, "resourceType"),
-        ("/Observation", json, deep.into_bytes(), 400, "x["),
+        ("/Observation", json, deep.into_bytes(), 400, "extension["),
         ("/Observation", json, br#"{"resourceType":"Patient"}"#.to_vec(), 400, "Observation.resourceType"),
         ("/Observation", "text/plain", b"{}".to_vec(), 415, ""),
         ("/Observation", "application/fhir+xml", b"<a/>".to_vec(), 415, ""),
