@@ -133,3 +133,6 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;
