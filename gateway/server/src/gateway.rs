@@ -30,11 +30,13 @@ use crate::http::{self, Front, HandedIn, Intake, TakenIn};
 use crate::ingest::normalise::Normaliser;
 use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::objects::{ObjectError, Objects};
-use crate::operators::{self, Operators, PartState, Probe};
+use crate::operators::{self, Operators};
 use crate::smart::{ClientError, Clients, Tokens};
 use crate::store::claim::Claim;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, MetricsError};
+
+mod probes;
 
 /// Longest wait for each part at the end, in milliseconds.
 const STOP_MS_MAX: u64 = 15_000;
@@ -184,7 +186,7 @@ impl Gateway {
         };
         let operators = Operators {
             metrics: ground.metrics.clone(),
-            probes: Arc::new(probes(&ground, &ingest, healths)),
+            probes: Arc::new(probes::probes(&ground, &ingest, healths)),
             ledger: Arc::clone(&ground.ledger),
             store: ground.store.clone(),
         };
@@ -416,56 +418,6 @@ fn serve(door: Door, router: axum::Router, stop: CancellationToken) -> JoinHandl
             tracing::error!("listener: {}", error.kind());
         }
     })
-}
-
-fn probes(ground: &Ground, ingest: &Arc<Ingest>, healths: Healths) -> BTreeMap<String, Probe> {
-    let state = |ready: bool, detail: &str| PartState { ready, detail: detail.to_owned() };
-    let mut probes: BTreeMap<String, Probe> = BTreeMap::new();
-    let store = ground.store.clone();
-    let database: Probe = Arc::new(move || {
-        let store = store.clone();
-        Box::pin(async move {
-            store.ping().await.map_or_else(|e| state(false, &e.to_string()), |()| state(true, "answers"))
-        })
-    });
-    let objects = ground.objects.clone();
-    let objects: Probe = Arc::new(move || {
-        let objects = objects.clone();
-        Box::pin(async move {
-            objects.ping().await.map_or_else(|e| state(false, &e.to_string()), |()| state(true, "answers"))
-        })
-    });
-    let follower = ground.follower.clone();
-    let ledger: Probe = Arc::new(move || {
-        let follower = follower.clone();
-        Box::pin(async move {
-            match follower.fresh(Duration::from_millis(1_500)).await {
-                Some(height) => state(true, &format!("fresh at height {height}")),
-                None => state(false, &format!("not proved fresh; state at height {}", follower.height())),
-            }
-        })
-    });
-    let ingest = Arc::clone(ingest);
-    let way_in: Probe = Arc::new(move || {
-        let trouble = ingest.trouble();
-        Box::pin(async move {
-            trouble
-                .map_or_else(|| state(true, "runs"), |(step, class)| state(false, &format!("{step}: {}", class.name())))
-        })
-    });
-    probes.insert("database".into(), database);
-    probes.insert("objects".into(), objects);
-    probes.insert("ledger".into(), ledger);
-    probes.insert("ingest".into(), way_in);
-    for (name, health) in healths {
-        let probe: Probe = Arc::new(move || {
-            let health = *health.borrow();
-            let detail = if health.connected { "consumes" } else { "not connected" };
-            Box::pin(async move { state(health.connected, detail) })
-        });
-        probes.insert(format!("connector {name}"), probe);
-    }
-    probes
 }
 
 /// What clients hand in takes the same way as what connectors bring.
