@@ -7,9 +7,9 @@ use std::time::Duration;
 use ledger_client::{HttpLedger, Ledger};
 use schemas::cbor::{self, Record};
 use schemas::genesis::Genesis;
-use schemas::id::{Digest, Height, to_hex};
+use schemas::id::{Digest, Height, PublicKey, to_hex};
 use schemas::proof::{Filed, StateProof};
-use schemas::state::{self, AccessCursor, CaseHead, ConsentSet, Institution, Practitioner, Subject};
+use schemas::state::{self, AccessCursor, CaseHead, ConsentSet, Evidence, Institution, Practitioner, Subject};
 
 use super::{failed, show_entry};
 use crate::commands::verify::timestamp;
@@ -137,6 +137,8 @@ fn record(key: &[u8], value: &[u8]) -> String {
         Some(b"inst/") => shown::<Institution>(value),
         Some(b"prac/") => shown::<Practitioner>(value),
         Some(b"gate/") => shown::<AccessCursor>(value),
+        Some(b"vali/") => shown::<PublicKey>(value),
+        Some(b"evid/") => shown::<Evidence>(value),
         _ => None,
     };
     shown.unwrap_or_else(|| to_hex(value))
