@@ -1,7 +1,6 @@
 //! The assembly: one configuration becomes one running gateway. Opens everything in the order in which it depends on each
 //! other, stops it in the other order. Decides nothing about a record.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
