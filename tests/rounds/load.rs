@@ -21,8 +21,8 @@ use crate::validators::Validators;
 
 /// Clients at once.
 const CLIENTS: u64 = 8;
-/// Height that no run reaches.
-const VALID_UNTIL: u64 = 9_000;
+/// How long an anchor may wait, in blocks: longer than any fault lasts.
+const VALID_BLOCKS: u64 = 5_000;
 
 /// What one client asked and was told.
 pub struct Operation {
@@ -59,6 +59,7 @@ impl Load {
             chain: genesis.chain_id(),
             institution,
             next: Arc::default(),
+            height: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let (count, verdicts) = watch::channel(0);
@@ -92,6 +93,8 @@ struct Client {
     chain: ChainId,
     institution: InstitutionId,
     next: Arc<AtomicU64>,
+    /// Highest that a proof named.
+    height: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -101,6 +104,7 @@ impl Client {
             let transaction = self.anchor(self.next.fetch_add(1, Ordering::Relaxed));
             let (began, bytes) = (Instant::now(), cbor::encode(&transaction));
             let proof = self.verdict(&transaction, &bytes).await;
+            self.height.fetch_max(proof.header.height, Ordering::Relaxed);
             history.push(Operation { transaction, proof, began, ended: Instant::now() });
             verdicts.send_modify(|count| *count += 1);
         }
@@ -135,7 +139,8 @@ impl Client {
             wraps: name("wraps", number),
             time: number,
         };
-        let signed = self.vault.sign_anchor(self.chain, self.institution, VALID_UNTIL, vec![statement], Vec::new());
+        let until = self.height.load(Ordering::Relaxed) + VALID_BLOCKS;
+        let signed = self.vault.sign_anchor(self.chain, self.institution, until, vec![statement], Vec::new());
         signed.expect("signed")
     }
 }
