@@ -5,6 +5,7 @@ mod samples;
 
 use std::fmt::Write as _;
 
+use schemas::ballot::possession_to_sign;
 use schemas::block::attestation_to_sign;
 use schemas::cbor;
 use schemas::cose;
@@ -53,6 +54,8 @@ fn vectors() -> String {
             line(&format!("state {name} leaf"), Leaf::of(place, &value).hash().as_bytes());
         }
     }
+    let newcomer = &samples::ballot().members[3].validator();
+    line("Seat to sign", &possession_to_sign(&samples::CHAIN, 6, newcomer));
     line("state node", node_hash(&samples::digest(1), &EMPTY).as_bytes());
     line("StateProof present", &cbor::encode(&samples::state_proof(true)));
     line("StateProof absent", &cbor::encode(&samples::state_proof(false)));

@@ -2,6 +2,7 @@
 //! the right shape, nothing more.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use schemas::ballot::{Ballot, Member};
 use schemas::block::{
     Batch, Block, CommitCertificate, Head, Header, Phase, SignedHead, TransactionBytes, ValidatorSignature, Vote,
     transactions_root,
@@ -16,7 +17,7 @@ use schemas::id::{
 };
 use schemas::proof::{AttestedHeader, ConsistencyProof, StateProof, Value};
 use schemas::receipt::EntryProof;
-use schemas::state::{AccessCursor, CaseHead, ConsentSet, Evidence, LiveConsent, Subject};
+use schemas::state::{AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, LiveConsent, Subject};
 use schemas::transaction::{
     AnchorCases, Authored, Basis, Body, Core, GrantConsent, Guardian, LogEntry, Outcome, RecordAccess, Refusal,
     RegisterInstitution, RegisterPractitioner, RegisterSubject, RevokeConsent, Signed, Signer, SupersedeCase,
@@ -140,7 +141,15 @@ pub fn transactions() -> Vec<Transaction> {
         ),
         register(Body::RecordAccess(access), &[Signer::Gateway(key(2))]),
         register(Body::ReportConflict(conflict()), &[]),
+        register(Body::Ballot(ballot()), &[Signer::Validator(2)]),
     ]
+}
+
+/// Three stay, one of them with another name, and one comes.
+pub fn ballot() -> Ballot {
+    let stays = |n: u8, name: &str| Member { name: name.into(), key: key(n), possession: None };
+    let comes = Member { name: "new-4".into(), key: key(9), possession: Some(signature(9)) };
+    Ballot { epoch: 6, voter: 2, members: vec![stays(1, "v1"), stays(2, "v2"), stays(3, "renamed"), comes] }
 }
 
 pub fn conflict() -> Conflict {
@@ -259,6 +268,8 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     };
     let set = ConsentSet { version: 3, live: vec![live] };
     let cursor = AccessCursor { next: 324, root: digest(0x61), height: 9 };
+    let members = ballot().validators();
+    let epoch = EpochRecord { epoch: 6, first: 1, members: members.clone(), decided_at: 0 }.next(members.clone(), 69_999);
     vec![
         ("case", s::case_key(&CaseId([0xca; 16])), cbor::encode(&head)),
         ("subject", s::subject_key(&SUBJECT), cbor::encode(&subject)),
@@ -268,6 +279,10 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("transaction", s::transaction_key(&digest(0x99)), cbor::encode(&9u64)),
         ("validator", s::validator_key(0, 3), cbor::encode(&key(8))),
         ("evidence", s::evidence_key(0, 3), cbor::encode(&Evidence { conflict: conflict(), height: 70_000 })),
+        ("epoch", s::epoch_key(7), cbor::encode(&epoch)),
+        ("newest epoch", s::newest_epoch_key(), cbor::encode(&7u64)),
+        ("ballot", s::ballot_key(6, 2), cbor::encode(&CastBallot { members, height: 69_998 })),
+        ("seat", s::seat_key(&key(9)), cbor::encode(&7u64)),
     ]
 }
 
@@ -305,7 +320,7 @@ pub fn wrap() -> Wrap {
     }
 }
 
-pub const REFUSALS: [Refusal; 17] = [
+pub const REFUSALS: [Refusal; 22] = [
     Refusal::Expired,
     Refusal::ValidTooLong,
     Refusal::Duplicate,
@@ -323,4 +338,9 @@ pub const REFUSALS: [Refusal; 17] = [
     Refusal::GenesisOnly,
     Refusal::Malformed,
     Refusal::UnknownValidator,
+    Refusal::OtherEpoch,
+    Refusal::ChangeDecided,
+    Refusal::KeyRetired,
+    Refusal::Possession,
+    Refusal::Unchanged,
 ];
