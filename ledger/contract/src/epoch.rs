@@ -63,11 +63,7 @@ pub fn seal(from: &dyn State, epoch: Epoch) -> Result<Option<Seal>, StateError> 
 ///
 /// # Errors
 /// `StateError` when the store fails or the row is damaged.
-pub fn cast_ballot(
-    from: &dyn State,
-    epoch: Epoch,
-    voter: ValidatorIndex,
-) -> Result<Option<CastBallot>, StateError> {
+pub fn cast_ballot(from: &dyn State, epoch: Epoch, voter: ValidatorIndex) -> Result<Option<CastBallot>, StateError> {
     read(from, &state::ballot_key(epoch, voter), "ballot")
 }
 

@@ -41,9 +41,8 @@ fn transaction(kind: u8, a: u8, b: u8) -> Transaction {
         7 => {
             // lists without newcomers, whose signatures are execution's own to verify
             let voter = u16::from(a % 4);
-            let mut members: Vec<_> = (0..4_u16)
-                .map(|i| Member { name: format!("v{i}"), key: public(&key(i)), possession: None })
-                .collect();
+            let mut members: Vec<_> =
+                (0..4_u16).map(|i| Member { name: format!("v{i}"), key: public(&key(i)), possession: None }).collect();
             members.rotate_left(usize::from(b % 3));
             let body = Ballot { epoch: u64::from(b / 128), voter, members };
             of(Body::Ballot(body), &[(Signer::Validator(voter), key(voter))])

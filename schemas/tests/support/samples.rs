@@ -269,7 +269,8 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let set = ConsentSet { version: 3, live: vec![live] };
     let cursor = AccessCursor { next: 324, root: digest(0x61), height: 9 };
     let members = ballot().validators();
-    let epoch = EpochRecord { epoch: 6, first: 1, members: members.clone(), decided_at: 0 }.next(members.clone(), 69_999);
+    let epoch =
+        EpochRecord { epoch: 6, first: 1, members: members.clone(), decided_at: 0 }.next(members.clone(), 69_999);
     vec![
         ("case", s::case_key(&CaseId([0xca; 16])), cbor::encode(&head)),
         ("subject", s::subject_key(&SUBJECT), cbor::encode(&subject)),
