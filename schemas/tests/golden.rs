@@ -59,10 +59,13 @@ fn vectors() -> String {
     line("state node", node_hash(&samples::digest(1), &EMPTY).as_bytes());
     line("StateProof present", &cbor::encode(&samples::state_proof(true)));
     line("StateProof absent", &cbor::encode(&samples::state_proof(false)));
-    line("StateProof file", Filed::new(samples::CHAIN, samples::state_proof(false)).to_json().as_bytes());
+    line("StateProof file", Filed::new(samples::CHAIN, samples::state_proof(false), vec![]).to_json().as_bytes());
     line("ConsistencyProof", &cbor::encode(&samples::consistency_proof()));
-    line("ConsistencyProof file", Filed::new(samples::CHAIN, samples::consistency_proof()).to_json().as_bytes());
-    line("EntryProof file", Filed::new(samples::CHAIN, samples::entry_proof()).to_json().as_bytes());
+    line(
+        "ConsistencyProof file",
+        Filed::new(samples::CHAIN, samples::consistency_proof(), vec![]).to_json().as_bytes(),
+    );
+    line("EntryProof file", Filed::new(samples::CHAIN, samples::entry_proof(), vec![]).to_json().as_bytes());
     line("COSE receipt", &cbor::encode(&samples::cose_receipt()));
     line("COSE receipt to sign", &cose_receipt::to_sign(&samples::key(3), &samples::CHAIN, &samples::digest(9)));
     line("COSE receipts file", &cbor::encode(&samples::cose_receipts()));

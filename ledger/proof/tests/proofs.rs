@@ -116,7 +116,7 @@ fn is_same(asked: &StateProof, found: &StateProof) -> bool {
 
 /// The same of a file.
 fn is_tight_as_file<T: Proof>(chain: &Chain, proof: T) {
-    let honest = Filed::new(chain.id, proof).to_json().into_bytes();
+    let honest = Filed::new(chain.id, proof, vec![]).to_json().into_bytes();
     let asked = verify_file(&honest, &chain.genesis).expect("honest");
     let is_caught = |found| match (found, &asked) {
         (Ok(VerifiedFile::State(found)), VerifiedFile::State(asked)) => !is_same(asked, &found),
@@ -190,7 +190,7 @@ fn too_few_validators_are_incomplete_and_other_chains_invalid() {
     let other = ValidatorSet::of(&other);
     assert!(verify_state_proof(&other, &honest).is_err_and(|e| !e.is_incomplete()));
     // a file says which chain it is about; the wrong one is refused although all signatures hold
-    let mut filed = Filed::new(chain.id, honest);
+    let mut filed = Filed::new(chain.id, honest, vec![]);
     filed.chain.0[0] ^= 1;
     let refused = verify_file(filed.to_json().as_bytes(), &chain.genesis);
     assert_eq!(refused, Err(VerifyError::OtherChain { place: "proof" }));
@@ -246,7 +246,7 @@ fn cose(chain: &Chain, proof: &EntryProof, validators: impl IntoIterator<Item = 
         })
         .collect();
     receipts.sort();
-    CoseReceipts { entry: cbor::encode(&proof.entry), receipts }
+    CoseReceipts { entry: cbor::encode(&proof.entry), receipts, epochs: vec![] }
 }
 
 #[test]
@@ -308,10 +308,10 @@ fn the_files_are_frozen() {
     let grown = ConsistencyProof { first: headers[1].clone(), second: headers[4].clone(), path };
     let files = [
         ("receipts.cose", cbor::encode(&cose(&chain, &entry, 0..3))),
-        ("entry.json", Filed::new(chain.id, entry).to_json().into_bytes()),
-        ("present.json", Filed::new(chain.id, state(1)).to_json().into_bytes()),
-        ("absent.json", Filed::new(chain.id, state(9)).to_json().into_bytes()),
-        ("consistency.json", Filed::new(chain.id, grown).to_json().into_bytes()),
+        ("entry.json", Filed::new(chain.id, entry, vec![]).to_json().into_bytes()),
+        ("present.json", Filed::new(chain.id, state(1), vec![]).to_json().into_bytes()),
+        ("absent.json", Filed::new(chain.id, state(9), vec![]).to_json().into_bytes()),
+        ("consistency.json", Filed::new(chain.id, grown, vec![]).to_json().into_bytes()),
     ];
     let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/wire/proofs"));
     for (name, bytes) in files {
@@ -325,9 +325,9 @@ fn the_files_are_frozen() {
 fn every_kind_of_file_is_told_by_its_format() {
     let (chain, headers, entry) = attested();
     let tx = anchor(chain.id, 50, vec![statement(5)]);
-    let receipt = build_receipt(&tx, 0, &entry).expect("belongs together").to_json();
+    let receipt = build_receipt(&tx, 0, &entry, &[]).expect("belongs together").to_json();
     assert!(matches!(verify_file(receipt.as_bytes(), &chain.genesis), Ok(VerifiedFile::Receipt(_))));
-    let entry = Filed::new(chain.id, entry).to_json();
+    let entry = Filed::new(chain.id, entry, vec![]).to_json();
     assert!(matches!(verify_file(entry.as_bytes(), &chain.genesis), Ok(VerifiedFile::Entry(_))));
     let renamed = entry.replacen("chartseal-entry-1", "chartseal-state-1", 1);
     assert!(verify_file(renamed.as_bytes(), &chain.genesis).is_err());
@@ -335,7 +335,7 @@ fn every_kind_of_file_is_told_by_its_format() {
         assert!(matches!(verify_file(text.as_bytes(), &chain.genesis), Err(VerifyError::Receipt(_))), "{text}");
     }
     assert!(verify(&Place::of(b"case/").expect("a key"), None, None, &[], &Digest::ZERO), "the empty tree");
-    let state = Filed::new(chain.id, Three::new().prove(case_key(&CaseId([0; 16])), &headers[1])).to_json();
+    let state = Filed::new(chain.id, Three::new().prove(case_key(&CaseId([0; 16])), &headers[1]), vec![]).to_json();
     let Ok(VerifiedFile::State(proof)) = verify_file(state.as_bytes(), &chain.genesis) else { panic!("valid") };
     assert_eq!(proof.value, Some(Value(value(0))));
 }

@@ -242,7 +242,7 @@ pub fn cose_receipt() -> CoseReceipt {
 
 pub fn cose_receipts() -> CoseReceipts {
     let receipts = vec![ReceiptBytes(cbor::encode(&cose_receipt()))];
-    CoseReceipts { entry: cbor::encode(&entry(Outcome::Accepted)), receipts }
+    CoseReceipts { entry: cbor::encode(&entry(Outcome::Accepted)), receipts, epochs: vec![] }
 }
 
 /// Every record of the state: key and value.
