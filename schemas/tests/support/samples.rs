@@ -15,7 +15,7 @@ use schemas::id::{
     CaseId, ChainId, ConsentId, Digest, InstitutionId, PractitionerId, PublicKey, RawPublicKey, RawSignature,
     Signature, SubjectId, SubjectTag,
 };
-use schemas::proof::{AttestedHeader, ConsistencyProof, StateProof, Value};
+use schemas::proof::{AttestedHeader, ConsistencyProof, EpochProof, StateProof, Value};
 use schemas::receipt::EntryProof;
 use schemas::state::{AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, LiveConsent, Subject};
 use schemas::transaction::{
@@ -235,6 +235,17 @@ pub fn consistency_proof() -> ConsistencyProof {
     ConsistencyProof { first: attested(), second: attested(), path: vec![digest(0x86)] }
 }
 
+pub fn epoch_proof() -> EpochProof {
+    let siblings = vec![digest(0x89), digest(0x8a)];
+    EpochProof { record: epoch_record(), siblings, header: header(), attestations: validator_signatures() }
+}
+
+/// What the ballots of epoch 6 decided at height 69,999.
+pub fn epoch_record() -> EpochRecord {
+    let members = ballot().validators();
+    EpochRecord { epoch: 6, first: 1, members: members.clone(), decided_at: 0 }.next(members, 69_999)
+}
+
 pub fn cose_receipt() -> CoseReceipt {
     let path = vec![digest(0x87), digest(0x88)];
     CoseReceipt { key: key(3), chain: CHAIN, size: 5, index: 1, path, signature: signature(4) }
@@ -269,8 +280,6 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     let set = ConsentSet { version: 3, live: vec![live] };
     let cursor = AccessCursor { next: 324, root: digest(0x61), height: 9 };
     let members = ballot().validators();
-    let epoch =
-        EpochRecord { epoch: 6, first: 1, members: members.clone(), decided_at: 0 }.next(members.clone(), 69_999);
     vec![
         ("case", s::case_key(&CaseId([0xca; 16])), cbor::encode(&head)),
         ("subject", s::subject_key(&SUBJECT), cbor::encode(&subject)),
@@ -280,7 +289,7 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("transaction", s::transaction_key(&digest(0x99)), cbor::encode(&9u64)),
         ("validator", s::validator_key(0, 3), cbor::encode(&key(8))),
         ("evidence", s::evidence_key(0, 3), cbor::encode(&Evidence { conflict: conflict(), height: 70_000 })),
-        ("epoch", s::epoch_key(7), cbor::encode(&epoch)),
+        ("epoch", s::epoch_key(7), cbor::encode(&epoch_record())),
         ("newest epoch", s::newest_epoch_key(), cbor::encode(&7u64)),
         ("ballot", s::ballot_key(6, 2), cbor::encode(&CastBallot { members, height: 69_998 })),
         ("seat", s::seat_key(&key(9)), cbor::encode(&7u64)),
