@@ -20,6 +20,8 @@ impl World {
         at.outbox.clear();
         at.justifying.clear();
         at.unsynced_prepared = 0;
+        // a new process knows of no checkpoint before it makes one: the store may have lost the last one's attestations
+        (at.stable, at.dropped) = (0, 0);
         at.turn = (u64::MAX, at.turn.1 + 1);
         at.log.crash(power_cut, &mut self.dice, &mut self.count);
         if power_cut {
