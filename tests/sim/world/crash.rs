@@ -6,7 +6,7 @@ use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::disk::{Log, Store};
-use crate::verify::Published;
+use crate::verify::{self, Published};
 
 impl World {
     /// The process ends; it starts again after a while.
@@ -68,10 +68,11 @@ impl World {
             }
         };
         let start = Start {
-            config: Config { chain: self.keys.chain, epoch: 0, validators: self.plan.n, me: at.index },
+            config: Config { me: at.index, ..verify::config(&self.keys) },
             executed,
             unattested: unattested.map(|done| done.header.clone()).collect(),
             checkpoint,
+            seal: None,
             records,
             now: at.clock(self.now),
         };
