@@ -161,6 +161,6 @@ fn justified(record: &Record) -> Vec<Reason> {
         Record::Prepared(prepared) => vec![of(&prepared.vote, prepared.vote.phase)],
         Record::ViewChange(_, signed) => vec![Reason::ViewChange(signed.change.view)],
         Record::NewView(_, message) => vec![Reason::NewView(message.view)],
-        Record::Committed(_) | Record::Decided(_) => vec![],
+        Record::Committed(_) | Record::Decided(_) | Record::Recovering(..) => vec![],
     }
 }

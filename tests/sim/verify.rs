@@ -8,7 +8,7 @@ use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View,
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
-use schemas::view::SignedViewChange;
+use schemas::view::{Checkpoint, SignedViewChange};
 
 use crate::keys::Keys;
 use crate::network::Frame;
@@ -130,7 +130,13 @@ fn proposal(keys: &Keys, pre_prepare: PrePrepare) -> Option<Proposal> {
 
 /// What checks that do not depend on the receiver need to know.
 pub fn config(keys: &Keys) -> Config {
-    Config { chain: keys.chain, epoch: 0, validators: keys.set.keys().len(), me: 0 }
+    Config {
+        chain: keys.chain,
+        epoch: 0,
+        validators: keys.set.keys().len(),
+        me: 0,
+        base: Checkpoint::genesis(&keys.chain),
+    }
 }
 
 fn verify_with(keys: &Keys) -> impl Fn(ValidatorIndex, &[u8], &schemas::id::Signature) -> bool {

@@ -29,6 +29,7 @@ use schemas::block::ValidatorIndex;
 use schemas::genesis::Genesis;
 use schemas::id::PublicKey;
 use schemas::limits;
+use schemas::view::Checkpoint;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -142,10 +143,10 @@ impl Opened {
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
-        let config = Config { chain, epoch: 0, validators, me };
+        let config = Config { chain, epoch: 0, validators, me, base: Checkpoint::genesis(&chain) };
         let checkpoint = store.checkpoint(certified, &chain)?;
         let now = protocol::now_ms();
-        let start = Start { config: config.clone(), executed, unattested, checkpoint, records, now };
+        let start = Start { config: config.clone(), executed, unattested, checkpoint, seal: None, records, now };
         let (replica, effects) = Replica::start(start, &key)?;
 
         let keys: BTreeSet<PublicKey> = genesis.validator_keys().into_iter().collect();

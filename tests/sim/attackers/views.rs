@@ -54,7 +54,7 @@ impl Attacker for Views {
         }
         let far = hand.certified + hand.dice.below(1_000);
         let (stuck, changing) = (hand.dice.percent(50), hand.dice.percent(50));
-        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing };
+        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing, epoch: 0 };
         hand.send(None, Message::Status(status));
     }
 }
