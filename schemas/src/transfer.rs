@@ -5,7 +5,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::block::{Header, ValidatorSignature, View};
+use crate::block::{Epoch, Header, ValidatorSignature, View};
 use crate::id::{Digest, Height};
 use crate::limits;
 use crate::merkle::{self, Frontier};
@@ -24,15 +24,18 @@ pub struct Offer {
     /// The number of the question.
     #[n(0)]
     pub nonce: u64,
-    /// The newest height that it can prove final.
+    /// The epoch that it is in.
     #[n(1)]
-    pub checkpoint: Checkpoint,
-    /// The view in which it votes, or that it wants. Nothing proves it.
+    pub epoch: Epoch,
+    /// The newest height that it can prove final.
     #[n(2)]
-    pub view: View,
-    /// The lowest height from which on it holds every block.
+    pub checkpoint: Checkpoint,
+    /// Newest executed height. Nothing proves it.
     #[n(3)]
-    pub blocks_from: Height,
+    pub executed: Height,
+    /// The view in which it votes, or that it wants. Nothing proves it.
+    #[n(4)]
+    pub view: View,
 }
 
 /// A part of a snapshot.
