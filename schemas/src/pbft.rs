@@ -61,6 +61,30 @@ pub enum Message {
     /// The answer to a fetch below it: the sender holds final blocks from this height on.
     #[n(15)]
     BlocksFrom(#[n(0)] Height),
+    /// One who lost its votes asks how far the others are; the number comes back.
+    #[n(16)]
+    Ask(#[n(0)] u64),
+    /// How far the sender is, for the one who asked.
+    #[n(17)]
+    Answer(#[n(0)] Answer),
+}
+
+/// The answer to one who lost its votes. Whoever is silent itself gives none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Answer {
+    /// The number that was asked with: the answer is not older than the question.
+    #[n(0)]
+    pub nonce: u64,
+    /// Its epoch.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// Newest executed height.
+    #[n(2)]
+    pub executed: Height,
+    /// The view that it is in or wants.
+    #[n(3)]
+    pub view: View,
 }
 
 /// PRE-PREPARE: the body and the primary's signature over the vote.
@@ -178,6 +202,13 @@ pub struct Recovery {
     /// In no view above this did it vote, and for none did it ask.
     #[n(2)]
     pub above: View,
+}
+
+impl Recovery {
+    /// Before anybody answered: it may have said anything.
+    pub const fn unknown(epoch: Epoch) -> Self {
+        Self { epoch, until: Height::MAX, above: View::MAX }
+    }
 }
 
 /// A batch proposed again: the pre-prepare without its body.

@@ -5,7 +5,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::block::{Epoch, Header, ValidatorSignature, View};
+use crate::block::{Epoch, Header, ValidatorSignature};
 use crate::id::{Digest, Height};
 use crate::limits;
 use crate::merkle::{self, Frontier};
@@ -30,12 +30,6 @@ pub struct Offer {
     /// The newest height that it can prove final.
     #[n(2)]
     pub checkpoint: Checkpoint,
-    /// Newest executed height. Nothing proves it.
-    #[n(3)]
-    pub executed: Height,
-    /// The view in which it votes, or that it wants. Nothing proves it.
-    #[n(4)]
-    pub view: View,
 }
 
 /// A part of a snapshot.

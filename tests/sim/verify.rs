@@ -84,6 +84,8 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
         }
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
+        Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
+        Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
         Message::ViewChange(signed) => {

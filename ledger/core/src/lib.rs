@@ -33,15 +33,15 @@ use schemas::block::{
 };
 use schemas::evidence::Conflict;
 use schemas::id::{ChainId, Height, Signature, TimeMs};
-use schemas::pbft::{Attest, Message, Record, SignedVote, Status};
+use schemas::pbft::{Answer, Attest, Message, Record, SignedVote, Status};
 use schemas::view::Checkpoint;
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
 pub use complete::Complete;
 pub use error::{CoreError, Divergence};
 pub use proposal::{Decided, Proposal, ProposalError, Request};
-pub use replica::{Replica, Start, estimate};
-pub use transfer::{Lie, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart, Transferred};
+pub use replica::{Replica, Start};
+pub use transfer::{Lie, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
 
 /// Signs with the validator's key. Must be deterministic (RFC 6979).
 pub trait Sign {
@@ -82,6 +82,10 @@ pub enum Input {
     Attested(Attest),
     /// A peer says how far it is.
     Told(ValidatorIndex, Status),
+    /// A peer that lost its votes asks how far this replica is.
+    Asked(ValidatorIndex, u64),
+    /// A peer says so to this replica, which asked.
+    Answered(ValidatorIndex, Answer),
     /// Blocks with q commits and q attestations each, in order of height.
     Final(Vec<Block>),
     /// The header that executing the last `Execute` made, and at which height the epoch ends, once that is decided.

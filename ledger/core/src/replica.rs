@@ -30,7 +30,6 @@ use crate::slot::Slot;
 use crate::witness::Witness;
 use crate::{Config, Effect, Input, Sign};
 
-pub use recover::estimate;
 pub use start::Start;
 
 /// One validator's protocol state.
@@ -65,6 +64,7 @@ pub struct Replica {
     witness: Witness,
     /// What it may have said and does not know any more; then it says nothing.
     silence: Option<Recovery>,
+    asking: recover::Asking,
     /// The last height of the epoch, once it is decided.
     seal: Option<Height>,
 }
@@ -84,6 +84,8 @@ impl Replica {
             Input::Shown(_) => {}
             Input::Attested(attest) => self.hear_attestation(attest, &mut effects),
             Input::Told(from, status) => self.hear_status(from, status, &mut effects),
+            Input::Asked(from, nonce) => self.answer(from, nonce, &mut effects),
+            Input::Answered(..) => {}
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
             Input::Executed(header, seal) => self.executed(header, seal, signer, &mut effects),
             Input::ViewChanged(change) => self.hear_view_change(change, signer, &mut effects),

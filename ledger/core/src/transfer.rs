@@ -2,7 +2,7 @@
 //! whom f may lie. Pure, like the replica: `Transfer::step(TransferInput) -> Vec<TransferEffect>`.
 //!
 //! ```text
-//! Asking (q offers) -> Choosing (a height, its manifest) -> Copying (pieces) -> Done
+//! Asking (f + 1 offers) -> Choosing (a height, its manifest) -> Copying (pieces) -> Done
 //! ```
 //!
 //! An offer is believed for its checkpoint's attestations, a manifest for its header's and because it folds to the header's roots,
@@ -10,23 +10,23 @@
 //! state of the same height, so pieces come from any of them. While blocks are made nobody knows which height the others
 //! have not passed yet: it is tried at the newest one, then further ahead.
 //!
-//! It keeps nothing but names of pieces. It must never ask itself, and never end with fewer than q offers: what its validator may
-//! have said before is estimated from them (`estimate`).
+//! f + 1 offers are enough: one of them is of an honest validator, and what is copied is proven whoever sent it. It keeps nothing but
+//! names of pieces, and knows nothing of votes: what a validator may have said before its loss is `replica/recover.rs`. It
+//! must never ask itself, and never call a copy whole of which a piece was not checked.
 
 mod copying;
 
 use std::collections::BTreeMap;
 
-use schemas::block::{ValidatorIndex, ValidatorSignature, attestation_to_sign, quorum};
+use schemas::block::{ValidatorIndex, ValidatorSignature, attestation_to_sign, faults_tolerated, quorum};
 use schemas::id::{Height, TimeMs};
 use schemas::limits;
 use schemas::merkle::Frontier;
-use schemas::pbft::{Message, Recovery};
+use schemas::pbft::Message;
 use schemas::transaction::LogEntry;
 use schemas::transfer::{Asked, Content, Manifest, Offer, Piece, Row, Told};
 
 use crate::change::{are_signed, check_checkpoint};
-use crate::replica::estimate;
 use crate::{Config, Verify};
 
 use self::copying::Copying;
@@ -41,8 +41,6 @@ pub struct TransferStart {
     pub config: Config,
     /// A number that nobody can guess.
     pub nonce: u64,
-    /// Whether the state is wanted, or only what others know of this validator.
-    pub wants_state: bool,
     /// The time now.
     pub now: TimeMs,
 }
@@ -71,8 +69,8 @@ pub enum TransferEffect {
     KeepEntries(u64, Vec<LogEntry>),
     /// This peer lied and is asked for nothing any more.
     Lied(ValidatorIndex, Lie),
-    /// The end.
-    Done(Box<Transferred>),
+    /// The end: what makes the kept pieces whole, or nothing, when others have nothing but the genesis either.
+    Done(Option<Box<Snapshot>>),
 }
 
 /// What a lie was about.
@@ -90,15 +88,6 @@ pub enum Lie {
     /// Rows or entries that are not those of the manifest.
     #[error("found a piece that does not fit its manifest")]
     Piece,
-}
-
-/// What came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transferred {
-    /// What this validator may have said before.
-    pub recovery: Recovery,
-    /// What makes the kept pieces whole. `None` when no state was wanted, or there is none but the genesis'.
-    pub snapshot: Option<Snapshot>,
 }
 
 /// The height whose state was copied.
@@ -139,14 +128,11 @@ enum Stage {
 pub struct Transfer {
     config: Config,
     nonce: u64,
-    wants_state: bool,
     now: TimeMs,
     /// When everyone was asked last.
     asked_at: Option<TimeMs>,
     /// Heights that were tried.
     tries: usize,
-    /// Estimated once: of the first q offers.
-    recovery: Option<Recovery>,
     peers: BTreeMap<ValidatorIndex, Peer>,
     stage: Stage,
 }
@@ -154,11 +140,10 @@ pub struct Transfer {
 impl Transfer {
     /// Nothing is asked before the first tick.
     pub fn start(start: TransferStart) -> Self {
-        let TransferStart { config, nonce, wants_state, now } = start;
+        let TransferStart { config, nonce, now } = start;
         let others = (0..).take(config.validators).filter(|&validator| validator != config.me);
         let peers = others.map(|validator| (validator, Peer::default())).collect();
-        let (asked_at, tries, recovery, stage) = (None, 0, None, Stage::Asking);
-        Self { config, nonce, wants_state, now, asked_at, tries, recovery, peers, stage }
+        Self { config, nonce, now, asked_at: None, tries: 0, peers, stage: Stage::Asking }
     }
 
     /// Takes one input and says what has to be done.
@@ -251,22 +236,20 @@ impl Transfer {
         if !matches!(self.stage, Stage::Asking) || offer.nonce != self.nonce || offer.epoch != self.config.epoch {
             return;
         }
-        let is_proven = check_checkpoint(&self.config, &offer.checkpoint, verify).is_ok();
-        if !is_proven || offer.executed < offer.checkpoint.height {
+        if check_checkpoint(&self.config, &offer.checkpoint, verify).is_err() {
             return self.caught(from, Lie::Offer, effects);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.offer = Some(offer);
         }
-        let offers = || self.peers.values().filter_map(|peer| peer.offer.as_ref());
-        let answers = offers().map(|offer| (offer.executed, offer.view));
-        let Some(recovery) = estimate(self.config.epoch, self.config.validators, answers) else { return };
-        assert!(offers().count() >= quorum(self.config.validators), "an estimate is of a quorum's offers");
-        let newest = offers().map(|offer| offer.checkpoint.height).max().unwrap_or(0);
-        let recovery = *self.recovery.get_or_insert(recovery);
-        if !self.wants_state || newest == 0 {
+        let heights = self.peers.values().filter_map(|peer| peer.offer.as_ref()).map(|offer| offer.checkpoint.height);
+        if heights.clone().count() <= faults_tolerated(self.config.validators) {
+            return;
+        }
+        let newest = heights.max().unwrap_or(0);
+        if newest == 0 {
             self.stage = Stage::Done;
-            return effects.push(TransferEffect::Done(Box::new(Transferred { recovery, snapshot: None })));
+            return effects.push(TransferEffect::Done(None));
         }
         let height = newest.saturating_add(AHEAD[self.tries % AHEAD.len()]);
         self.tries += 1;
@@ -390,9 +373,10 @@ impl Transfer {
 
     fn end(&mut self, effects: &mut Vec<TransferEffect>) {
         let Stage::Copying(copying) = &self.stage else { return };
-        let Some(recovery) = self.recovery.filter(|_| copying.is_whole()) else { return };
-        let snapshot = Some(copying.snapshot());
-        self.stage = Stage::Done;
-        effects.push(TransferEffect::Done(Box::new(Transferred { recovery, snapshot })));
+        if copying.is_whole() {
+            let snapshot = Some(Box::new(copying.snapshot()));
+            self.stage = Stage::Done;
+            effects.push(TransferEffect::Done(snapshot));
+        }
     }
 }

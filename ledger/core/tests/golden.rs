@@ -7,7 +7,7 @@ use schemas::block::{
 use schemas::cbor::{decode, encode};
 use schemas::id::{ChainId, Digest, RawSignature, Signature, to_hex};
 use schemas::pbft::{
-    Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Recovery, Repeated, SignedVote, Status,
+    Answer, Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Recovery, Repeated, SignedVote, Status,
 };
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
@@ -90,6 +90,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("new-view", encode(&Message::NewView(new_view.clone()))),
         ("decided", encode(&Message::Decided(decision.clone()))),
         ("shown", encode(&Message::Shown(SignedVote { vote: vote(Phase::PrePrepare), by }))),
+        ("ask", encode(&Message::Ask(7))),
+        ("answer", encode(&Message::Answer(Answer { nonce: 7, epoch: 0, executed: 300, view: 1 }))),
         ("record-accepted", encode(&Record::Accepted(pre_prepare, Some(signature(3))))),
         ("record-prepared", encode(&Record::Prepared(prepared))),
         ("record-committed", encode(&Record::Committed(committed))),

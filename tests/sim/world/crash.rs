@@ -34,6 +34,9 @@ impl World {
             if at.log.rot(&mut self.dice, &mut self.count) {
                 self.deaths += 1;
             }
+        } else if !self.healed && may_die && self.dice.percent(self.plan.losses) {
+            self.deaths += 1;
+            self.lose(seat);
         }
         let life = self.seats[seat].life;
         let delay = if self.healed { 100 } else { self.dice.between(20, 6_000) };
@@ -46,6 +49,7 @@ impl World {
         if at.replica.is_some() || at.is_dead {
             return;
         }
+        let at = &mut self.seats[seat];
         let records = match at.log.open() {
             Ok(records) => records,
             Err(what) => {
@@ -75,6 +79,7 @@ impl World {
             seal: None,
             records,
             now: at.clock(self.now),
+            nonce: self.dice.below(u64::MAX),
         };
         at.remember(&start.records);
         let (is_honest, index) = (at.is_honest(), at.index);

@@ -53,6 +53,9 @@ impl World {
                 self.count.reach("views_entered");
             }
         }
+        if self.seats[seat].is_honest() && !self.seats[seat].is_silent() && self.checks.speaks(self.seats[seat].index) {
+            self.count.reach("voices_back");
+        }
         self.perform(seat, effects);
     }
 

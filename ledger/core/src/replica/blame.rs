@@ -39,7 +39,13 @@ impl Replica {
                     self.see_commits(block.header.height, block.header.batch, &block.certificate, effects);
                 }
             }
-            Input::Tick(_) | Input::Request(_) | Input::Attested(_) | Input::Told(..) | Input::Executed(..) => {}
+            Input::Tick(_)
+            | Input::Request(_)
+            | Input::Attested(_)
+            | Input::Told(..)
+            | Input::Asked(..)
+            | Input::Answered(..)
+            | Input::Executed(..) => {}
         }
     }
 

@@ -8,30 +8,40 @@
 //! `OPEN_HEIGHTS_MAX`. Why one view more than claimed: whoever is honest asks for a view only when q were in the view before or wanted
 //! it, and again one of them answers. Of the answers the q smallest count, so that f − 1 liars cannot silence it for ever.
 
-use schemas::block::{Epoch, View, quorum};
-use schemas::id::Height;
+use std::collections::BTreeMap;
+
+use schemas::block::{ValidatorIndex, View};
+use schemas::id::{Height, TimeMs};
 use schemas::limits;
-use schemas::pbft::{Record, Recovery};
+use schemas::pbft::{Answer, Message, Record, Recovery};
 
 use crate::change::{VerifiedNewView, VerifiedViewChange};
 use crate::mutants::planted;
 use crate::replica::Replica;
 use crate::{Effect, Input, Sign};
 
-/// What a validator that lost its votes may have said, from what others answer after the loss: of each the executed height and
-/// the view that it is in or wants. `None` while fewer than q of `validators` have answered; it is not one of them itself.
-pub fn estimate(
-    epoch: Epoch,
-    validators: usize,
-    answers: impl IntoIterator<Item = (Height, View)>,
-) -> Option<Recovery> {
-    let (mut heights, mut views): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
-    heights.sort_unstable();
-    views.sort_unstable();
-    let highest = quorum(validators).checked_sub(1)?;
-    let (height, view) = (*heights.get(highest)?, *views.get(highest)?);
-    let until = height.saturating_add(limits::OPEN_HEIGHTS_MAX);
-    Some(Recovery { epoch, until, above: view.saturating_add(1) })
+/// What others answered.
+#[derive(Default)]
+pub(crate) struct Asking {
+    nonce: u64,
+    asked_at: Option<TimeMs>,
+    /// The lowest executed height and view of each: whatever it said after the loss is late enough.
+    answers: BTreeMap<ValidatorIndex, (Height, View)>,
+}
+
+impl Asking {
+    pub fn new(nonce: u64) -> Self {
+        Self { nonce, ..Self::default() }
+    }
+
+    /// The q-th lowest height and view; `None` while fewer than q have answered.
+    fn estimate(&self, quorum: usize) -> Option<(Height, View)> {
+        let (mut heights, mut views): (Vec<_>, Vec<_>) = self.answers.values().copied().unzip();
+        heights.sort_unstable();
+        views.sort_unstable();
+        let highest = quorum.checked_sub(1)?;
+        heights.get(highest).copied().zip(views.get(highest).copied())
+    }
 }
 
 impl Replica {
@@ -58,7 +68,8 @@ impl Replica {
             Input::Tick(now) => {
                 self.now = self.now.max(now);
                 self.rejoin(signer, effects);
-                if self.silence.is_some() {
+                if self.is_silent() {
+                    self.ask(effects);
                     self.forward(effects);
                 }
                 self.tell(effects);
@@ -66,12 +77,45 @@ impl Replica {
             Input::Request(request) => self.pool.admit(request, self.now),
             Input::Attested(attest) => self.hear_attestation(attest, effects),
             Input::Told(from, status) => self.hear_status(from, status, effects),
+            Input::Answered(from, answer) => self.hear_answer(from, answer, effects),
             Input::Final(blocks) => self.catch_up(blocks, effects),
             Input::Executed(header, seal) => self.executed(header, seal, signer, effects),
             Input::Decided(decided) => self.learn(decided, signer, effects),
             Input::ViewChanged(change) => self.note_view_change(change, effects),
             Input::Renewed(new_view) => self.note_new_view(new_view, effects),
-            Input::Proposed(_) | Input::Voted(_) | Input::Shown(_) => {}
+            Input::Proposed(_) | Input::Voted(_) | Input::Shown(_) | Input::Asked(..) => {}
+        }
+    }
+
+    /// Says how far this replica is; it knows all that it said, so it may.
+    pub(super) fn answer(&self, to: ValidatorIndex, nonce: u64, effects: &mut Vec<Effect>) {
+        assert!(!self.is_silent(), "who lost its votes knows nothing");
+        let (epoch, executed, view) = (self.config.epoch, self.executed, self.view);
+        effects.push(Effect::Send(to, Message::Answer(Answer { nonce, epoch, executed, view })));
+    }
+
+    /// Asks everyone, as long as it is silent: each answer more may show that it need not wait for as long.
+    fn ask(&mut self, effects: &mut Vec<Effect>) {
+        if self.asking.asked_at.is_none_or(|at| self.now >= at.saturating_add(limits::HEAD_INTERVAL_MS)) {
+            self.asking.asked_at = Some(self.now);
+            effects.push(Effect::Broadcast(Message::Ask(self.asking.nonce)));
+        }
+    }
+
+    fn hear_answer(&mut self, from: ValidatorIndex, answer: Answer, effects: &mut Vec<Effect>) {
+        let Answer { nonce, epoch, executed, view } = answer;
+        let is_other = self.is_member(from) && from != self.config.me;
+        if nonce != self.asking.nonce || epoch != self.config.epoch || !is_other {
+            return;
+        }
+        let lowest = self.asking.answers.entry(from).or_insert((executed, view));
+        *lowest = (lowest.0.min(executed), lowest.1.min(view));
+        let (Some(before), Some((height, view))) = (self.silence, self.asking.estimate(self.quorum())) else { return };
+        let until = before.until.min(height.saturating_add(limits::OPEN_HEIGHTS_MAX));
+        let recovery = Recovery { until, above: before.above.min(view.saturating_add(1)), ..before };
+        if recovery != before {
+            self.silence = Some(recovery);
+            effects.extend(self.silence_record(self.certified.saturating_add(1)).map(Effect::Append));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::change::VerifiedNewView;
 use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::proposal::{Decided, Proposal, Request};
-use crate::replica::{Replica, change, propose, tell, timer};
+use crate::replica::{Replica, change, propose, recover, tell, timer};
 use crate::slot::Slot;
 use crate::witness::Witness;
 use crate::{Config, CoreError, Effect, Sign};
@@ -35,6 +35,8 @@ pub struct Start {
     pub records: Vec<Record>,
     /// The time now.
     pub now: TimeMs,
+    /// Random: no question of an earlier life had it.
+    pub nonce: u64,
 }
 
 impl Replica {
@@ -43,7 +45,7 @@ impl Replica {
     /// # Errors
     /// `CoreError` when log or store contradict themselves.
     pub fn start(start: Start, signer: &dyn Sign) -> Result<(Self, Vec<Effect>), CoreError> {
-        let Start { config, executed, unattested, checkpoint, seal, records, now } = start;
+        let Start { config, executed, unattested, checkpoint, seal, records, now, nonce } = start;
         if usize::from(config.me) >= config.validators {
             return Err(CoreError::NotAValidator { me: config.me, validators: config.validators });
         }
@@ -76,6 +78,7 @@ impl Replica {
             timer: timer::Timer::default(),
             witness: Witness::default(),
             silence: None,
+            asking: recover::Asking::new(nonce),
             seal,
         };
         for record in records {

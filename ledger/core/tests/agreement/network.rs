@@ -235,6 +235,7 @@ impl Network {
             seal: None,
             records: disk.log.clone(),
             now: self.now,
+            nonce: 0,
         };
         let (replica, effects) = Replica::start(start, &Mock(index)).expect("an honest log");
         self.nodes[usize::from(index)].replica = Some(replica);
