@@ -140,6 +140,8 @@ pub const PEER_QUEUE_FRAMES_MAX: usize = 1024;
 pub const CATCH_UP_BLOCKS_MAX: usize = 64;
 /// Largest catch-up answer, in bytes.
 pub const CATCH_UP_BYTES_MAX: usize = 8 << 20;
+/// Fewest blocks that a validator keeps whole.
+pub const BLOCK_HISTORY_MIN: u64 = 1_024;
 /// Deepest level of the state tree at which a snapshot is cut, in bits: at most 16,384 pieces.
 pub const TRANSFER_DEPTH_MAX: u8 = 14;
 /// A piece of state is cut to about this, in bytes.
@@ -231,6 +233,7 @@ const NEW_VIEW_BYTES_MAX: usize = {
 };
 const _: () = assert!(NEW_VIEW_BYTES_MAX <= PEER_FRAME_BYTES_MAX);
 const _: () = assert!(FORWARD_MAX * 16 <= MEMPOOL_RESERVE && MEMPOOL_RESERVE * 2 <= MEMPOOL_TRANSACTIONS_MAX);
+const _: () = assert!(WATERMARK_WINDOW * 4 <= BLOCK_HISTORY_MIN);
 const _: () = assert!(TRANSFER_PIECE_BYTES * 4 <= PEER_FRAME_BYTES_MAX / 2);
 const _: () = assert!(100 << TRANSFER_LOG_LEVEL <= PEER_FRAME_BYTES_MAX / 2);
 const _: () = assert!(TRANSFER_PIECES_PER_PEER_MAX * VALIDATORS_MAX <= TRANSFER_QUEUE_MAX);

@@ -1,6 +1,7 @@
 //! Why a validator does not start or stops. Paths and places, never keys.
 
 use schemas::ErrorClass;
+use schemas::id::Height;
 
 use crate::key::KeyError;
 use crate::store::StoreError;
@@ -32,6 +33,12 @@ pub enum NodeError {
     /// The block store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Others do not hold the blocks any more that this validator lacks.
+    #[error("the other validators hold no blocks any more that follow height {height}; start again: the state is copied from them")]
+    Behind {
+        /// Newest final height here.
+        height: Height,
+    },
     /// Log and store contradict each other.
     #[error(transparent)]
     Core(#[from] ledger_core::CoreError),
@@ -67,7 +74,7 @@ impl NodeError {
             Self::Store(e) => e.class(),
             Self::Core(e) => e.class(),
             Self::Divergence(_) => ErrorClass::Corrupt,
-            Self::Listen { .. } => ErrorClass::Transient,
+            Self::Listen { .. } | Self::Behind { .. } => ErrorClass::Transient,
             Self::Tls(_) | Self::Metrics(_) | Self::Ended(_) => ErrorClass::Bug,
         }
     }

@@ -34,7 +34,7 @@ pub enum LogError {
         cause: std::io::Error,
     },
     /// Bytes that were synced are not what was written.
-    #[error("vote log {path}, byte {offset}: found {what}; restore nothing: this validator must not vote")]
+    #[error("vote log {path}, byte {offset}: found {what}; bring nothing older back; `chartseal restore` makes the validator begin anew, in silence until it is safe")]
     Corrupt {
         /// The file.
         path: String,
@@ -43,16 +43,10 @@ pub enum LogError {
         /// What was found.
         what: &'static str,
     },
-    /// The store knows of a log that is not there.
-    #[error("vote log {path}: found none beside a block store; this validator must not vote")]
-    Missing {
-        /// The folder.
-        path: String,
-    },
     /// The key has voted before, and what it voted is gone.
     #[error(
-        "vote log {path}: found none, but {mark} says that this key has voted: without its votes this validator could \
-         contradict itself and must not start; bring the folder back as it was last, never an older copy"
+        "vote log {path}: found none, but {mark} or a block store says that this key has voted, and with so few validators \
+         nobody can say when it may vote again; bring the folder back as it was last, never an older copy"
     )]
     Forgotten {
         /// The folder.
@@ -73,7 +67,7 @@ impl LogError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::File { .. } => ErrorClass::Transient,
-            Self::Corrupt { .. } | Self::Missing { .. } | Self::Forgotten { .. } => ErrorClass::Corrupt,
+            Self::Corrupt { .. } | Self::Forgotten { .. } => ErrorClass::Corrupt,
             Self::TooLarge { .. } => ErrorClass::Bug,
         }
     }

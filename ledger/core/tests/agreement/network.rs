@@ -388,6 +388,13 @@ impl Network {
                 let requests = transactions.into_iter().map(|t| Request::read(t).unwrap()).collect();
                 Input::Decided(Decided::check(batch, requests, certificate).unwrap())
             }
+            Message::Ask(nonce) => Input::Asked(from, nonce),
+            Message::Answer(answer) => Input::Answered(from, answer),
+            Message::AskOffer(_)
+            | Message::Offered(_)
+            | Message::AskPiece(_)
+            | Message::Piece(_)
+            | Message::BlocksFrom(_) => unreachable!("everyone has a state and all blocks"),
             Message::Fetch(height) => {
                 let blocks: Vec<_> = (height..height + 10).map_while(|h| node.disk.block(h)).collect();
                 if node.replica.is_some() && !blocks.is_empty() {

@@ -57,6 +57,11 @@ impl Store {
         self.bodies_from.load(Ordering::Relaxed).max(self.base.height + 1)
     }
 
+    /// The height from which on transactions are known here: 0, or where a copied store begins.
+    pub const fn begins(&self) -> Height {
+        self.base.height
+    }
+
     /// Keeps q attestations of an executed height.
     ///
     /// # Errors
