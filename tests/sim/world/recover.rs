@@ -16,7 +16,7 @@ impl World {
         let at = &mut self.seats[seat];
         (at.log, at.store, at.published) = (Log::default(), Store::default(), Published::default());
         // it knows from its key that it has voted, and begins its log with that
-        let record = Record::Recovering(1, Recovery::unknown(0));
+        let record = Record::Recovering(1, Recovery::unknown());
         at.append(&record, &cbor::encode(&record));
         at.log.write();
         at.synced();
