@@ -39,6 +39,20 @@ pub enum NodeError {
         /// Newest final height here.
         height: Height,
     },
+    /// Another process has the data folder.
+    #[error("data folder {path}: found another process that uses it, expected none; stop it first")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// A backup that cannot be made or used.
+    #[error("backup {place}: {message}")]
+    Backup {
+        /// File or folder.
+        place: String,
+        /// Found, expected, what to do.
+        message: String,
+    },
     /// Log and store contradict each other.
     #[error(transparent)]
     Core(#[from] ledger_core::CoreError),
@@ -68,7 +82,7 @@ impl NodeError {
     /// The class that decides about exit codes.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Config { .. } | Self::Genesis(_) | Self::Possession(_) => ErrorClass::Caller,
+            Self::Config { .. } | Self::Backup { .. } | Self::InUse { .. } | Self::Genesis(_) | Self::Possession(_) => ErrorClass::Caller,
             Self::Key(e) => e.class(),
             Self::Log(e) => e.class(),
             Self::Store(e) => e.class(),

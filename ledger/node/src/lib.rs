@@ -1,12 +1,14 @@
 //! One validator: tokio, RocksDB and mutual TLS around the pure protocol. It performs the core's effects in order, keeps the
 //! vote log and the block store, and serves the RPC. It never sends what is not durable, and ends at the first failed sync.
 
+mod backup;
 mod config;
 mod error;
 mod evidence;
 mod execute;
 mod handshake;
 pub mod key;
+mod lock;
 mod metrics;
 mod node;
 mod operators;
@@ -37,12 +39,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+pub use backup::{Backup, BackupFile, backup, restore};
 pub use config::{NodeConfig, PeerConfig};
 pub use error::NodeError;
 pub use store::StoreError;
 pub use votelog::LogError;
 
 use crate::key::ValidatorKey;
+use crate::lock::DataLock;
 use crate::metrics::Metrics;
 use crate::node::{Heights, History, Node, Parts};
 use crate::peers::Outboxes;
@@ -60,6 +64,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// `NodeError` when it cannot start, or when log, store or agreement fail: then the process must end.
 pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), NodeError> {
+    let _lock = DataLock::take(&config.data)?;
     let mut is_behind = false;
     loop {
         transfer::prepare(&config, is_behind, &shutdown).await?;
@@ -86,7 +91,7 @@ async fn validate(config: NodeConfig, shutdown: &CancellationToken) -> Result<()
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let stopping = stop.clone();
+    let (stopping, data) = (stop.clone(), config.data.clone());
     let opened = tokio::task::spawn_blocking(move || Opened::open(&config, genesis, key, me, stopping)).await;
     let Opened { node, protocol, effects, questions, peer_tls, rpc_tls, dial_tls } =
         opened.map_err(|_| NodeError::Ended("start"))??;
@@ -100,7 +105,7 @@ async fn validate(config: NodeConfig, shutdown: &CancellationToken) -> Result<()
     let answering = Arc::clone(&node);
     let thread = std::thread::Builder::new().name("snapshots".to_owned());
     let snapshots = thread.spawn(move || {
-        if let Err(e) = snapshots::serve(&answering, &questions) {
+        if let Err(e) = snapshots::serve(&answering, &questions, &data) {
             error!(error = %e, "no snapshots for others any more: the store cannot be read");
         }
     });
@@ -163,8 +168,7 @@ impl Opened {
             VoteLog::exists(&log_folder)? || !(mark.exists() || Store::exists(&store_folder)),
             "whoever has voted has a log"
         );
-        let (log, records) = VoteLog::open(&log_folder)?;
-        leave_mark(&mark)?;
+        let (log, records) = VoteLog::open(&log_folder, &mark)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
         let tip = store.tip()?;
@@ -224,21 +228,9 @@ fn nonce() -> Result<u64, NodeError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// The mark beside the key.
+/// The mark beside the key, left behind the log and before the first vote: who has the one and not the other lost its disk.
 fn mark_of(config: &NodeConfig) -> PathBuf {
     config.key.with_extension("started")
-}
-
-/// Leaves a mark beside the key, behind the log and before the first vote: who has the one and not the other lost its disk.
-fn leave_mark(mark: &Path) -> Result<(), LogError> {
-    match std::fs::File::create_new(mark).and_then(|file| file.sync_all()) {
-        Ok(()) => {
-            let folder = mark.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(votelog::file_error(folder))
-        }
-        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(cause) => Err(votelog::file_error(mark)(cause)),
-    }
 }
 
 /// Who this validator is: genesis, key and name must fit.

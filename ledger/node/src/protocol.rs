@@ -98,7 +98,7 @@ impl Protocol {
         if let Some(flushing) = self.flushing.take() {
             drop(flushing.join());
         }
-        Ok(())
+        Ok(self.log.mark()?)
     }
 
     fn turn(&mut self) -> Result<(), NodeError> {

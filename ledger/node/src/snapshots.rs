@@ -1,8 +1,9 @@
-//! Snapshots for validators that copy the state: of the height that one asks for, taken between two blocks, kept while somebody asks for
+//! Snapshots for validators that copy the state, and for backups: of the height that one asks for, taken between two blocks, kept while somebody asks for
 //! pieces. One thread makes all answers, one after the other, so that copying never takes more than its share. Each peer
 //! has one snapshot and a few open questions; the loop waits for no more than one answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use schemas::pbft::Message;
 use schemas::transfer::{Asked, Content, Manifest, Piece, Told};
 use tracing::{info, warn};
 
+use crate::backup;
 use crate::node::Node;
 use crate::store::{StoreError, View};
 
@@ -110,7 +112,7 @@ struct Serving<'a> {
 ///
 /// # Errors
 /// `StoreError` when the store cannot be read.
-pub(crate) fn serve(node: &Arc<Node>, questions: &Receiver<Question>) -> Result<(), StoreError> {
+pub(crate) fn serve(node: &Arc<Node>, questions: &Receiver<Question>, data: &Path) -> Result<(), StoreError> {
     let mut serving = Serving { node, frozen: vec![], wanted: BTreeMap::new(), moved: BTreeMap::new() };
     while !node.stop.is_cancelled() {
         match questions.recv_timeout(LOOK) {
@@ -128,6 +130,9 @@ pub(crate) fn serve(node: &Arc<Node>, questions: &Receiver<Question>) -> Result<
         serving.freeze()?;
         serving.let_go();
         serving.tell_manifests()?;
+        if let Err(e) = backup::answer(&node.store, data) {
+            warn!(error = %e, "no checkpoint for the backup that was asked for");
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use ledger_core::{Config, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
-use schemas::block::{Epoch, quorum};
+use schemas::block::quorum;
 use schemas::genesis::Genesis;
 use schemas::id::Height;
 use schemas::limits;
@@ -24,7 +24,7 @@ use crate::peers::{self, Outboxes};
 use crate::protocol::now_ms;
 use crate::snapshots::Snapshots;
 use crate::store::{Copy, Store};
-use crate::votelog::{LogError, VoteLog, file_error};
+use crate::votelog::{LogError, Mark, VoteLog, file_error};
 use crate::{CLOSE_TIMEOUT, NodeConfig, NodeError, bind, identify, mark_of, nonce, peer_addresses, tls};
 
 /// Between two ticks.
@@ -76,16 +76,15 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
         return Err(LogError::Forgotten { path, mark }.into());
     }
     // what a backup holds is history that others may have pruned; the rest comes as blocks
-    let (height, epoch) = if is_behind || !Store::exists(&folders.blocks) {
+    let mut height = 0;
+    if is_behind || !Store::exists(&folders.blocks) {
         warn!("this validator copies the state from the others");
-        let Some((height, epoch)) = copy(config, &folders, stop).await? else { return Ok(()) };
-        (height, epoch)
-    } else {
-        (0, 0)
-    };
+        let Some(copied) = copy(config, &folders, stop).await? else { return Ok(()) };
+        height = copied;
+    }
     if !has_votes {
         warn!("this validator lost its votes: it follows in silence until nothing that it may have said can matter");
-        begin_votes(&folders, height, epoch)?;
+        begin_votes(&folders, &mark, height)?;
     }
     if Store::exists(&folders.blocks_new) {
         swap(&folders)?;
@@ -94,12 +93,9 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
 }
 
 /// A vote log whose first record says that others are missing: whole or not at all.
-fn begin_votes(folders: &Folders, height: Height, epoch: Epoch) -> Result<(), NodeError> {
-    let (mut log, records) = VoteLog::open(&folders.votes_new)?;
-    assert!(records.is_empty(), "leftovers were removed");
-    log.append(&Record::Recovering(height + 1, Recovery::unknown(epoch)));
-    log.sync()?;
-    drop(log);
+fn begin_votes(folders: &Folders, mark: &Path, height: Height) -> Result<(), NodeError> {
+    let lost = Mark::read(mark)?.unwrap_or_default();
+    VoteLog::begin(&folders.votes_new, &lost, &Record::Recovering(height + 1, Recovery::unknown()))?;
     remove(&folders.votes)?;
     rename(&folders.votes_new, &folders.votes)
 }
@@ -126,12 +122,12 @@ fn remove(path: &Path) -> Result<(), NodeError> {
     }
 }
 
-/// Copies the state; height and epoch of the copy, 0 when others have nothing but the genesis. `None` when told to stop.
+/// Copies the state; the height of the copy, 0 when others have nothing but the genesis. `None` when told to stop.
 async fn copy(
     config: &NodeConfig,
     folders: &Folders,
     stop: &CancellationToken,
-) -> Result<Option<(Height, Epoch)>, NodeError> {
+) -> Result<Option<Height>, NodeError> {
     let stop = stop.child_token();
     let _guard = stop.clone().drop_guard();
     let (genesis, key, me) = identify(config)?;
@@ -160,7 +156,7 @@ async fn copy(
     }
     let store = Arc::into_inner(store).ok_or(NodeError::Ended("state transfer"))?;
     drop(store);
-    if copied == Some((0, 0)) {
+    if copied == Some(0) {
         remove(&folders.blocks_new)?;
     }
     Ok(copied)
@@ -198,7 +194,7 @@ fn listening(
 }
 
 /// Runs the machine until all pieces are here, then makes a store out of them.
-fn copy_pieces(node: &Node, inbox: &Receiver<TransferInput>) -> Result<Option<(Height, Epoch)>, NodeError> {
+fn copy_pieces(node: &Node, inbox: &Receiver<TransferInput>) -> Result<Option<Height>, NodeError> {
     let start = TransferStart { config: node.config.clone(), nonce: nonce()?, now: now_ms() };
     let (mut transfer, mut said) = (Transfer::start(start), Instant::now());
     while !node.stop.is_cancelled() {
@@ -227,11 +223,11 @@ fn copy_pieces(node: &Node, inbox: &Receiver<TransferInput>) -> Result<Option<(H
     Ok(None)
 }
 
-fn finish(node: &Node, snapshot: Option<Box<Snapshot>>) -> Result<(Height, Epoch), NodeError> {
-    let Some(snapshot) = snapshot else { return Ok((0, 0)) };
+fn finish(node: &Node, snapshot: Option<Box<Snapshot>>) -> Result<Height, NodeError> {
+    let Some(snapshot) = snapshot else { return Ok(0) };
     let Snapshot { header, attestations, before } = *snapshot;
-    let (height, epoch) = (header.height, header.epoch);
+    let height = header.height;
     node.store.finish_copy(&node.chain, &Copy { header, attestations, before })?;
     info!(height, "the state is copied");
-    Ok((height, epoch))
+    Ok(height)
 }

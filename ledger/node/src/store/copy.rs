@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use ledger_contract::{Changes, StateTree};
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{IteratorMode, WriteBatch, WriteOptions};
 use schemas::block::{Header, ValidatorSignature};
 use schemas::cbor;
@@ -40,14 +41,18 @@ impl Store {
     /// # Errors
     /// `StoreError` when it cannot be made.
     pub fn begin_copy(path: &Path, bytes: usize) -> Result<Self, StoreError> {
-        match std::fs::remove_dir_all(path) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::File { path: path.display().to_string(), cause });
-            }
-            _ => {}
-        }
+        remove(path)?;
         let db = format::open(path, bytes)?;
         Ok(Self { db, base: Base::default(), bodies_from: 0.into() })
+    }
+
+    /// A copy of all files, linked where they do not change: for a backup. A folder that lies there is replaced.
+    ///
+    /// # Errors
+    /// `StoreError` when it cannot be made.
+    pub fn checkpoint_to(&self, path: &Path) -> Result<(), StoreError> {
+        remove(path)?;
+        Ok(Checkpoint::new(&self.db)?.create_checkpoint(path)?)
     }
 
     /// Begins anew, for another height.
@@ -162,9 +167,21 @@ impl Store {
     }
 }
 
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::File { path: path.display().to_string(), cause })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What is lost with a crash is fetched again.
 fn unlogged() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
     options
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,3 +122,6 @@ fn family_options(name: &str, bytes: usize) -> Options {
     options.set_block_based_table_factory(&table);
     options
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,10 +104,11 @@ impl Store {
         if replaced.is_empty() {
             return Ok(());
         }
-        let was_there = |key: &&Vec<u8>| Place::of(key).is_some_and(|place| replaced.binary_search(&place).is_ok());
-        for key in changes.0.keys().filter(was_there) {
+        let was_there = |place: &Place| replaced.binary_search(place).is_ok();
+        for key in changes.0.keys() {
+            let Some(place) = Place::of(key).filter(was_there) else { continue };
             let old = self.value(key)?.ok_or(StoreError::Corrupt { row: "state" })?;
-            batch.put_cf(self.family(STATE_OLD), old_key(key, height), old);
+            batch.put_cf(self.family(STATE_OLD), old_key(&place, height), old);
         }
         Ok(())
     }
@@ -134,11 +135,12 @@ impl Store {
 
     /// The value that the key held after a height: the first one that was overwritten later, or the one of now.
     fn value_at(&self, key: &[u8], height: Height) -> Result<Option<Vec<u8>>, StoreError> {
-        let from = old_key(key, height + 1);
+        let place = Place::of(key).ok_or(StoreError::Corrupt { row: "key" })?;
+        let from = old_key(&place, height + 1);
         let mut rows = self.db.iterator_cf(self.family(STATE_OLD), IteratorMode::From(&from, Direction::Forward));
         if let Some(row) = rows.next() {
             let (at, value) = row?;
-            if at.len() == from.len() && at.starts_with(key) {
+            if at.starts_with(&place.0.0) {
                 return Ok(Some(value.into()));
             }
         }
@@ -222,8 +224,8 @@ pub(super) fn node_key(height: Height, piece: u16) -> [u8; 10] {
     key
 }
 
-fn old_key(key: &[u8], height: Height) -> Vec<u8> {
-    [key, &height_key(height)].concat()
+fn old_key(place: &Place, height: Height) -> Vec<u8> {
+    [&place.0.0[..], &height_key(height)].concat()
 }
 
 fn name_bytes(name: &NodeName) -> [u8; NAME_BYTES] {
