@@ -108,7 +108,7 @@ impl Store {
 
     pub(super) fn final_at(&self, height: Height) -> Result<Option<(Kept, Vec<ValidatorSignature>)>, StoreError> {
         if height < self.base.height {
-            return Err(self.not_held(self.base.height));
+            return Err(StoreError::NotHeld { from: self.base.height });
         }
         let Some(attestations) = self.attestations(height)? else { return Ok(None) };
         Ok(self.kept(height)?.map(|kept| (kept, attestations)))
@@ -120,7 +120,7 @@ impl Store {
     /// `StoreError::NotHeld` when its body was pruned or never here; others when a row cannot be read.
     pub fn block(&self, height: Height) -> Result<Option<Block>, StoreError> {
         if height > 0 && height < self.blocks_from() {
-            return Err(self.not_held(self.blocks_from()));
+            return Err(StoreError::NotHeld { from: self.blocks_from() });
         }
         let Some((Kept { header, entries, agreed }, attestations)) = self.final_at(height)? else { return Ok(None) };
         let Some(Agreed { batch, certificate }) = agreed else { return Err(StoreError::Corrupt { row: "header" }) };
@@ -129,7 +129,7 @@ impl Store {
         if transactions.len() != entries as usize {
             // pruned while it was read, or lost
             let is_pruned = height < self.blocks_from();
-            let pruned = self.not_held(self.blocks_from());
+            let pruned = StoreError::NotHeld { from: self.blocks_from() };
             return Err(if is_pruned { pruned } else { StoreError::Corrupt { row: "body" } });
         }
         Ok(Some(Block { batch, transactions, certificate, header, attestations }))
@@ -167,10 +167,6 @@ impl Store {
         // whoever reads in between is told that they are gone, not that they are damaged
         self.bodies_from.store(below, Ordering::Relaxed);
         Ok(self.db.write(batch)?)
-    }
-
-    pub(super) fn not_held(&self, from: Height) -> StoreError {
-        StoreError::NotHeld { from }
     }
 
     pub(super) fn kept(&self, height: Height) -> Result<Option<Kept>, StoreError> {

@@ -59,7 +59,7 @@ impl Store {
         make: impl FnOnce(&mut dyn FnMut(u32, u64) -> Option<Digest>) -> Option<Vec<Digest>>,
     ) -> Result<Vec<Digest>, StoreError> {
         let path = self.out_of_nodes(make)?;
-        let missing = || if self.base.height > 0 { self.not_held(self.base.height) } else { DAMAGED };
+        let missing = || if self.base.height > 0 { StoreError::NotHeld { from: self.base.height } } else { DAMAGED };
         path.ok_or_else(missing)
     }
 

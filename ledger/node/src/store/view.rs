@@ -75,7 +75,7 @@ impl<'a> View<'a> {
             let ends = |number: u64| (number * LOG_PIECE, ((number + 1) * LOG_PIECE).min(size));
             let pieces = (first..size.div_ceil(LOG_PIECE)).map(|number| {
                 let (from, to) = ends(number);
-                merkle::range_root(from, to, node)
+                merkle::range_root(from, to, &mut *node)
             });
             Some(LogManifest { before, pieces: pieces.collect::<Option<_>>()? })
         })?;
