@@ -78,6 +78,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(status, text) => (status, text).into_response(),
+            Self::Store(e @ StoreError::NotHeld { .. }) => (StatusCode::GONE, e.to_string()).into_response(),
             Self::Store(e) => {
                 error!(error = %e, "the block store cannot be read");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the block store cannot be read").into_response()
@@ -212,7 +213,8 @@ async fn transaction(
             return Ok(in_cbor(&proof));
         }
         if !changes(&node, &mut heights, deadline).await {
-            return Err(refused(StatusCode::NOT_FOUND, "no final block holds this transaction"));
+            let from = node.store.begins();
+            return Err(refused(StatusCode::NOT_FOUND, format!("no final block from {from} on holds this transaction")));
         }
     }
 }
@@ -277,6 +279,7 @@ async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
         "changing": node.changing.load(Ordering::Relaxed),
         "height": heights.certified,
         "executed": heights.executed,
+        "blocks_from": node.store.blocks_from(),
         "validators": node.validators.keys().len(),
         "quorum": node.validators.quorum(),
         "peers_connected": node.outboxes.connected(),
