@@ -197,7 +197,7 @@ async fn cose_receipts_are_of_a_quorum_and_verify() {
     }
     let receipts = found.expect("just seen");
     assert_eq!(receipts.receipts.len(), 3);
-    let entry = ledger_proof::verify_cose_receipts(ledger.validators(), &receipts).expect("valid");
+    let entry = ledger_proof::verify_cose_receipts(ledger.validators().genesis(), &receipts).expect("valid");
     assert_eq!((entry.transaction, entry.outcome), (tx.id(), Outcome::Accepted));
     let unknown = anchor(double.chain, 100, vec![statement(8)]).id();
     assert_eq!(ledger.cose_receipts(&unknown).await.expect("answers"), None);
@@ -215,7 +215,7 @@ async fn one_who_boasts_does_not_stop_freshness() {
         let (double, ledger) = start(manners).await;
         ledger.submit(cbor::encode(&anchor(double.chain, 100, vec![statement(1)]))).await.expect("submitted");
         let heads = ledger.heads().await;
-        let fresh = ledger_proof::freshness(ledger.validators(), &heads, now_ms());
+        let fresh = ledger.validators().proved_fresh(0, &heads, now_ms()).map(|fresh| fresh.height);
         assert_eq!(fresh, Some(1), "{} heads, validator {boasting} boasts", heads.len());
     }
 }

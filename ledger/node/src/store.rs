@@ -1,6 +1,7 @@
 //! The block store: RocksDB, one atomic batch per block. Its own log is not synced: after a power cut it may lack the newest
 //! blocks, which the vote log or the peers give back. It must never be written before the loop decided.
 
+mod epochs;
 mod proof;
 mod state;
 
