@@ -88,7 +88,6 @@ pub struct ChainView {
 #[derive(Clone)]
 pub struct Follower {
     store: Store,
-    genesis: Arc<Genesis>,
     view: watch::Receiver<ChainView>,
     freshest: watch::Receiver<Freshest>,
 }
@@ -126,14 +125,9 @@ impl Follower {
         let position = Position::read(&store, &genesis).await?;
         let (to_view, view) = watch::channel(position.view());
         let (to_freshest, freshest) = watch::channel(Freshest::default());
-        let chasing = Chase {
-            store: store.clone(),
-            ledger: Arc::clone(&ledger),
-            genesis: Arc::clone(&genesis),
-            metrics,
-            sampler: Sampler::default(),
-        };
-        let follower = Self { store, genesis, view, freshest };
+        let chasing =
+            Chase { store: store.clone(), ledger: Arc::clone(&ledger), genesis, metrics, sampler: Sampler::default() };
+        let follower = Self { store, view, freshest };
         tokio::spawn(chasing.run(position, to_view, stop.clone()));
         tokio::spawn(watch_heads(ledger, follower.clone(), to_freshest, stop));
         Ok(follower)

@@ -79,6 +79,16 @@ impl HttpLedger {
             return Err(LedgerError::Refused { votes: 0 });
         }
         let transaction = TransactionBytes(transaction.into());
+        loop {
+            let epochs = self.known.epochs();
+            match self.submit_once(&epochs, transaction.clone()).await {
+                Err(LedgerError::Unreachable { .. }) if self.learn(&epochs).await => {}
+                submitted => return submitted,
+            }
+        }
+    }
+
+    async fn submit_once(&self, epochs: &Epochs, transaction: TransactionBytes) -> Result<(), LedgerError> {
         let (answers, mut answered) = mpsc::channel(self.peers.len());
         for peer in self.peers.iter() {
             peer.submit(transaction.clone(), answers.clone(), self.timeout);
@@ -86,24 +96,19 @@ impl HttpLedger {
         drop(answers);
         let deadline = tokio::time::Instant::now() + self.timeout;
         let (mut refused, mut busy) = (0, 0);
-        let epochs = self.known.epochs();
         while let Ok(Some((peer, submitted))) = tokio::time::timeout_at(deadline, answered.recv()).await {
             match submitted {
                 // a request must reach all validators (PBFT §4.1): to the others it goes on its own
                 Submitted::Taken => return Ok(()),
                 // whoever has no seat may be wrong about everything
-                Submitted::Refused => refused += usize::from(self.has_seat(&epochs, &peer)),
+                Submitted::Refused => refused += usize::from(self.has_seat(epochs, &peer)),
                 Submitted::Busy => busy += 1,
             }
         }
-        if refused > faults_tolerated(self.current(&epochs).keys().len()) {
+        if refused > faults_tolerated(self.current(epochs).keys().len()) {
             return Err(LedgerError::Refused { votes: refused });
         }
-        if busy > 0 {
-            return Err(LedgerError::Busy);
-        }
-        self.learn(&epochs).await;
-        Err(self.unreachable())
+        Err(if busy > 0 { LedgerError::Busy } else { self.unreachable() })
     }
 
     async fn first_proof(

@@ -17,7 +17,8 @@ use tracing::{info, warn};
 use super::peer::Peer;
 use super::{HEAD_TIMEOUT, HttpLedger};
 
-/// Epochs are not asked for more often than this: one who answers nonsense of epochs that do not exist must not slow others down.
+/// After they were asked for in vain epochs are not asked for before this: whoever speaks of epochs that do not exist must not slow
+/// others down.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of the epochs, shared by all clones.
@@ -26,7 +27,7 @@ pub(super) struct Known {
     epochs: RwLock<Arc<Epochs>>,
     /// The highest height of which anything was verified.
     seen: AtomicU64,
-    /// When the validators were last asked; held while they are.
+    /// When the validators were last asked in vain; held while they are.
     asked: Mutex<Option<Instant>>,
 }
 
@@ -88,8 +89,9 @@ impl HttpLedger {
         let mut epochs = Epochs::clone(&before);
         // a faulty validator may give only the first of them
         while self.ask_for_epochs(&mut epochs).await {}
-        *asked = Some(Instant::now());
-        if epochs.newest().epoch() == before.newest().epoch() {
+        let has_learned = epochs.newest().epoch() > before.newest().epoch();
+        *asked = (!has_learned).then(Instant::now);
+        if !has_learned {
             return false;
         }
         info!(epoch = epochs.newest().epoch(), first = epochs.newest().first(), "the validators of another epoch");

@@ -48,13 +48,13 @@ impl HttpLedger {
         loop {
             let epochs = self.known.epochs();
             let found = self.cose_receipts_by(&epochs, id).await;
-            if matches!(found, Ok(Some(_))) || !self.learn(&epochs).await {
-                return found;
+            if !found.is_open() || !self.learn(&epochs).await {
+                return found.answer;
             }
         }
     }
 
-    async fn cose_receipts_by(&self, epochs: &Epochs, id: &Digest) -> Result<Option<CoseReceipts>, LedgerError> {
+    async fn cose_receipts_by(&self, epochs: &Epochs, id: &Digest) -> Found<CoseReceipts> {
         let (path, timeout) = (format!("transactions/{id}/cose"), self.timeout);
         let mut asked = self.ask_all(|peer| {
             let path = path.clone();
@@ -62,21 +62,35 @@ impl HttpLedger {
         });
         // by entry: a refused copy has another one, and the acceptance has the most receipts once it is everywhere
         let (mut answers, mut gathered) = (0, BTreeMap::<Subject, Receipts>::new());
+        let mut is_strange = false;
         while let Some(joined) = asked.join_next().await {
             let Ok(Ok((peer, found))) = joined else { continue };
             answers += 1;
             let Some(found) = found else { continue };
-            let Some((about, key, receipt)) = one_receipt(epochs, id, found) else {
-                warn!(validator = peer.name(), "a validator gave other than one COSE receipt that verifies");
+            let Some((entry, receipt)) = only_receipt(id, &found) else {
+                warn!(validator = peer.name(), "a validator gave other than one COSE receipt");
                 continue;
             };
+            let root = match verify_cose_receipt(epochs, &found.entry, &receipt) {
+                Ok(root) => root,
+                // a validator of no epoch that is known
+                Err(VerifyError::Validators { .. }) => {
+                    is_strange = true;
+                    continue;
+                }
+                Err(_) => {
+                    warn!(validator = peer.name(), "a validator gave a COSE receipt that does not verify");
+                    continue;
+                }
+            };
+            let about = (found.entry, receipt.size, root);
             let all = gathered.entry(about.clone()).or_default();
-            all.insert(key, receipt);
-            if let Some(receipts) = of_a_quorum(epochs, &about.0, all) {
-                return Ok(Some(receipts));
+            all.insert(receipt.key, ReceiptBytes(cbor::encode(&receipt)));
+            if let Some(receipts) = of_a_quorum(epochs, (entry.height, &about.0), all) {
+                return Found { answer: Ok(Some(receipts)), is_strange: false };
             }
         }
-        if answers > 0 { Ok(None) } else { Err(self.unreachable()) }
+        Found { answer: if answers > 0 { Ok(None) } else { Err(self.unreachable()) }, is_strange }
     }
 
     async fn first_valid<T: Record + Send + 'static>(
@@ -130,9 +144,10 @@ type Subject = (Vec<u8>, u64, Digest);
 /// One of each validator.
 type Receipts = BTreeMap<PublicKey, ReceiptBytes>;
 
-/// Those by validators of one epoch, the earliest of which a quorum is there.
-fn of_a_quorum(epochs: &Epochs, entry: &[u8], all: &Receipts) -> Option<CoseReceipts> {
-    (0..=epochs.newest().epoch()).filter_map(|epoch| epochs.in_epoch(epoch)).find_map(|set| {
+/// Those by validators of one epoch, the earliest of which a quorum is there and that was not over before the entry.
+fn of_a_quorum(epochs: &Epochs, (height, entry): (Height, &[u8]), all: &Receipts) -> Option<CoseReceipts> {
+    let sets = (0..=epochs.newest().epoch()).filter_map(|epoch| epochs.in_epoch(epoch));
+    sets.filter(|set| set.last().is_none_or(|last| height <= last)).find_map(|set| {
         let mut receipts: Vec<_> = set.keys().iter().filter_map(|key| all.get(key).cloned()).collect();
         if receipts.len() < set.quorum() {
             return None;
@@ -143,11 +158,9 @@ fn of_a_quorum(epochs: &Epochs, entry: &[u8], all: &Receipts) -> Option<CoseRece
     })
 }
 
-/// The only receipt of an answer, about the transaction that was asked for, by a validator of any epoch.
-fn one_receipt(epochs: &Epochs, id: &Digest, found: CoseReceipts) -> Option<(Subject, PublicKey, ReceiptBytes)> {
-    cbor::decode(&found.entry).ok().filter(|entry: &LogEntry| entry.transaction == *id)?;
-    let [bytes]: [ReceiptBytes; 1] = found.receipts.try_into().ok()?;
-    let receipt: CoseReceipt = cbor::decode(&bytes.0).ok()?;
-    let root = verify_cose_receipt(epochs, &found.entry, &receipt).ok()?;
-    Some(((found.entry, receipt.size, root), receipt.key, bytes))
+/// The entry and the only receipt of an answer about the transaction that was asked for.
+fn only_receipt(id: &Digest, found: &CoseReceipts) -> Option<(LogEntry, CoseReceipt)> {
+    let entry = cbor::decode(&found.entry).ok().filter(|entry: &LogEntry| entry.transaction == *id)?;
+    let [bytes] = &found.receipts[..] else { return None };
+    Some((entry, cbor::decode(&bytes.0).ok()?))
 }
