@@ -60,13 +60,13 @@ pub struct Answer {
     /// The number that was asked with: the answer is not older than the question.
     #[n(0)]
     pub nonce: u64,
-    /// Its epoch.
+    /// Its epoch; at the last height of one the next.
     #[n(1)]
     pub epoch: Epoch,
     /// Newest executed height.
     #[n(2)]
     pub executed: Height,
-    /// The view that it is in or wants.
+    /// The view of the epoch that it is in or wants.
     #[n(3)]
     pub view: View,
 }
@@ -177,21 +177,21 @@ pub enum Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Recovery {
-    /// The epoch in which it was said. In a later one nothing of it counts.
+    /// In no epoch behind this one did it say anything. In one before it says nothing.
     #[n(0)]
     pub epoch: Epoch,
     /// At no height above this did it vote.
     #[n(1)]
     pub until: Height,
-    /// In no view above this did it vote, and for none did it ask.
+    /// In no view of the epoch above this did it vote, and for none did it ask.
     #[n(2)]
     pub above: View,
 }
 
 impl Recovery {
     /// Before anybody answered: it may have said anything.
-    pub const fn unknown(epoch: Epoch) -> Self {
-        Self { epoch, until: Height::MAX, above: View::MAX }
+    pub const fn unknown() -> Self {
+        Self { epoch: Epoch::MAX, until: Height::MAX, above: View::MAX }
     }
 }
 
@@ -256,17 +256,16 @@ pub struct Committed {
 }
 
 impl Record {
-    /// The epoch that it is of; a commit certificate's follows from its height.
+    /// The epoch that it is of. A commit certificate's follows from its height; what binds a recovering validator is of all.
     pub const fn epoch(&self) -> Option<Epoch> {
         match self {
             Self::Accepted(pre_prepare, _) => Some(pre_prepare.batch.epoch),
             Self::Prepared(prepared) => Some(prepared.vote.epoch),
-            Self::Committed(_) => None,
+            Self::Committed(_) | Self::Recovering(..) => None,
             Self::Repeated(repeated) => Some(repeated.vote.epoch),
             Self::ViewChange(_, signed) => Some(signed.change.epoch),
             Self::NewView(_, new_view) => Some(new_view.epoch),
             Self::Decided(decision) => Some(decision.batch.epoch),
-            Self::Recovering(_, recovery) => Some(recovery.epoch),
         }
     }
 
