@@ -113,7 +113,7 @@ fn proofs_lead_from_the_genesis_to_every_epoch() {
     let world = World::new();
     let all = world.epochs(3);
     for (epoch, era) in (0..).zip(&world.eras) {
-        let set = all.of(epoch).expect("known");
+        let set = all.in_epoch(epoch).expect("known");
         let keys: Vec<_> = era.record.members.iter().map(|member| member.key).collect();
         assert_eq!((set.epoch(), set.first(), set.keys()), (epoch, era.record.first, &keys[..]));
         assert_eq!(set.last(), (epoch < 3).then_some(era.seal));
@@ -131,7 +131,7 @@ fn proofs_lead_from_the_genesis_to_every_epoch() {
         assert_eq!(known.newest().epoch(), epoch);
         assert_eq!(known.proofs(epoch).expect("known"), &world.proofs[..epoch as usize]);
         assert_eq!(known.proofs(epoch + 1), None);
-        assert_eq!(known.of(epoch + 1).map(ValidatorSet::epoch), None);
+        assert_eq!(known.in_epoch(epoch + 1).map(ValidatorSet::epoch), None);
         // what is not known yet is said to be of another epoch: there may be a proof of it
         for later in &world.eras[epoch as usize + 1..] {
             let place = "header";
@@ -363,7 +363,7 @@ fn those_who_left_prove_no_freshness() {
         assert_eq!(fresh, fits.then_some(height), "epoch {epoch}, height {height}");
         // whoever has executed the seal does not listen to them any more
         assert_eq!(all.proved_fresh(epoch as u64 + 1, &heads, now), None);
-        assert_eq!(freshness(all.of((epoch as u64 + 1) % 4).expect("known"), &heads, now), None);
+        assert_eq!(freshness(all.in_epoch((epoch as u64 + 1) % 4).expect("known"), &heads, now), None);
     }
     // heads of two epochs do not add up; the later epoch goes first where both are enough
     let few = [&of(1, seal - 1)[..4], &of(2, seal)[..3]].concat();

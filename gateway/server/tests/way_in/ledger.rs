@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ledger_client::{Answer, Ledger, LedgerError, ValidatorSet, ValidatorStatus};
+use ledger_client::{Answer, Epochs, Ledger, LedgerError, ValidatorStatus};
 use ledger_contract::{Changes, State as _, execute_block, genesis_changes};
 use ledger_proof::{EntryProof, P256};
 use p256::ecdsa::signature::Signer as _;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub struct Double {
     pub genesis: Genesis,
-    validators: ValidatorSet,
+    validators: Arc<Epochs>,
     keys: Vec<SigningKey>,
     inner: Mutex<Inner>,
     height: watch::Sender<Height>,
@@ -68,7 +68,7 @@ impl Double {
         let genesis = Genesis { created: 1, validators, institutions: vec![institution] };
         let inner = Inner { state: genesis_changes(&genesis), ..Inner::default() };
         Arc::new(Self {
-            validators: ValidatorSet::of(&genesis),
+            validators: Arc::new(Epochs::of(&genesis)),
             genesis,
             keys,
             inner: Mutex::new(inner),
@@ -232,7 +232,7 @@ impl Ledger for Double {
         Box::pin(async { Vec::new() })
     }
 
-    fn validators(&self) -> &ValidatorSet {
-        &self.validators
+    fn validators(&self) -> Arc<Epochs> {
+        Arc::clone(&self.validators)
     }
 }
