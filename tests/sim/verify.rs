@@ -93,6 +93,11 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
         Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
+        Message::AskOffer(_)
+        | Message::Offered(_)
+        | Message::AskPiece(_)
+        | Message::Piece(_)
+        | Message::BlocksFrom(_) => None,
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
         Message::ViewChange(signed) => {
             let (epoch, view) = (signed.change.epoch, signed.change.view);

@@ -1,6 +1,7 @@
 //! Why a validator does not start or stops. Paths and places, never keys.
 
 use schemas::ErrorClass;
+use schemas::id::Height;
 
 use crate::key::KeyError;
 use crate::store::StoreError;
@@ -32,6 +33,28 @@ pub enum NodeError {
     /// The block store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Others do not hold the blocks any more that this validator lacks.
+    #[error(
+        "the other validators hold no blocks any more that follow height {height}; start again: the state is copied from them"
+    )]
+    Behind {
+        /// Newest final height here.
+        height: Height,
+    },
+    /// Another process has the data folder.
+    #[error("data folder {path}: found another process that uses it, expected none; stop it first")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// A backup that cannot be made or used.
+    #[error("backup {place}: {message}")]
+    Backup {
+        /// File or folder.
+        place: String,
+        /// Found, expected, what to do.
+        message: String,
+    },
     /// Log and store contradict each other.
     #[error(transparent)]
     Core(#[from] ledger_core::CoreError),
@@ -61,13 +84,15 @@ impl NodeError {
     /// The class that decides about exit codes.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Config { .. } | Self::Genesis(_) | Self::Possession(_) => ErrorClass::Caller,
+            Self::Config { .. } | Self::Backup { .. } | Self::InUse { .. } | Self::Genesis(_) | Self::Possession(_) => {
+                ErrorClass::Caller
+            }
             Self::Key(e) => e.class(),
             Self::Log(e) => e.class(),
             Self::Store(e) => e.class(),
             Self::Core(e) => e.class(),
             Self::Divergence(_) => ErrorClass::Corrupt,
-            Self::Listen { .. } => ErrorClass::Transient,
+            Self::Listen { .. } | Self::Behind { .. } => ErrorClass::Transient,
             Self::Tls(_) | Self::Metrics(_) | Self::Ended(_) => ErrorClass::Bug,
         }
     }

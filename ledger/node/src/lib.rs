@@ -1,27 +1,31 @@
 //! One validator: tokio, RocksDB and mutual TLS around the pure protocol. It performs the core's effects in order, keeps the
 //! vote log and the block store, and serves the RPC. It never sends what is not durable, and ends at the first failed sync.
 
+mod backup;
 mod config;
 mod error;
 mod evidence;
 mod execute;
 mod handshake;
 pub mod key;
+mod lock;
 mod metrics;
 mod node;
 mod operators;
 mod peers;
 mod protocol;
 mod rpc;
+mod snapshots;
 mod store;
 mod tls;
+mod transfer;
 mod verify;
 mod votelog;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use ledger_core::{Config, Replica, Start};
@@ -33,19 +37,22 @@ use schemas::view::Checkpoint;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info, warn};
 
+pub use backup::{Backup, BackupFile, backup, restore};
 pub use config::{NodeConfig, PeerConfig};
 pub use error::NodeError;
 pub use store::StoreError;
 pub use votelog::LogError;
 
 use crate::key::ValidatorKey;
+use crate::lock::DataLock;
 use crate::metrics::Metrics;
-use crate::node::{Heights, Node, Parts};
+use crate::node::{Heights, History, Node, Parts};
 use crate::peers::Outboxes;
 use crate::protocol::Protocol;
 use crate::rpc::RpcListener;
+use crate::snapshots::{Question, Snapshots};
 use crate::store::Store;
 use crate::votelog::VoteLog;
 
@@ -57,6 +64,23 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// `NodeError` when it cannot start, or when log, store or agreement fail: then the process must end.
 pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), NodeError> {
+    let _lock = DataLock::take(&config.data)?;
+    let mut is_behind = false;
+    loop {
+        transfer::prepare(&config, is_behind, &shutdown).await?;
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+        match validate(config.clone(), &shutdown).await {
+            Err(NodeError::Behind { height }) => warn!(height, "the others hold no blocks any more that follow"),
+            ended => return ended,
+        }
+        is_behind = true;
+    }
+}
+
+/// Runs from what lies on the disk.
+async fn validate(config: NodeConfig, shutdown: &CancellationToken) -> Result<(), NodeError> {
     // whatever ends this future ends all its tasks
     let stop = shutdown.child_token();
     let _guard = stop.clone().drop_guard();
@@ -67,9 +91,9 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
         Some(address) => Some(bind(address).await?),
         None => None,
     };
-    let stopping = stop.clone();
+    let (stopping, data) = (stop.clone(), config.data.clone());
     let opened = tokio::task::spawn_blocking(move || Opened::open(&config, genesis, key, me, stopping)).await;
-    let Opened { node, protocol, effects, peer_tls, rpc_tls, dial_tls } =
+    let Opened { node, protocol, effects, questions, peer_tls, rpc_tls, dial_tls } =
         opened.map_err(|_| NodeError::Ended("start"))??;
     info!(validator = me, height = node.heights.borrow().executed, "the validator starts");
 
@@ -78,6 +102,14 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     let looping = thread
         .spawn(move || drop(failed.send(protocol.run(effects))))
         .map_err(|_| NodeError::Ended("protocol loop"))?;
+    let answering = Arc::clone(&node);
+    let thread = std::thread::Builder::new().name("snapshots".to_owned());
+    let snapshots = thread.spawn(move || {
+        if let Err(e) = snapshots::serve(&answering, &questions, &data) {
+            error!(error = %e, "no snapshots for others any more: the store cannot be read");
+        }
+    });
+    drop(snapshots.map_err(|_| NodeError::Ended("snapshots"))?);
     tokio::spawn(peers::listen(Arc::clone(&node), peers, peer_tls, stop.clone()));
     for ((peer, address), tls) in addresses.into_iter().zip(dial_tls) {
         tokio::spawn(peers::dial(Arc::clone(&node), peer, address, tls, stop.clone()));
@@ -88,10 +120,12 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     let listener = RpcListener::start(rpc, rpc_tls);
     let serving = tokio::spawn(rpc::serve(listener, rpc::router(Arc::clone(&node)), stop.clone()));
 
-    tokio::select! {
-        () = shutdown.cancelled() => {}
+    let is_behind = tokio::select! {
+        () = shutdown.cancelled() => false,
+        () = node.behind.known.notified() => true,
         result = ended => return result.unwrap_or(Err(NodeError::Ended("protocol loop"))),
-    }
+    };
+    let height = node.heights.borrow().certified;
     stop.cancel();
     let joined = tokio::task::spawn_blocking(move || looping.join()).await;
     // open connections may hold the store a little longer
@@ -100,7 +134,11 @@ pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), 
     while Arc::strong_count(&node) > 1 && tokio::time::Instant::now() < closed {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    if matches!(joined, Ok(Ok(()))) { Ok(()) } else { Err(NodeError::Ended("protocol loop")) }
+    match joined {
+        Ok(Ok(())) if is_behind => Err(NodeError::Behind { height }),
+        Ok(Ok(())) => Ok(()),
+        _ => Err(NodeError::Ended("protocol loop")),
+    }
 }
 
 /// What opening the log and the store gives.
@@ -108,6 +146,7 @@ struct Opened {
     node: Arc<Node>,
     protocol: Protocol,
     effects: Vec<ledger_core::Effect>,
+    questions: Receiver<Question>,
     peer_tls: Arc<rustls::ServerConfig>,
     rpc_tls: Arc<rustls::ServerConfig>,
     dial_tls: Vec<Arc<rustls::ClientConfig>>,
@@ -123,23 +162,18 @@ impl Opened {
     ) -> Result<Self, NodeError> {
         let (chain, waiting_max) = (genesis.chain_id(), config.mempool_transactions);
         let (log_folder, store_folder) = (config.data.join("votes"), config.data.join("blocks"));
-        let mark = config.key.with_extension("started");
-        // looked at before anything is made: a new log beside an old store or key would let this validator contradict itself
-        if !VoteLog::exists(&log_folder)? {
-            let path = log_folder.display().to_string();
-            if Store::exists(&store_folder) {
-                return Err(LogError::Missing { path }.into());
-            }
-            if mark.exists() {
-                return Err(LogError::Forgotten { path, mark: mark.display().to_string() }.into());
-            }
-        }
-        let (log, records) = VoteLog::open(&log_folder)?;
-        leave_mark(&mark)?;
+        let mark = mark_of(config);
+        // `transfer::prepare` came before: a new log beside an old store or key would let this validator contradict itself
+        assert!(
+            VoteLog::exists(&log_folder)? || !(mark.exists() || Store::exists(&store_folder)),
+            "whoever has voted has a log"
+        );
+        let (log, records) = VoteLog::open(&log_folder, &mark)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = Arc::new(Store::open(&store_folder, config.store_bytes, &chain, &changes)?);
         let tip = store.tip()?;
-        let (executed, tree, case_history) = (tip.height(), store.tree(&tip)?, config.case_history_blocks);
+        let (executed, tree) = (tip.height(), store.tree(&tip)?);
+        let history = History { cases: config.case_history_blocks, bodies: config.block_history_blocks };
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
@@ -166,13 +200,16 @@ impl Opened {
         let dial_tls = others.map(|(_, expected)| tls::client(&key, expected)).collect::<Result<_, _>>()?;
         let key = Arc::new(key);
         let (inputs, inbox) = sync_channel(limits::LOOP_QUEUE_MAX);
+        let (snapshots, questions) = Snapshots::new();
         let node = Arc::new(Node::new(Parts {
             outboxes: Outboxes::new(me, validators),
             genesis,
             config,
             store,
             key: Arc::clone(&key),
-            case_history,
+            history,
+            snapshots,
+            transfer: None,
             metrics: Metrics::new()?,
             heights: Heights { executed, certified },
             waiting_max,
@@ -180,7 +217,7 @@ impl Opened {
             inputs,
         }));
         let protocol = Protocol::new(Arc::clone(&node), replica, key, tree, log, inbox, tip.hash(&chain));
-        Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
+        Ok(Self { node, protocol, effects, questions, peer_tls, rpc_tls, dial_tls })
     }
 }
 
@@ -191,16 +228,9 @@ fn nonce() -> Result<u64, NodeError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// Leaves a mark beside the key, behind the log and before the first vote: who has the one and not the other lost its disk.
-fn leave_mark(mark: &Path) -> Result<(), LogError> {
-    match std::fs::File::create_new(mark).and_then(|file| file.sync_all()) {
-        Ok(()) => {
-            let folder = mark.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(votelog::file_error(folder))
-        }
-        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(cause) => Err(votelog::file_error(mark)(cause)),
-    }
+/// The mark beside the key, left behind the log and before the first vote: who has the one and not the other lost its disk.
+fn mark_of(config: &NodeConfig) -> PathBuf {
+    config.key.with_extension("started")
 }
 
 /// Who this validator is: genesis, key and name must fit.

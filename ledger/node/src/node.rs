@@ -1,18 +1,19 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger_core::{Complete, Config, Input, Sign};
+use ledger_core::{Complete, Config, Input, Sign, TransferInput};
 use ledger_proof::{AwsLc, ValidatorSet};
-use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View};
+use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View, faults_tolerated};
 use schemas::cose::Verifier;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Digest, Height, PublicKey, Signature};
 use schemas::limits;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::Verified;
@@ -20,10 +21,44 @@ use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
 use crate::peers::Outboxes;
 use crate::protocol::now_ms;
+use crate::snapshots::Snapshots;
 use crate::store::Store;
+use crate::verify::Heard;
 
 /// A loop that was not seen for this long stands still.
 const LOOP_SEEN_MAX: Duration = Duration::from_millis(3 * limits::HEAD_INTERVAL_MS);
+
+/// How far back things are kept; none: for good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct History {
+    /// Blocks for which the tree of cases is kept.
+    pub cases: Option<u64>,
+    /// Blocks whose bodies are kept.
+    pub bodies: Option<u64>,
+}
+
+/// Whether this validator lacks blocks that others do not hold any more.
+#[derive(Default)]
+pub(crate) struct Behind {
+    /// From which height on a peer holds blocks.
+    from: Mutex<BTreeMap<ValidatorIndex, Height>>,
+    /// Told once it is so.
+    pub known: Notify,
+}
+
+impl Behind {
+    /// A peer answered a fetch. f + 1 of them are believed: one is honest.
+    pub fn hear(&self, node: &Node, peer: ValidatorIndex, height: Height) -> Heard {
+        let next = node.heights.borrow().certified + 1;
+        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
+        from.insert(peer, height);
+        let lacking = from.values().filter(|from| **from > next).count();
+        if lacking > faults_tolerated(node.config.validators) {
+            self.known.notify_one();
+        }
+        Heard::Nothing
+    }
+}
 
 /// What outsiders may see: everything in it is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +76,11 @@ pub(crate) struct Node {
     pub me: ValidatorIndex,
     pub validators: ValidatorSet,
     pub store: Arc<Store>,
-    /// Blocks for which the tree of cases is kept; none: for good.
-    pub case_history: Option<u64>,
+    pub history: History,
+    pub snapshots: Snapshots,
+    /// The way to the state transfer, while that is all that runs here.
+    pub transfer: Option<SyncSender<TransferInput>>,
+    pub behind: Behind,
     pub verified: Verified,
     pub metrics: Metrics,
     pub outboxes: Outboxes,
@@ -79,7 +117,9 @@ pub(crate) struct Parts {
     pub genesis: Genesis,
     pub config: Config,
     pub store: Arc<Store>,
-    pub case_history: Option<u64>,
+    pub history: History,
+    pub snapshots: Snapshots,
+    pub transfer: Option<SyncSender<TransferInput>>,
     pub outboxes: Outboxes,
     pub key: Arc<ValidatorKey>,
     pub metrics: Metrics,
@@ -91,8 +131,8 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, outboxes, key, case_history, metrics, heights, waiting_max, stop, inputs } =
-            parts;
+        let Parts { genesis, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
+        let Parts { waiting_max, stop, inputs, .. } = parts;
         Self {
             chain: genesis.chain_id(),
             validators: ValidatorSet::of(&genesis),
@@ -100,7 +140,10 @@ impl Node {
             me: config.me,
             config,
             store,
-            case_history,
+            history,
+            snapshots,
+            transfer,
+            behind: Behind::default(),
             verified: Verified::default(),
             metrics,
             outboxes,

@@ -98,7 +98,7 @@ impl Protocol {
         if let Some(flushing) = self.flushing.take() {
             drop(flushing.join());
         }
-        Ok(())
+        Ok(self.log.mark()?)
     }
 
     fn turn(&mut self) -> Result<(), NodeError> {
@@ -176,6 +176,7 @@ impl Protocol {
             self.sync()?;
         }
         let header = execute(&self.node, &mut self.tree, execution)?;
+        self.node.snapshots.executed(header.height);
         self.tip = header.hash();
         self.step(Input::Executed(header, None))
     }
@@ -225,9 +226,12 @@ impl Protocol {
         let (store, height) = (Arc::clone(&self.node.store), self.stable);
         self.dropped = height;
         debug!(height, "flushing the block store");
-        let forget_below = self.node.case_history.map_or(0, |blocks| height.saturating_sub(blocks));
+        let forget_below = |history: Option<u64>| history.map_or(0, |blocks| height.saturating_sub(blocks));
+        let (cases, bodies) = (forget_below(self.node.history.cases), forget_below(self.node.history.bodies));
         self.flushing = Some(std::thread::spawn(move || {
-            store.forget_cases(forget_below)?;
+            store.forget_cases(cases)?;
+            store.forget_bodies(bodies)?;
+            store.forget_entries(height)?;
             store.flush().map(|()| height)
         }));
         Ok(())

@@ -79,6 +79,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(status, text) => (status, text).into_response(),
+            Self::Store(e @ StoreError::NotHeld { .. }) => (StatusCode::GONE, e.to_string()).into_response(),
             Self::Store(e) => {
                 error!(error = %e, "the block store cannot be read");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the block store cannot be read").into_response()
@@ -213,7 +214,11 @@ async fn transaction(
             return Ok(in_cbor(&proof));
         }
         if !changes(&node, &mut heights, deadline).await {
-            return Err(refused(StatusCode::NOT_FOUND, "no final block holds this transaction"));
+            let from = node.store.begins();
+            return Err(refused(
+                StatusCode::NOT_FOUND,
+                format!("no final block from {from} on holds this transaction"),
+            ));
         }
     }
 }
@@ -269,6 +274,7 @@ async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
         "changing": node.changing.load(Ordering::Relaxed),
         "height": heights.certified,
         "executed": heights.executed,
+        "blocks_from": node.store.blocks_from(),
         "validators": epoch.members.len(),
         "quorum": quorum(epoch.members.len()),
         "peers_connected": node.outboxes.connected(),

@@ -1,13 +1,16 @@
 //! Frames of other validators become inputs of the protocol: decoded, bounded, signatures verified, transactions admitted.
 //! Runs beside the loop, in the order in which a peer sent. What does not verify is dropped with a word in the log.
 
+use std::sync::mpsc::SyncSender;
+
 use ledger_contract::admit;
-use ledger_core::{Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_core::{Decided, Input, Proposal, Request, TransferInput, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
 use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, Vote};
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::transfer::Offer;
 use schemas::view::{NewView, SignedViewChange};
 
 use crate::node::Node;
@@ -31,13 +34,19 @@ pub(crate) enum Dropped {
 pub(crate) enum Heard {
     /// An input for the loop.
     Input(Input),
-    /// Final blocks for the peer.
-    Answer(Vec<Block>),
+    /// For the peer, at once.
+    Answer(Message),
+    /// It was taken, or there is nothing to say.
+    Nothing,
 }
 
 /// Verifies one message of a peer.
 pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Result<Heard, Dropped> {
     let certified = node.heights.borrow().certified;
+    // without a state nothing can be judged, and nothing is asked but pieces of it
+    if let Some(transfer) = &node.transfer {
+        return copied(transfer, from, message).map(|()| Heard::Nothing);
+    }
     match message {
         Message::Request(bytes) => request(node, bytes).map(Input::Request),
         Message::PrePrepare(pre_prepare) => proposal(node, certified, pre_prepare).map(Input::Proposed),
@@ -47,7 +56,15 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
         Message::Ask(nonce) => Ok(Input::Asked(from, nonce)),
         Message::Answer(answer) => Ok(Input::Answered(from, answer)),
-        Message::Fetch(height) => return fetch(node, certified, height).map(Heard::Answer),
+        Message::Fetch(height) => return fetch(node, certified, height),
+        Message::BlocksFrom(height) => return Ok(node.behind.hear(node, from, height)),
+        Message::AskOffer(nonce) => return offer(node, certified, nonce).map(Heard::Answer),
+        Message::AskPiece(asked) => {
+            node.snapshots.ask(from, asked);
+            return Ok(Heard::Nothing);
+        }
+        // an answer that comes after the end
+        Message::Offered(_) | Message::Piece(_) => return Err(Dropped::Old),
         Message::Blocks(blocks) => finals(node, certified, blocks).map(Input::Final),
         Message::ViewChange(signed) => view_change(node, from, signed).map(Input::ViewChanged),
         Message::NewView(message) => new_view(node, message).map(Input::Renewed),
@@ -142,10 +159,31 @@ fn status_of(status: Status) -> Result<Status, Dropped> {
     Ok(status)
 }
 
-fn fetch(node: &Node, certified: Height, from: Height) -> Result<Vec<Block>, Dropped> {
+fn fetch(node: &Node, certified: Height, from: Height) -> Result<Heard, Dropped> {
     let last = certified.min(from.saturating_add(limits::CATCH_UP_BLOCKS_MAX as u64 - 1));
     // an answer is one frame
-    Ok(node.store.blocks(from.max(1)..=last, limits::PEER_FRAME_BYTES_MAX / 2)?)
+    match node.store.blocks(from.max(1)..=last, limits::PEER_FRAME_BYTES_MAX / 2) {
+        Ok(blocks) if blocks.is_empty() => Ok(Heard::Nothing),
+        Ok(blocks) => Ok(Heard::Answer(Message::Blocks(blocks))),
+        Err(StoreError::NotHeld { from }) => Ok(Heard::Answer(Message::BlocksFrom(from))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What this validator can prove, for one who copies the state.
+fn offer(node: &Node, certified: Height, nonce: u64) -> Result<Message, Dropped> {
+    let checkpoint = node.store.checkpoint(certified, &node.chain)?;
+    Ok(Message::Offered(Offer { nonce, epoch: node.config.epoch, checkpoint }))
+}
+
+/// While the state is copied everything else is passed over. A full queue loses it: it is asked for again.
+fn copied(transfer: &SyncSender<TransferInput>, from: ValidatorIndex, message: Message) -> Result<(), Dropped> {
+    let input = match message {
+        Message::Offered(offer) => TransferInput::Offered(from, offer),
+        Message::Piece(told) => TransferInput::Told(from, told),
+        _ => return Err(Dropped::Old),
+    };
+    transfer.try_send(input).map_err(|_| Dropped::Old)
 }
 
 fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Block>, Dropped> {

@@ -39,7 +39,12 @@ impl World {
             | Message::Fetch(_)
             | Message::Blocks(_)
             | Message::Decided(_)
-            | Message::Ask(_) => {}
+            | Message::Ask(_)
+            | Message::AskOffer(_)
+            | Message::Offered(_)
+            | Message::AskPiece(_)
+            | Message::Piece(_)
+            | Message::BlocksFrom(_) => {}
         }
     }
 

@@ -365,6 +365,11 @@ impl Network {
             }
             Message::Ask(nonce) => Input::Asked(from, nonce),
             Message::Answer(answer) => Input::Answered(from, answer),
+            Message::AskOffer(_)
+            | Message::Offered(_)
+            | Message::AskPiece(_)
+            | Message::Piece(_)
+            | Message::BlocksFrom(_) => unreachable!("everyone has a state and all blocks"),
             Message::Fetch(height) => {
                 let blocks: Vec<_> = (height..height + 10).map_while(|h| node.disk.block(h)).collect();
                 if node.replica.is_some() && !blocks.is_empty() {

@@ -77,6 +77,7 @@ impl Validators {
                 store_bytes: 32 << 20,
                 mempool_transactions: 8192,
                 case_history_blocks: None,
+                block_history_blocks: None,
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
