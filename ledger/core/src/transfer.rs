@@ -166,8 +166,12 @@ impl Transfer {
         let mut effects = Vec::new();
         match input {
             TransferInput::Tick(now) => self.tick(now, &mut effects),
-            TransferInput::Offered(from, offer) if self.may_speak(from) => self.hear_offer(from, offer, verify, &mut effects),
-            TransferInput::Told(from, told) if self.may_speak(from) => self.hear_piece(from, told, verify, &mut effects),
+            TransferInput::Offered(from, offer) if self.may_speak(from) => {
+                self.hear_offer(from, offer, verify, &mut effects)
+            }
+            TransferInput::Told(from, told) if self.may_speak(from) => {
+                self.hear_piece(from, told, verify, &mut effects)
+            }
             TransferInput::Offered(..) | TransferInput::Told(..) => {}
         }
         self.ask_pieces(&mut effects);
@@ -296,17 +300,19 @@ impl Transfer {
     ) {
         let Told { asked, content } = told;
         match &mut self.stage {
-            Stage::Choosing { height, .. } if *height == asked.height && asked.piece == Piece::Manifest => match content {
-                Content::Manifest(manifest) => self.choose(from, *manifest, asked.height, verify, effects),
-                Content::Gone => {
-                    self.says(from, false);
-                    if self.peers.values().all(|peer| peer.lied || peer.has == Some(false)) {
-                        self.ask_anew();
-                        self.ask(effects);
+            Stage::Choosing { height, .. } if *height == asked.height && asked.piece == Piece::Manifest => {
+                match content {
+                    Content::Manifest(manifest) => self.choose(from, *manifest, asked.height, verify, effects),
+                    Content::Gone => {
+                        self.says(from, false);
+                        if self.peers.values().all(|peer| peer.lied || peer.has == Some(false)) {
+                            self.ask_anew();
+                            self.ask(effects);
+                        }
                     }
+                    _ => self.caught(from, Lie::Manifest, effects),
                 }
-                _ => self.caught(from, Lie::Manifest, effects),
-            },
+            }
             // later ones are no better, but whoever has the snapshot may be asked
             Stage::Copying(copying) if copying.height() == asked.height && asked.piece == Piece::Manifest => {
                 self.says(from, matches!(content, Content::Manifest(_)));

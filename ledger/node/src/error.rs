@@ -88,7 +88,9 @@ impl NodeError {
     /// The class that decides about exit codes.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Config { .. } | Self::Backup { .. } | Self::InUse { .. } | Self::Genesis(_) | Self::Possession(_) => ErrorClass::Caller,
+            Self::Config { .. } | Self::Backup { .. } | Self::InUse { .. } | Self::Genesis(_) | Self::Possession(_) => {
+                ErrorClass::Caller
+            }
             Self::Key(e) => e.class(),
             Self::Log(e) => e.class(),
             Self::Store(e) => e.class(),

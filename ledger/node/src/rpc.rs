@@ -215,7 +215,10 @@ async fn transaction(
         }
         if !changes(&node, &mut heights, deadline).await {
             let from = node.store.begins();
-            return Err(refused(StatusCode::NOT_FOUND, format!("no final block from {from} on holds this transaction")));
+            return Err(refused(
+                StatusCode::NOT_FOUND,
+                format!("no final block from {from} on holds this transaction"),
+            ));
         }
     }
 }

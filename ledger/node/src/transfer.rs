@@ -127,11 +127,7 @@ fn remove(path: &Path) -> Result<(), NodeError> {
 }
 
 /// Copies the state; the height of the copy, 0 when others have nothing but the genesis. `None` when told to stop.
-async fn copy(
-    config: &NodeConfig,
-    folders: &Folders,
-    stop: &CancellationToken,
-) -> Result<Option<Height>, NodeError> {
+async fn copy(config: &NodeConfig, folders: &Folders, stop: &CancellationToken) -> Result<Option<Height>, NodeError> {
     let stop = stop.child_token();
     let _guard = stop.clone().drop_guard();
     let (genesis, key) = identify(config)?;

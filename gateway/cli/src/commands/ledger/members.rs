@@ -246,3 +246,6 @@ fn check(genesis: &Genesis, current: &EpochRecord, mut members: Vec<Member>) -> 
         None => Ok(members),
     }
 }
+
+#[cfg(test)]
+mod tests;
