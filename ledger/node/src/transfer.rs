@@ -173,7 +173,7 @@ fn listening(
     stop: CancellationToken,
 ) -> Result<Node, NodeError> {
     let (chain, validators) = (genesis.chain_id(), genesis.validators.len());
-    let history = History { cases: config.case_history_blocks, bodies: config.block_history_blocks };
+    let history = History::of(config);
     let config = Config { chain, epoch: 0, validators, me, base: Checkpoint::genesis(&chain) };
     let (inputs, _) = sync_channel(1);
     Ok(Node::new(Parts {
