@@ -2,6 +2,7 @@
 //! vote log and the block store, and serves the RPC. It never sends what is not durable, and ends at the first failed sync.
 
 mod backup;
+mod behind;
 mod config;
 mod epoch;
 mod error;
@@ -222,7 +223,7 @@ impl Opened {
         };
         let tip = store.tip()?;
         let (executed, tree) = (tip.height(), store.tree(&tip)?);
-        let history = History { cases: config.case_history_blocks, bodies: config.block_history_blocks };
+        let history = History::of(config);
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let seat = Seat::of_store(&store, &chain, certified, &key.public())?;

@@ -1,6 +1,5 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +12,11 @@ use schemas::cose::Verifier;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Digest, Height, PublicKey, Signature};
 use schemas::limits;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::NodeConfig;
+use crate::behind::Behind;
 use crate::execute::Verified;
 use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
@@ -23,7 +24,6 @@ use crate::peers::Outboxes;
 use crate::protocol::now_ms;
 use crate::snapshots::Snapshots;
 use crate::store::Store;
-use crate::verify::Heard;
 
 /// A loop that was not seen for this long stands still.
 const LOOP_SEEN_MAX: Duration = Duration::from_millis(3 * limits::HEAD_INTERVAL_MS);
@@ -35,28 +35,14 @@ pub(crate) struct History {
     pub cases: Option<u64>,
     /// Blocks whose bodies are kept.
     pub bodies: Option<u64>,
+    /// A new validator executes every block since the genesis instead of copying the state.
+    pub is_whole: bool,
 }
 
-/// Whether this validator lacks blocks that others do not hold any more.
-#[derive(Default)]
-pub(crate) struct Behind {
-    /// From which height on a peer holds blocks.
-    from: Mutex<BTreeMap<ValidatorIndex, Height>>,
-    /// Told once it is so.
-    pub known: Notify,
-}
-
-impl Behind {
-    /// A peer answered a fetch. f + 1 of them are believed: one is honest.
-    pub fn hear(&self, node: &Node, peer: ValidatorIndex, height: Height) -> Heard {
-        let next = node.heights.borrow().certified + 1;
-        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
-        from.insert(peer, height);
-        let lacking = from.values().filter(|from| **from > next).count();
-        if lacking > faults_tolerated(node.config.validators) {
-            self.known.notify_one();
-        }
-        Heard::Nothing
+impl History {
+    pub const fn of(config: &NodeConfig) -> Self {
+        let (cases, bodies) = (config.case_history_blocks, config.block_history_blocks);
+        Self { cases, bodies, is_whole: config.whole_history }
     }
 }
 
@@ -139,6 +125,7 @@ impl Node {
     pub fn new(parts: Parts) -> Self {
         let Parts { genesis, validators, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
         let Parts { waiting_max, stop, inputs, .. } = parts;
+        let validators = ValidatorSet::of(&genesis);
         Self {
             chain: genesis.chain_id(),
             validators,
@@ -149,7 +136,7 @@ impl Node {
             history,
             snapshots,
             transfer,
-            behind: Behind::default(),
+            behind: Behind::new(faults_tolerated(validators.keys().len()), history.is_whole),
             verified: Verified::default(),
             metrics,
             outboxes,

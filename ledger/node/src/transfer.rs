@@ -173,7 +173,7 @@ fn listening(
     let chain = genesis.chain_id();
     let validators = set_of(&seat, chain);
     let Seat { epoch, members, me, base, .. } = seat;
-    let history = History { cases: config.case_history_blocks, bodies: config.block_history_blocks };
+    let history = History::of(config);
     let config = Config { chain, epoch, validators: members.len(), me, base };
     let (inputs, _) = sync_channel(1);
     Ok(Node::new(Parts {

@@ -55,11 +55,17 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         Message::Vote(vote) => self::vote(node, certified, from, vote).map(Input::Voted),
         Message::Shown(signed) => shown(node, certified, signed).map(Input::Shown),
         Message::Attest(attest) => attestation(node, certified, from, attest).map(Input::Attested),
-        Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
+        Message::Status(status) => status_of(status).map(|status| {
+            node.behind.is_at(certified, from, status.certified);
+            Input::Told(from, status)
+        }),
         Message::Ask(nonce) => Ok(Input::Asked(from, nonce)),
         Message::Answer(answer) => Ok(Input::Answered(from, answer)),
         Message::Fetch(height) => return fetch(node, certified, height),
-        Message::BlocksFrom(height) => return Ok(node.behind.hear(node, from, height)),
+        Message::BlocksFrom(height) => {
+            node.behind.holds_from(certified, from, height);
+            return Ok(Heard::Nothing);
+        }
         Message::AskOffer(nonce) => return offer(node, certified, nonce).map(Heard::Answer),
         Message::AskPiece(asked) => {
             node.snapshots.ask(from, asked);
