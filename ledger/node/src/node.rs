@@ -120,6 +120,7 @@ impl Node {
         let Parts { genesis, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
         let Parts { waiting_max, stop, inputs, .. } = parts;
         let validators = ValidatorSet::of(&genesis);
+        let behind = Behind::new(faults_tolerated(validators.keys().len()), history.is_whole);
         Self {
             chain: genesis.chain_id(),
             validators,
@@ -130,7 +131,7 @@ impl Node {
             history,
             snapshots,
             transfer,
-            behind: Behind::new(faults_tolerated(validators.keys().len()), history.is_whole),
+            behind,
             verified: Verified::default(),
             metrics,
             outboxes,
