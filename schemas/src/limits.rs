@@ -52,6 +52,8 @@ pub const VALIDATORS_MIN: usize = 4;
 pub const VALIDATOR_NAME_MAX: usize = 32;
 /// Largest ballot, in bytes: as many members as there may be.
 pub const BALLOT_BYTES_MAX: usize = 16 << 10;
+/// Most epoch proofs in one answer.
+pub const EPOCH_PROOFS_MAX: usize = 64;
 /// An epoch ends at a multiple of this, in blocks.
 pub const EPOCH_INTERVAL: u64 = 256;
 /// Most institutions in a genesis.

@@ -181,7 +181,8 @@ impl Manifest {
     /// Whether the first piece of the log, which was checked, begins early enough: every transaction that could be executed again
     /// (its `valid_until` has not passed) is in this piece or later.
     pub fn begins_early(&self, first: &[LogEntry]) -> bool {
-        let is_old = |entry: &LogEntry| entry.height.saturating_add(limits::VALID_UNTIL_AHEAD_MAX) <= self.header.height;
+        let is_old =
+            |entry: &LogEntry| entry.height.saturating_add(limits::VALID_UNTIL_AHEAD_MAX) <= self.header.height;
         self.log.before.size() == 0 || first.first().is_some_and(is_old)
     }
 }

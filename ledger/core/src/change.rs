@@ -213,7 +213,11 @@ impl Plan {
     }
 }
 
-pub(crate) fn check_checkpoint(config: &Config, checkpoint: &Checkpoint, verify: &dyn Verify) -> Result<(), ChangeError> {
+pub(crate) fn check_checkpoint(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    verify: &dyn Verify,
+) -> Result<(), ChangeError> {
     let Checkpoint { height, header, attestations } = checkpoint;
     if *height <= config.base.height {
         return if *checkpoint == config.base { Ok(()) } else { Err(ChangeError::Checkpoint) };

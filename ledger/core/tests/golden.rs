@@ -63,7 +63,13 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let prepared_certificate =
         PreparedCertificate { view: 0, height: 300, digest: batch.digest(), pre_prepare: signature(1), prepares };
     let checkpoint = Checkpoint { height: 299, header: Digest([4; 32]), attestations: signatures() };
-    let change = ViewChange { chain: CHAIN, epoch: 0, view: 1, checkpoint: checkpoint.clone(), prepared: vec![prepared_certificate] };
+    let change = ViewChange {
+        chain: CHAIN,
+        epoch: 0,
+        view: 1,
+        checkpoint: checkpoint.clone(),
+        prepared: vec![prepared_certificate],
+    };
     let signed = SignedViewChange { change: change.clone(), by };
     let new_view = NewView {
         chain: CHAIN,
@@ -84,8 +90,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let manifest = Manifest { header: header.clone(), attestations: signatures(), state: subtrees, log };
     let row = Row { key: Value(b"case/0123456789abcdef".to_vec()), value: Value(vec![9; 3]) };
     let outcome = Outcome::Refused(Refusal::Expired);
-    let entry =
-        LogEntry { height: 300, index: 1, transaction: Digest([10; 32]), signed: Digest([11; 32]), outcome };
+    let entry = LogEntry { height: 300, index: 1, transaction: Digest([10; 32]), signed: Digest([11; 32]), outcome };
     let again = Vote { view: 1, ..vote(Phase::PrePrepare) };
     let repeated = Repeated { vote: again, pre_prepare: signature(2), prepare: Some(signature(3)) };
     vec![

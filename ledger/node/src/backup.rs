@@ -68,7 +68,8 @@ pub(crate) fn answer(store: &Store, data: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let checkpoint = store.checkpoint_to(&made(data));
-    std::fs::remove_file(&question).map_err(|cause| StoreError::File { path: question.display().to_string(), cause })?;
+    std::fs::remove_file(&question)
+        .map_err(|cause| StoreError::File { path: question.display().to_string(), cause })?;
     checkpoint
 }
 
@@ -143,7 +144,10 @@ pub fn restore(config: &NodeConfig, from: Option<&Path>) -> Result<Height, NodeE
         }
         copy_all(&from.join("blocks"), &restored)?;
         if list(&restored)? != backup.files {
-            return Err(unusable(from, "found other files than its list says, expected a whole backup; take another one"));
+            return Err(unusable(
+                from,
+                "found other files than its list says, expected a whole backup; take another one",
+            ));
         }
         height = look(config, &genesis, &restored)?.0;
     }

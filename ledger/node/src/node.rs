@@ -81,6 +81,10 @@ pub(crate) struct Node {
     pub view: AtomicU64,
     /// It left the view before and waits for this one to begin.
     pub changing: AtomicBool,
+    /// It lost its votes and says nothing.
+    pub silent: AtomicBool,
+    /// Where the epoch ends; the highest number while that is open.
+    pub seal: AtomicU64,
     pub waiting: AtomicUsize,
     pub waiting_bytes: AtomicUsize,
     pub waiting_max: usize,
@@ -101,6 +105,8 @@ pub(crate) enum Busy {
 /// What a node is made of.
 pub(crate) struct Parts {
     pub genesis: Genesis,
+    /// The validators of its epoch.
+    pub validators: ValidatorSet,
     pub config: Config,
     pub store: Arc<Store>,
     pub history: History,
@@ -117,7 +123,7 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
+        let Parts { genesis, validators, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
         let Parts { waiting_max, stop, inputs, .. } = parts;
         let validators = ValidatorSet::of(&genesis);
         let behind = Behind::new(faults_tolerated(validators.keys().len()), history.is_whole);
@@ -142,6 +148,8 @@ impl Node {
             complete: watch::Sender::default(),
             view: AtomicU64::new(0),
             changing: AtomicBool::new(false),
+            silent: AtomicBool::new(true),
+            seal: AtomicU64::new(Height::MAX),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiting_max,
@@ -180,7 +188,10 @@ impl Node {
     /// The signed head, made when somebody asks; the same again for a moment. `None` while the loop does not turn: nobody who
     /// stands still proves that he is awake.
     pub fn head(&self) -> Option<SignedHead> {
-        let (height, header, _) = (*self.tip.borrow()).filter(|_| self.is_turning())?;
+        // who lost its votes may have shown a higher head; at the end of an epoch the next one's validators speak
+        let speaks = self.is_turning() && !self.silent.load(Ordering::Relaxed);
+        let seal = self.seal.load(Ordering::Relaxed);
+        let (height, header, _) = (*self.tip.borrow()).filter(|&(height, ..)| speaks && height < seal)?;
         let time = now_ms();
         let mut last = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let is_good = |signed: &&SignedHead| {
@@ -189,7 +200,7 @@ impl Node {
         if let Some(signed) = last.as_ref().filter(is_good) {
             return Some(signed.clone());
         }
-        let head = Head { chain: self.chain, epoch: 0, height, header, time };
+        let head = Head { chain: self.chain, epoch: self.config.epoch, height, header, time };
         let by = ValidatorSignature { validator: self.me, signature: self.key.sign(&head.to_sign()) };
         *last = Some(SignedHead { head, by });
         last.clone()

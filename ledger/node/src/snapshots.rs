@@ -55,7 +55,9 @@ impl Snapshots {
     pub fn ask(&self, from: ValidatorIndex, asked: Asked) {
         let mut open = lock(&self.open);
         let count = open.entry(from).or_default();
-        if *count < limits::TRANSFER_PIECES_PER_PEER_MAX && self.questions.try_send(Question::Piece(from, asked)).is_ok() {
+        if *count < limits::TRANSFER_PIECES_PER_PEER_MAX
+            && self.questions.try_send(Question::Piece(from, asked)).is_ok()
+        {
             *count += 1;
         }
     }

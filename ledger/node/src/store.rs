@@ -3,6 +3,7 @@
 
 mod blocks;
 mod copy;
+mod epochs;
 mod format;
 mod log;
 mod proof;

@@ -37,7 +37,9 @@ pub enum LogError {
         cause: std::io::Error,
     },
     /// Bytes that were synced are not what was written.
-    #[error("vote log {path}, byte {offset}: found {what}; bring nothing older back; `chartseal restore` makes the validator begin anew, in silence until it is safe")]
+    #[error(
+        "vote log {path}, byte {offset}: found {what}; bring nothing older back; `chartseal restore` makes the validator begin anew, in silence until it is safe"
+    )]
     Corrupt {
         /// The file.
         path: String,
@@ -90,7 +92,9 @@ impl LogError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::File { .. } => ErrorClass::Transient,
-            Self::Corrupt { .. } | Self::Older { .. } | Self::Mark { .. } | Self::Forgotten { .. } => ErrorClass::Corrupt,
+            Self::Corrupt { .. } | Self::Older { .. } | Self::Mark { .. } | Self::Forgotten { .. } => {
+                ErrorClass::Corrupt
+            }
             Self::TooLarge { .. } => ErrorClass::Bug,
         }
     }

@@ -29,13 +29,15 @@ impl World {
             at.store.power_cut(&mut self.dice, &mut self.count);
         }
         self.count.fault(if power_cut { "power_cut" } else { "crash" });
+        // the worst to forget is a view that nobody else wants
+        let was_alone = self.plan.losses > 0 && self.seats[seat].published.changing;
         let may_die = self.seats[seat].is_honest() && self.deaths < self.plan.deaths;
         if !self.healed && may_die && self.dice.percent(self.plan.rot) {
             let at = &mut self.seats[seat];
             if at.log.rot(&mut self.dice, &mut self.count) {
                 self.deaths += 1;
             }
-        } else if !self.healed && may_die && self.dice.percent(self.plan.losses) {
+        } else if !self.healed && may_die && self.dice.percent(self.plan.losses.max(if was_alone { 50 } else { 0 })) {
             self.deaths += 1;
             self.lose(seat);
         }

@@ -10,8 +10,10 @@ use crate::output::{Output, strong};
 
 /// Backs up the blocks of a validator, which may run meanwhile.
 #[derive(clap::Args)]
-#[command(after_help = "The vote log is not in a backup: an older one is worse than none. The key is only with --with-key.\n\n\
-Example: chartseal backup --config /etc/chartseal/validators/validator-1/node.toml --to /backup/2026-11-26")]
+#[command(
+    after_help = "The vote log is not in a backup: an older one is worse than none. The key is only with --with-key.\n\n\
+Example: chartseal backup --config /etc/chartseal/validators/validator-1/node.toml --to /backup/2026-11-26"
+)]
 pub struct Args {
     /// The validator's configuration.
     #[arg(long, value_name = "F")]

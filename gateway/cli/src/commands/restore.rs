@@ -10,9 +10,11 @@ use crate::output::Output;
 
 /// Lets a validator begin anew, from a backup or from what the others have.
 #[derive(clap::Args)]
-#[command(after_help = "What lies in the data folder is put aside (votes.before, blocks.before). At its next start the validator \
+#[command(
+    after_help = "What lies in the data folder is put aside (votes.before, blocks.before). At its next start the validator \
 fetches what it lacks from the others and says nothing until that is safe.\n\n\
-Examples: chartseal restore --config node.toml --from /backup/2026-11-26\n          chartseal restore --config node.toml")]
+Examples: chartseal restore --config node.toml --from /backup/2026-11-26\n          chartseal restore --config node.toml"
+)]
 pub struct Args {
     /// The configuration of a validator that does not run.
     #[arg(long, value_name = "F")]
@@ -25,10 +27,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
     let config = NodeConfig::load(&args.config).map_err(Failure::usage)?;
-    let height =
-        ledger_node::restore(&config, args.from.as_deref()).map_err(|e| Failure::classed(e.class(), e))?;
+    let height = ledger_node::restore(&config, args.from.as_deref()).map_err(|e| Failure::classed(e.class(), e))?;
     match &args.from {
-        Some(_) => output.line(format_args!("restored up to height {height}; the rest comes from the other validators")),
+        Some(_) => {
+            output.line(format_args!("restored up to height {height}; the rest comes from the other validators"))
+        }
         None => output.line("nothing is kept; everything comes from the other validators"),
     }
     output.line(format_args!("start it: chartseal node --config {}", args.config.display()));

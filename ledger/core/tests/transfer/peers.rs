@@ -105,7 +105,19 @@ impl World {
         let transfer = Transfer::start(TransferStart { config, nonce: 77, now: 0 });
         let kept = Kept { asked: vec![0; n], ..Kept::default() };
         let (height, mail) = (source.header.height, VecDeque::new());
-        Self { source, kinds, pace: None, now: 0, kept, transfer, mail, told: vec![0; n], waiting: vec![false; n], height, at_genesis: false }
+        Self {
+            source,
+            kinds,
+            pace: None,
+            now: 0,
+            kept,
+            transfer,
+            mail,
+            told: vec![0; n],
+            waiting: vec![false; n],
+            height,
+            at_genesis: false,
+        }
     }
 
     /// The chain is at another height than that of the snapshot.

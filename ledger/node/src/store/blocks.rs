@@ -124,8 +124,7 @@ impl Store {
         }
         let Some((Kept { header, entries, agreed }, attestations)) = self.final_at(height)? else { return Ok(None) };
         let Some(Agreed { batch, certificate }) = agreed else { return Err(StoreError::Corrupt { row: "header" }) };
-        let transactions: Vec<TransactionBytes> =
-            self.read(BODIES, &height_key(height), "body")?.unwrap_or_default();
+        let transactions: Vec<TransactionBytes> = self.read(BODIES, &height_key(height), "body")?.unwrap_or_default();
         if transactions.len() != entries as usize {
             // pruned while it was read, or lost
             let is_pruned = height < self.blocks_from();

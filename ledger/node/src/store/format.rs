@@ -24,19 +24,8 @@ pub(super) const STATE_OLD: &str = "state_old";
 /// Where each transaction was executed; of the accepted ones the state's `tx/` rows follow.
 pub(super) const TX_INDEX: &str = "tx_index";
 pub(super) const META: &str = "meta";
-pub(super) const FAMILIES: [&str; 11] = [
-    HEADERS,
-    BODIES,
-    ATTESTATIONS,
-    LOG_NODES,
-    LOG_ENTRIES,
-    STATE,
-    STATE_NODES,
-    STATE_STALE,
-    STATE_OLD,
-    TX_INDEX,
-    META,
-];
+pub(super) const FAMILIES: [&str; 11] =
+    [HEADERS, BODIES, ATTESTATIONS, LOG_NODES, LOG_ENTRIES, STATE, STATE_NODES, STATE_STALE, STATE_OLD, TX_INDEX, META];
 pub(super) const CHAIN_KEY: &[u8] = b"chain";
 pub(super) const VERSION_KEY: &[u8] = b"version";
 pub(super) const TIP_KEY: &[u8] = b"tip";
@@ -51,7 +40,11 @@ pub(super) const VERSION: u32 = 2;
 /// Looks at a folder before it is opened. False: nothing of ours is in it yet.
 pub(super) fn check(path: &Path, chain: &ChainId) -> Result<bool, StoreError> {
     if !path.join("CURRENT").exists() {
-        return if has_data(path) { Err(StoreError::Damaged { what: "no CURRENT file".to_owned() }) } else { Ok(false) };
+        return if has_data(path) {
+            Err(StoreError::Damaged { what: "no CURRENT file".to_owned() })
+        } else {
+            Ok(false)
+        };
     }
     let options = Options::default();
     let families = DB::list_cf(&options, path).map_err(StoreError::opening)?;

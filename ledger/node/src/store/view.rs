@@ -51,11 +51,7 @@ impl<'a> View<'a> {
     ///
     /// # Errors
     /// `StoreError` when a row cannot be read or does not fit.
-    pub fn manifest(
-        &self,
-        attestations: Vec<ValidatorSignature>,
-        piece_bytes: usize,
-    ) -> Result<Manifest, StoreError> {
+    pub fn manifest(&self, attestations: Vec<ValidatorSignature>, piece_bytes: usize) -> Result<Manifest, StoreError> {
         let property = self.store.db.property_int_value_cf(self.store.family(STATE), "rocksdb.estimate-num-keys")?;
         let bytes = property.unwrap_or(0).saturating_mul(ROW_BYTES);
         // cases fill one half of the tree

@@ -176,7 +176,10 @@ fn an_older_copy_is_refused() {
     }
     drop(log);
     std::fs::write(folder.path().join("key.started"), mark).unwrap();
-    assert!(matches!(opened(folder.path()).map(|_| ()), Err(LogError::Corrupt { .. })), "another log of the same length");
+    assert!(
+        matches!(opened(folder.path()).map(|_| ()), Err(LogError::Corrupt { .. })),
+        "another log of the same length"
+    );
 }
 
 #[test]

@@ -55,7 +55,9 @@ fn another_chain_or_version_is_refused() {
         drop(store);
         let refused = open(folder.path()).map(|_| ()).unwrap_err();
         assert!(refused.to_string().contains(what), "{refused}");
-        assert!(matches!(refused, StoreError::OtherVersion { found, expected: VERSION, .. } if found == version.unwrap_or(1)));
+        assert!(
+            matches!(refused, StoreError::OtherVersion { found, expected: VERSION, .. } if found == version.unwrap_or(1))
+        );
     }
 }
 
@@ -112,7 +114,8 @@ fn flipped_bytes_are_noticed_and_never_read() {
                 })
             });
             if let Err(e) = read {
-                let is_said = matches!(e, StoreError::Damaged { .. } | StoreError::Corrupt { .. } | StoreError::Database(_));
+                let is_said =
+                    matches!(e, StoreError::Damaged { .. } | StoreError::Corrupt { .. } | StoreError::Database(_));
                 assert!(is_said, "{name}, byte {at}: {e}");
                 noticed += 1;
             }
