@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::store::Store;
 use crate::votelog::file_error;
-use crate::{NodeConfig, NodeError};
+use crate::{NodeConfig, NodeError, StoreError};
 
 /// A validator's place in an epoch.
 #[derive(Clone, Debug)]
@@ -35,14 +35,17 @@ impl Seat {
     /// # Errors
     /// `NodeError::NoSeat` when the key is no validator's then.
     pub fn of_store(store: &Store, chain: &ChainId, certified: Height, key: &PublicKey) -> Result<Self, NodeError> {
-        let state = |e| NodeError::Store(crate::StoreError::State(e));
+        let state = |e| NodeError::Store(StoreError::State(e));
         let record = epoch_at(store, certified + 1).map_err(state)?;
         let height = record.previous_seal();
-        let base = match store.attested(height)? {
+        let base = match store.attested(height) {
             _ if height == 0 => Checkpoint::genesis(chain),
-            Some(attested) => Checkpoint { height, header: attested.header.hash(), attestations: vec![] },
+            Ok(Some(attested)) => Checkpoint { height, header: attested.header.hash(), attestations: vec![] },
             // a copied store begins above: whoever still stands there is not believed, and catches up
-            None => Checkpoint { height, header: Digest::ZERO, attestations: vec![] },
+            Ok(None) | Err(StoreError::NotHeld { .. }) => {
+                Checkpoint { height, header: Digest::ZERO, attestations: vec![] }
+            }
+            Err(e) => return Err(e.into()),
         };
         let seal = seal(store, record.epoch).map_err(state)?.map(|seal| seal.at);
         let me =

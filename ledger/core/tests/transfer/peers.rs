@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ledger_core::{Config, Lie, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
-use schemas::block::ValidatorIndex;
+use schemas::block::{ValidatorIndex, ValidatorSignature};
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
 use schemas::merkle::Frontier;
@@ -14,7 +14,7 @@ use schemas::transfer::{Asked, Content, LOG_PIECE, Manifest, Offer, Piece, Row, 
 use schemas::tree::Subtree;
 use schemas::view::Checkpoint;
 
-use crate::source::{CHAIN, Source, attested, is_signed};
+use crate::source::{CHAIN, Source, attested, is_final};
 
 /// Milliseconds of a tick; every message takes one.
 pub const TICK_MS: TimeMs = 50;
@@ -162,7 +162,9 @@ impl World {
     }
 
     pub fn step(&mut self, input: TransferInput) {
-        for effect in self.transfer.step(input, &is_signed) {
+        let n = self.kinds.len();
+        let is_final = |height: Height, header: &Digest, by: &[ValidatorSignature]| is_final(n, height, header, by);
+        for effect in self.transfer.step(input, &is_final) {
             assert!(self.kept.done.is_none(), "nothing follows the end");
             match effect {
                 TransferEffect::Send(to, message) => {

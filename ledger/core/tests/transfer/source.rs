@@ -1,6 +1,6 @@
 //! A ledger in memory and the snapshot that an honest validator gives of it.
 
-use schemas::block::{Batch, Header, ValidatorIndex, ValidatorSignature, attestation_to_sign, quorum};
+use schemas::block::{Batch, Header, ValidatorIndex, ValidatorSignature, attestation_bytes, attestation_to_sign, quorum};
 use schemas::cbor::sha256;
 use schemas::id::{ChainId, Digest, Height, RawSignature, Signature};
 use schemas::merkle::{self, Frontier};
@@ -19,8 +19,12 @@ pub fn sign(by: ValidatorIndex, bytes: &[u8]) -> Signature {
     Signature(RawSignature([half.0, half.0].concat().try_into().expect("64 bytes")))
 }
 
-pub fn is_signed(by: ValidatorIndex, bytes: &[u8], signature: &Signature) -> bool {
-    sign(by, bytes) == *signature
+/// Whether q different ones of n validators signed the header.
+pub fn is_final(n: usize, height: Height, header: &Digest, by: &[ValidatorSignature]) -> bool {
+    let bytes = attestation_bytes(&CHAIN, 0, height, header);
+    by.len() >= quorum(n)
+        && by.is_sorted_by(|a, b| a.validator < b.validator)
+        && by.iter().all(|by| usize::from(by.validator) < n && sign(by.validator, &bytes) == by.signature)
 }
 
 /// The ledger after one height.

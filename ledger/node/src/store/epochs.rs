@@ -21,10 +21,12 @@ impl Store {
             return cbor::decode(&row).map(Some).map_err(|_| StoreError::Corrupt { row: "epoch proof" });
         }
         let Some(record) = epoch_record(self, epoch)? else { return Ok(None) };
-        if epoch == 0 || record.decided_at > certified {
+        // any header from the decision to the seal proves it: a copied store may begin between them
+        let height = record.decided_at.max(self.begins());
+        if epoch == 0 || height > certified || height >= record.first {
             return Ok(None);
         }
-        let Shown::Proof(proof) = self.state_proof(&epoch_key(epoch), record.decided_at)? else { return Ok(None) };
+        let Shown::Proof(proof) = self.state_proof(&epoch_key(epoch), height)? else { return Ok(None) };
         let proof = EpochProof::of(*proof).ok_or(StoreError::Corrupt { row: "epoch" })?;
         self.keep_epoch_proof(&proof)?;
         Ok(Some(proof))
