@@ -88,8 +88,8 @@ async fn four_become_seven_exchange_keys_and_become_four_under_load() {
         assert!(matches!(ended, Err(NodeError::NoSeat { epoch: 2, .. })), "validator {gone}: {ended:?}");
     }
     validators.start(1);
-    entered(&ledger, &[0, 1, 2, 3], 2).await;
     let third = execute(&ledger, validators.subject(2)).await;
+    entered(&ledger, &[0, 1, 2, 3], 2).await;
     assert_eq!(third.header.epoch, 2);
     stop.cancel();
     let proofs = loading.await.unwrap();
