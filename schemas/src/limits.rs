@@ -152,6 +152,8 @@ pub const CATCH_UP_BLOCKS_MAX: usize = 64;
 pub const CATCH_UP_BYTES_MAX: usize = 8 << 20;
 /// Fewest blocks that a validator keeps whole.
 pub const BLOCK_HISTORY_MIN: u64 = 1_024;
+/// A validator that has nothing copies the state when others are at this height, in blocks.
+pub const TRANSFER_BEHIND_MIN: u64 = 1_024;
 /// Deepest level of the state tree at which a snapshot is cut, in bits: at most 16,384 pieces.
 pub const TRANSFER_DEPTH_MAX: u8 = 14;
 /// A piece of state is cut to about this, in bytes.

@@ -41,7 +41,7 @@ pub use complete::Complete;
 pub use error::{CoreError, Divergence};
 pub use proposal::{Decided, Proposal, ProposalError, Request};
 pub use replica::{Replica, Start};
-pub use transfer::{Lie, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
+pub use transfer::{Attests, Lie, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
 
 /// Signs with the validator's key. Must be deterministic (RFC 6979).
 pub trait Sign {

@@ -18,21 +18,34 @@ mod copying;
 
 use std::collections::BTreeMap;
 
-use schemas::block::{ValidatorIndex, ValidatorSignature, attestation_to_sign, faults_tolerated, quorum};
-use schemas::id::{Height, TimeMs};
+use schemas::block::{Epoch, ValidatorIndex, ValidatorSignature, faults_tolerated};
+use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
 use schemas::merkle::Frontier;
 use schemas::pbft::Message;
 use schemas::transaction::LogEntry;
 use schemas::transfer::{Asked, Content, Manifest, Offer, Piece, Row, Told};
 
-use crate::change::{are_signed, check_checkpoint};
-use crate::{Config, Verify};
+use schemas::view::Checkpoint;
+
+use crate::Config;
 
 use self::copying::Copying;
 
 /// Heights above the newest one that are tried in turn: for a chain that rests, one that walks, one that runs.
 const AHEAD: [Height; 3] = [0, limits::TRANSFER_HEIGHTS_AHEAD / 8, limits::TRANSFER_HEIGHTS_AHEAD];
+
+/// Knows the validators of every epoch up to the one of the transfer.
+pub trait Attests {
+    /// Whether a quorum of the validators of the height's epoch signed this header.
+    fn is_final(&self, height: Height, header: &Digest, attestations: &[ValidatorSignature]) -> bool;
+}
+
+impl<F: Fn(Height, &Digest, &[ValidatorSignature]) -> bool> Attests for F {
+    fn is_final(&self, height: Height, header: &Digest, attestations: &[ValidatorSignature]) -> bool {
+        self(height, header, attestations)
+    }
+}
 
 /// What a transfer starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +147,8 @@ pub struct Transfer {
     /// Heights that were tried.
     tries: usize,
     peers: BTreeMap<ValidatorIndex, Peer>,
+    /// Who is in an epoch that is not known here.
+    ahead: BTreeMap<ValidatorIndex, Epoch>,
     stage: Stage,
 }
 
@@ -143,11 +158,11 @@ impl Transfer {
         let TransferStart { config, nonce, now } = start;
         let others = (0..).take(config.validators).filter(|&validator| validator != config.me);
         let peers = others.map(|validator| (validator, Peer::default())).collect();
-        Self { config, nonce, now, asked_at: None, tries: 0, peers, stage: Stage::Asking }
+        Self { config, nonce, now, asked_at: None, tries: 0, peers, ahead: BTreeMap::new(), stage: Stage::Asking }
     }
 
     /// Takes one input and says what has to be done.
-    pub fn step(&mut self, input: TransferInput, verify: &dyn Verify) -> Vec<TransferEffect> {
+    pub fn step(&mut self, input: TransferInput, verify: &dyn Attests) -> Vec<TransferEffect> {
         let mut effects = Vec::new();
         match input {
             TransferInput::Tick(now) => self.tick(now, &mut effects),
@@ -170,6 +185,14 @@ impl Transfer {
         let offers = self.peers.values().filter(|peer| peer.offer.is_some()).count();
         let (left, all) = if let Stage::Copying(copying) = &self.stage { copying.progress() } else { (0, 0) };
         (offers, left, all)
+    }
+
+    /// The latest epoch that f + 1 peers, so an honest one, say they have come to, if it is not known here.
+    pub fn epoch_ahead(&self) -> Option<Epoch> {
+        let mut ahead: Vec<Epoch> = self.ahead.values().copied().collect();
+        ahead.sort_unstable();
+        let honest = ahead.len().checked_sub(faults_tolerated(self.config.validators) + 1)?;
+        ahead.get(honest).copied()
     }
 
     fn may_speak(&self, from: ValidatorIndex) -> bool {
@@ -233,14 +256,20 @@ impl Transfer {
         &mut self,
         from: ValidatorIndex,
         offer: Offer,
-        verify: &dyn Verify,
+        verify: &dyn Attests,
         effects: &mut Vec<TransferEffect>,
     ) {
-        // of another epoch nothing can be judged here
-        if !matches!(self.stage, Stage::Asking) || offer.nonce != self.nonce || offer.epoch != self.config.epoch {
+        if !matches!(self.stage, Stage::Asking) || offer.nonce != self.nonce {
             return;
         }
-        if check_checkpoint(&self.config, &offer.checkpoint, verify).is_err() {
+        // of a later epoch nothing can be judged here
+        if offer.epoch > self.config.epoch {
+            self.ahead.insert(from, offer.epoch);
+            return;
+        }
+        let Checkpoint { height, header, attestations } = &offer.checkpoint;
+        let is_genesis = offer.checkpoint == Checkpoint::genesis(&self.config.chain);
+        if !is_genesis && (*height == 0 || !verify.is_final(*height, header, attestations)) {
             return self.caught(from, Lie::Offer, effects);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
@@ -262,7 +291,13 @@ impl Transfer {
         self.ask(effects);
     }
 
-    fn hear_piece(&mut self, from: ValidatorIndex, told: Told, verify: &dyn Verify, effects: &mut Vec<TransferEffect>) {
+    fn hear_piece(
+        &mut self,
+        from: ValidatorIndex,
+        told: Told,
+        verify: &dyn Attests,
+        effects: &mut Vec<TransferEffect>,
+    ) {
         let Told { asked, content } = told;
         match &mut self.stage {
             Stage::Choosing { height, .. } if *height == asked.height && asked.piece == Piece::Manifest => {
@@ -304,12 +339,12 @@ impl Transfer {
         from: ValidatorIndex,
         manifest: Manifest,
         height: Height,
-        verify: &dyn Verify,
+        verify: &dyn Attests,
         effects: &mut Vec<TransferEffect>,
     ) {
         let header = &manifest.header;
         let is_place = header.chain == self.config.chain && header.height == height;
-        if is_place && header.epoch != self.config.epoch {
+        if is_place && header.epoch > self.config.epoch {
             return self.says(from, false);
         }
         // it may be cut so that no piece fits a frame: others go first, for a while
@@ -317,9 +352,7 @@ impl Transfer {
         if has_failed && self.is_early() {
             return;
         }
-        let is_quorum = manifest.attestations.len() >= quorum(self.config.validators);
-        let is_proven =
-            is_quorum && are_signed(&self.config, &manifest.attestations, &attestation_to_sign(header), verify);
+        let is_proven = verify.is_final(height, &header.hash(), &manifest.attestations);
         if !is_place || !is_proven || !manifest.fits() {
             return self.caught(from, Lie::Manifest, effects);
         }

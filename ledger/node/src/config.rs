@@ -45,6 +45,9 @@ pub struct NodeConfig {
     /// certificates and proofs always are.
     #[serde(default)]
     pub block_history_blocks: Option<u64>,
+    /// A new validator fetches and executes every block since the genesis, also when it could copy the state: somebody should.
+    #[serde(default)]
+    pub whole_history: bool,
 }
 
 /// Another validator.
@@ -100,6 +103,9 @@ impl NodeConfig {
         }
         if self.mempool_transactions == 0 || self.mempool_transactions > limits::MEMPOOL_TRANSACTIONS_MAX {
             return wrong("mempool_transactions: expected 1 to 8192");
+        }
+        if self.whole_history && self.block_history_blocks.is_some() {
+            return wrong("whole_history: found block_history_blocks too, expected one of them");
         }
         if self.block_history_blocks.is_some_and(|blocks| blocks < limits::BLOCK_HISTORY_MIN) {
             return wrong("block_history_blocks: expected at least 1024, or nothing: all are kept");

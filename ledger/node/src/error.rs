@@ -1,6 +1,7 @@
 //! Why a validator does not start or stops. Paths and places, never keys.
 
 use schemas::ErrorClass;
+use schemas::block::Epoch;
 use schemas::id::Height;
 
 use crate::key::KeyError;
@@ -33,13 +34,16 @@ pub enum NodeError {
     /// The block store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Others do not hold the blocks any more that this validator lacks.
+    /// The key is no validator's.
     #[error(
-        "the other validators hold no blocks any more that follow height {height}; start again: the state is copied from them"
+        "found a key that is no validator's in epoch {epoch}, which begins at height {first}: a validator that left may be switched \
+         off; a new one starts once its epoch has begun, with the genesis and another validator's KEY.epochs.json beside its own key"
     )]
-    Behind {
-        /// Newest final height here.
-        height: Height,
+    NoSeat {
+        /// The epoch.
+        epoch: Epoch,
+        /// Its first height.
+        first: Height,
     },
     /// Another process has the data folder.
     #[error("data folder {path}: found another process that uses it, expected none; stop it first")]
@@ -92,7 +96,7 @@ impl NodeError {
             Self::Store(e) => e.class(),
             Self::Core(e) => e.class(),
             Self::Divergence(_) => ErrorClass::Corrupt,
-            Self::Listen { .. } | Self::Behind { .. } => ErrorClass::Transient,
+            Self::Listen { .. } | Self::NoSeat { .. } => ErrorClass::Transient,
             Self::Tls(_) | Self::Metrics(_) | Self::Ended(_) => ErrorClass::Bug,
         }
     }

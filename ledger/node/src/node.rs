@@ -1,6 +1,5 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +12,11 @@ use schemas::cose::Verifier;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Digest, Height, PublicKey, Signature};
 use schemas::limits;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::NodeConfig;
+use crate::behind::Behind;
 use crate::execute::Verified;
 use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
@@ -23,7 +24,6 @@ use crate::peers::Outboxes;
 use crate::protocol::now_ms;
 use crate::snapshots::Snapshots;
 use crate::store::Store;
-use crate::verify::Heard;
 
 /// A loop that was not seen for this long stands still.
 const LOOP_SEEN_MAX: Duration = Duration::from_millis(3 * limits::HEAD_INTERVAL_MS);
@@ -35,28 +35,14 @@ pub(crate) struct History {
     pub cases: Option<u64>,
     /// Blocks whose bodies are kept.
     pub bodies: Option<u64>,
+    /// A new validator executes every block since the genesis instead of copying the state.
+    pub is_whole: bool,
 }
 
-/// Whether this validator lacks blocks that others do not hold any more.
-#[derive(Default)]
-pub(crate) struct Behind {
-    /// From which height on a peer holds blocks.
-    from: Mutex<BTreeMap<ValidatorIndex, Height>>,
-    /// Told once it is so.
-    pub known: Notify,
-}
-
-impl Behind {
-    /// A peer answered a fetch. f + 1 of them are believed: one is honest.
-    pub fn hear(&self, node: &Node, peer: ValidatorIndex, height: Height) -> Heard {
-        let next = node.heights.borrow().certified + 1;
-        let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
-        from.insert(peer, height);
-        let lacking = from.values().filter(|from| **from > next).count();
-        if lacking > faults_tolerated(node.config.validators) {
-            self.known.notify_one();
-        }
-        Heard::Nothing
+impl History {
+    pub const fn of(config: &NodeConfig) -> Self {
+        let (cases, bodies) = (config.case_history_blocks, config.block_history_blocks);
+        Self { cases, bodies, is_whole: config.whole_history }
     }
 }
 
@@ -95,6 +81,10 @@ pub(crate) struct Node {
     pub view: AtomicU64,
     /// It left the view before and waits for this one to begin.
     pub changing: AtomicBool,
+    /// It lost its votes and says nothing.
+    pub silent: AtomicBool,
+    /// Where the epoch ends; the highest number while that is open.
+    pub seal: AtomicU64,
     pub waiting: AtomicUsize,
     pub waiting_bytes: AtomicUsize,
     pub waiting_max: usize,
@@ -115,6 +105,8 @@ pub(crate) enum Busy {
 /// What a node is made of.
 pub(crate) struct Parts {
     pub genesis: Genesis,
+    /// The validators of its epoch.
+    pub validators: ValidatorSet,
     pub config: Config,
     pub store: Arc<Store>,
     pub history: History,
@@ -131,11 +123,12 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
+        let Parts { genesis, validators, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
         let Parts { waiting_max, stop, inputs, .. } = parts;
+        let validators = ValidatorSet::of(&genesis);
         Self {
             chain: genesis.chain_id(),
-            validators: ValidatorSet::of(&genesis),
+            validators,
             genesis,
             me: config.me,
             config,
@@ -143,7 +136,7 @@ impl Node {
             history,
             snapshots,
             transfer,
-            behind: Behind::default(),
+            behind: Behind::new(faults_tolerated(validators.keys().len()), history.is_whole),
             verified: Verified::default(),
             metrics,
             outboxes,
@@ -154,6 +147,8 @@ impl Node {
             complete: watch::Sender::default(),
             view: AtomicU64::new(0),
             changing: AtomicBool::new(false),
+            silent: AtomicBool::new(true),
+            seal: AtomicU64::new(Height::MAX),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiting_max,
@@ -192,7 +187,10 @@ impl Node {
     /// The signed head, made when somebody asks; the same again for a moment. `None` while the loop does not turn: nobody who
     /// stands still proves that he is awake.
     pub fn head(&self) -> Option<SignedHead> {
-        let (height, header, _) = (*self.tip.borrow()).filter(|_| self.is_turning())?;
+        // who lost its votes may have shown a higher head; at the end of an epoch the next one's validators speak
+        let speaks = self.is_turning() && !self.silent.load(Ordering::Relaxed);
+        let seal = self.seal.load(Ordering::Relaxed);
+        let (height, header, _) = (*self.tip.borrow()).filter(|&(height, ..)| speaks && height < seal)?;
         let time = now_ms();
         let mut last = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let is_good = |signed: &&SignedHead| {
@@ -201,7 +199,7 @@ impl Node {
         if let Some(signed) = last.as_ref().filter(is_good) {
             return Some(signed.clone());
         }
-        let head = Head { chain: self.chain, epoch: 0, height, header, time };
+        let head = Head { chain: self.chain, epoch: self.config.epoch, height, header, time };
         let by = ValidatorSignature { validator: self.me, signature: self.key.sign(&head.to_sign()) };
         *last = Some(SignedHead { head, by });
         last.clone()

@@ -8,15 +8,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use ledger_core::{Config, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
-use schemas::block::quorum;
+use ledger_proof::{AwsLc, Epochs};
+use schemas::block::{ValidatorSignature, attestation_bytes, quorum};
+use schemas::cose::Verifier as _;
 use schemas::genesis::Genesis;
-use schemas::id::Height;
+use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::pbft::{Record, Recovery};
-use schemas::view::Checkpoint;
+use schemas::proof::EpochProof;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::epoch::Seat;
 use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
 use crate::node::{Heights, History, Node, Parts};
@@ -25,7 +28,7 @@ use crate::protocol::now_ms;
 use crate::snapshots::Snapshots;
 use crate::store::{Copy, Store};
 use crate::votelog::{LogError, Mark, VoteLog, file_error};
-use crate::{CLOSE_TIMEOUT, NodeConfig, NodeError, bind, identify, mark_of, nonce, peer_addresses, tls};
+use crate::{CLOSE_TIMEOUT, NodeConfig, NodeError, bind, dials, epoch, identify, mark_of, nonce, set_of, tls};
 
 /// Between two ticks.
 const TICK: Duration = Duration::from_millis(50);
@@ -69,8 +72,9 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
     if has_votes && !is_behind || !has_votes && !has_voted {
         return Ok(());
     }
-    let (genesis, ..) = identify(config)?;
-    let n = genesis.validators.len();
+    let (genesis, key) = identify(config)?;
+    let (epochs, _) = epoch::known(config, &genesis)?;
+    let n = epoch::newest_seat(&epochs, &key.public())?.members.len();
     if !has_votes && n - 1 < quorum(n) {
         let (path, mark) = (folders.votes.display().to_string(), mark.display().to_string());
         return Err(LogError::Forgotten { path, mark }.into());
@@ -126,24 +130,22 @@ fn remove(path: &Path) -> Result<(), NodeError> {
 async fn copy(config: &NodeConfig, folders: &Folders, stop: &CancellationToken) -> Result<Option<Height>, NodeError> {
     let stop = stop.child_token();
     let _guard = stop.clone().drop_guard();
-    let (genesis, key, me) = identify(config)?;
-    let addresses = peer_addresses(config, &genesis, me)?;
+    let (genesis, key) = identify(config)?;
+    let (epochs, proofs) = epoch::known(config, &genesis)?;
+    let seat = epoch::newest_seat(&epochs, &key.public())?;
     let listener = bind(&config.listen).await?;
     std::fs::create_dir_all(&config.data).map_err(file_error(&config.data))?;
     let store = Arc::new(Store::begin_copy(&folders.blocks_new, config.store_bytes)?);
     let (inputs, inbox) = sync_channel(limits::TRANSFER_PIECES_MAX);
+    let peer_tls = tls::server(&key, seat.keys().collect())?;
+    let dials = dials(config, &seat, &key)?;
     let key = Arc::new(key);
-    let peer_tls = tls::server(&key, genesis.validator_keys().into_iter().collect())?;
-    let dials = addresses.into_iter().zip((0..).zip(genesis.validator_keys()).filter(|&(index, _)| index != me));
-    let dials: Vec<_> = dials
-        .map(|((peer, address), (_, expected))| Ok((peer, address, tls::client(&key, expected)?)))
-        .collect::<Result<_, NodeError>>()?;
-    let node = Arc::new(listening(config, genesis, me, key, Arc::clone(&store), inputs, stop.clone())?);
+    let node = Arc::new(listening(config, genesis, seat, key, Arc::clone(&store), inputs, stop.clone())?);
     tokio::spawn(peers::listen(Arc::clone(&node), listener, peer_tls, stop.clone()));
     for (peer, address, tls) in dials {
         tokio::spawn(peers::dial(Arc::clone(&node), peer, address, tls, stop.clone()));
     }
-    let copying = tokio::task::spawn_blocking(move || copy_pieces(&node, &inbox)).await;
+    let copying = tokio::task::spawn_blocking(move || copy_pieces(&node, &epochs, &proofs, &inbox)).await;
     let copied = copying.map_err(|_| NodeError::Ended("state transfer"))??;
     stop.cancel();
     let closed = tokio::time::Instant::now() + CLOSE_TIMEOUT;
@@ -162,19 +164,22 @@ async fn copy(config: &NodeConfig, folders: &Folders, stop: &CancellationToken) 
 fn listening(
     config: &NodeConfig,
     genesis: Genesis,
-    me: schemas::block::ValidatorIndex,
+    seat: Seat,
     key: Arc<ValidatorKey>,
     store: Arc<Store>,
     transfer: std::sync::mpsc::SyncSender<TransferInput>,
     stop: CancellationToken,
 ) -> Result<Node, NodeError> {
-    let (chain, validators) = (genesis.chain_id(), genesis.validators.len());
-    let history = History { cases: config.case_history_blocks, bodies: config.block_history_blocks };
-    let config = Config { chain, epoch: 0, validators, me, base: Checkpoint::genesis(&chain) };
+    let chain = genesis.chain_id();
+    let validators = set_of(&seat, chain);
+    let Seat { epoch, members, me, base, .. } = seat;
+    let history = History::of(config);
+    let config = Config { chain, epoch, validators: members.len(), me, base };
     let (inputs, _) = sync_channel(1);
     Ok(Node::new(Parts {
-        outboxes: Outboxes::new(me, validators),
+        outboxes: Outboxes::new(me, members.len()),
         genesis,
+        validators,
         config,
         store,
         key,
@@ -190,16 +195,22 @@ fn listening(
 }
 
 /// Runs the machine until all pieces are here, then makes a store out of them.
-fn copy_pieces(node: &Node, inbox: &Receiver<TransferInput>) -> Result<Option<Height>, NodeError> {
+fn copy_pieces(
+    node: &Node,
+    epochs: &Epochs,
+    proofs: &[EpochProof],
+    inbox: &Receiver<TransferInput>,
+) -> Result<Option<Height>, NodeError> {
+    let is_final = |height: Height, header: &Digest, by: &[ValidatorSignature]| is_final(node, epochs, height, header, by);
     let start = TransferStart { config: node.config.clone(), nonce: nonce()?, now: now_ms() };
     let (mut transfer, mut said) = (Transfer::start(start), Instant::now());
     while !node.stop.is_cancelled() {
         let mut effects = match inbox.recv_timeout(TICK) {
-            Ok(input) => transfer.step(input, node),
+            Ok(input) => transfer.step(input, &is_final),
             Err(RecvTimeoutError::Timeout) => vec![],
             Err(RecvTimeoutError::Disconnected) => return Err(NodeError::Ended("state transfer")),
         };
-        effects.extend(transfer.step(TransferInput::Tick(now_ms()), node));
+        effects.extend(transfer.step(TransferInput::Tick(now_ms()), &is_final));
         for effect in effects {
             match effect {
                 TransferEffect::Send(to, message) => node.outboxes.send(Some(to), &message),
@@ -207,20 +218,36 @@ fn copy_pieces(node: &Node, inbox: &Receiver<TransferInput>) -> Result<Option<He
                 TransferEffect::KeepRows(rows) => node.store.copy_rows(&rows)?,
                 TransferEffect::KeepEntries(number, entries) => node.store.copy_entries(number, &entries)?,
                 TransferEffect::Lied(peer, lie) => warn!(peer, error = %lie, "a validator lied about the state"),
-                TransferEffect::Done(snapshot) => return finish(node, snapshot).map(Some),
+                TransferEffect::Done(snapshot) => return finish(node, proofs, snapshot).map(Some),
             }
         }
         if said.elapsed() >= SAY {
             let (offers, left, all) = transfer.progress();
             info!(offers, left, all, "the state is being copied");
+            if let Some(epoch) = transfer.epoch_ahead() {
+                let known = node.config.epoch;
+                warn!(epoch, known, "the others are in a later epoch: copy a KEY.epochs.json of one of them beside this key");
+            }
             said = Instant::now();
         }
     }
     Ok(None)
 }
 
-fn finish(node: &Node, snapshot: Option<Box<Snapshot>>) -> Result<Height, NodeError> {
+/// Whether q validators of the height's epoch attest its header.
+fn is_final(node: &Node, epochs: &Epochs, height: Height, header: &Digest, by: &[ValidatorSignature]) -> bool {
+    let set = epochs.at(height);
+    let bytes = attestation_bytes(&node.chain, set.epoch(), height, header);
+    let is_signed = |by: &ValidatorSignature| {
+        set.keys().get(usize::from(by.validator)).is_some_and(|key| AwsLc.verify(key, &bytes, &by.signature))
+    };
+    by.len() >= set.quorum() && by.is_sorted_by(|a, b| a.validator < b.validator) && by.iter().all(is_signed)
+}
+
+fn finish(node: &Node, proofs: &[EpochProof], snapshot: Option<Box<Snapshot>>) -> Result<Height, NodeError> {
     let Some(snapshot) = snapshot else { return Ok(0) };
+    // whoever asks this validator needs them too
+    proofs.iter().try_for_each(|proof| node.store.keep_epoch_proof(proof))?;
     let Snapshot { header, attestations, before } = *snapshot;
     let height = header.height;
     node.store.finish_copy(&node.chain, &Copy { header, attestations, before })?;

@@ -18,12 +18,18 @@ const MAGIC: &[u8; 4] = b"CSM1";
 const BYTES: usize = 4 + 8 + 32 + 8;
 
 /// How far a log was durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// Number of the next group.
     pub next: u64,
     /// Digest of the one before it; zero before the first.
     pub digest: Digest,
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self { next: 0, digest: Digest::ZERO }
+    }
 }
 
 impl Mark {

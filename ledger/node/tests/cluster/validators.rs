@@ -78,6 +78,7 @@ impl Validators {
                 mempool_transactions: 8192,
                 case_history_blocks: None,
                 block_history_blocks: None,
+                whole_history: false,
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
