@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod evidence;
 mod execute;
+mod floor;
 mod handshake;
 pub mod key;
 mod metrics;
@@ -36,6 +37,7 @@ use tracing::info;
 
 pub use config::{NodeConfig, PeerConfig};
 pub use error::NodeError;
+pub use floor::SyncedWriter;
 pub use store::StoreError;
 pub use votelog::LogError;
 

@@ -101,7 +101,7 @@ impl Node {
             config,
             store,
             case_history,
-            verified: Verified::default(),
+            verified: Verified::new(metrics.verifications.clone()),
             metrics,
             outboxes,
             heights: watch::Sender::new(heights),
@@ -177,7 +177,8 @@ impl Node {
 
     /// Whether a validator signed this.
     pub fn is_signed(&self, by: ValidatorIndex, message: &[u8], signature: &Signature) -> bool {
-        self.key_of(by).is_some_and(|key| AwsLc.verify(key, message, signature))
+        let verify = |key| self.metrics.verifications.time(|| AwsLc.verify(key, message, signature));
+        self.key_of(by).is_some_and(verify)
     }
 }
 
