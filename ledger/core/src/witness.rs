@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::block::{Phase, ValidatorIndex, ValidatorSignature, View, Vote};
+use schemas::block::{Epoch, Phase, ValidatorIndex, ValidatorSignature, View, Vote};
 use schemas::evidence::Conflict;
 use schemas::id::{ChainId, Digest, Height, Signature, TimeMs};
 use schemas::limits;
@@ -45,11 +45,17 @@ impl Witness {
     }
 
     /// Votes at a height and view that name another batch than `digest`.
-    pub fn others(&self, chain: ChainId, height: Height, view: View, digest: Digest) -> Vec<SignedVote> {
+    pub fn others(
+        &self,
+        (chain, epoch): (ChainId, Epoch),
+        height: Height,
+        view: View,
+        digest: Digest,
+    ) -> Vec<SignedVote> {
         let places = (height, view, Phase::PrePrepare, 0)..=(height, view, Phase::Commit, ValidatorIndex::MAX);
         let others = self.first.range(places).filter(|(_, (of, _))| *of != digest);
         let signed = |(&(height, view, phase, validator), &(digest, signature)): (&Place, &(Digest, Signature))| {
-            let vote = Vote { chain, epoch: 0, view, height, phase, digest };
+            let vote = Vote { chain, epoch, view, height, phase, digest };
             SignedVote { vote, by: ValidatorSignature { validator, signature } }
         };
         others.map(signed).collect()

@@ -30,8 +30,8 @@ impl Borrowed {
 
 impl Attacker for Borrowed {
     fn hear(&mut self, from: ValidatorIndex, message: &Message, hand: &mut Hand) {
-        // not each time: two of this kind would answer each other without end
-        let is_passed_on = hand.dice.percent(30);
+        // only what the honest say: many of this kind would answer each other without end
+        let is_passed_on = !hand.friends.contains(&from) && hand.dice.percent(30);
         if let Message::ViewChange(signed) = message
             && is_passed_on
         {
@@ -46,7 +46,6 @@ impl Attacker for Borrowed {
             return;
         }
         if let Message::NewView(message) = message
-            && from != hand.me
             && is_passed_on
         {
             let mut altered = message.clone();

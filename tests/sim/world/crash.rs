@@ -6,7 +6,7 @@ use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::disk::{Log, Store};
-use crate::verify::Published;
+use crate::verify::{self, Published};
 
 impl World {
     /// The process ends; it starts again after a while.
@@ -20,6 +20,8 @@ impl World {
         at.outbox.clear();
         at.justifying.clear();
         at.unsynced_prepared = 0;
+        // a new process knows of no checkpoint before it makes one: the store may have lost the last one's attestations
+        (at.stable, at.dropped) = (0, 0);
         at.turn = (u64::MAX, at.turn.1 + 1);
         at.log.crash(power_cut, &mut self.dice, &mut self.count);
         if power_cut {
@@ -32,6 +34,9 @@ impl World {
             if at.log.rot(&mut self.dice, &mut self.count) {
                 self.deaths += 1;
             }
+        } else if !self.healed && may_die && self.dice.percent(self.plan.losses) {
+            self.deaths += 1;
+            self.lose(seat);
         }
         let life = self.seats[seat].life;
         let delay = if self.healed { 100 } else { self.dice.between(20, 6_000) };
@@ -44,6 +49,7 @@ impl World {
         if at.replica.is_some() || at.is_dead {
             return;
         }
+        let at = &mut self.seats[seat];
         let records = match at.log.open() {
             Ok(records) => records,
             Err(what) => {
@@ -66,12 +72,14 @@ impl World {
             }
         };
         let start = Start {
-            config: Config { chain: self.keys.chain, epoch: 0, validators: self.plan.n, me: at.index },
+            config: Config { me: at.index, ..verify::config(&self.keys) },
             executed,
             unattested: unattested.map(|done| done.header.clone()).collect(),
             checkpoint,
+            seal: None,
             records,
             now: at.clock(self.now),
+            nonce: self.dice.below(u64::MAX),
         };
         at.remember(&start.records);
         let (is_honest, index) = (at.is_honest(), at.index);

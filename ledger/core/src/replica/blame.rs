@@ -39,7 +39,13 @@ impl Replica {
                     self.see_commits(block.header.height, block.header.batch, &block.certificate, effects);
                 }
             }
-            Input::Tick(_) | Input::Request(_) | Input::Attested(_) | Input::Told(..) | Input::Executed(_) => {}
+            Input::Tick(_)
+            | Input::Request(_)
+            | Input::Attested(_)
+            | Input::Told(..)
+            | Input::Asked(..)
+            | Input::Answered(..)
+            | Input::Executed(..) => {}
         }
     }
 
@@ -69,7 +75,7 @@ impl Replica {
     pub(super) fn show_others(&mut self, height: Height, effects: &mut Vec<Effect>) {
         let Some(proposal) = self.slots.get(&height).and_then(|slot| slot.proposal.as_ref()) else { return };
         let (view, digest) = (proposal.view(), proposal.digest());
-        let others = self.witness.others(self.config.chain, height, view, digest);
+        let others = self.witness.others((self.config.chain, self.config.epoch), height, view, digest);
         if others.is_empty() {
             return;
         }
