@@ -135,8 +135,7 @@ impl Metrics {
         let verified = IntCounter::new("chartseal_node_verifications_total", "Signatures verified")?;
         let on_core = "Time on a core by step; of verifications one in 16 is timed";
         let on_core = CounterVec::new(Opts::new("chartseal_node_on_core_seconds_total", on_core), &["step"])?;
-        let verifications =
-            Verifications { count: verified.clone(), seconds: on_core.with_label_values(&["verify"]) };
+        let verifications = Verifications { count: verified.clone(), seconds: on_core.with_label_values(&["verify"]) };
         let level = |name, help| -> Result<IntGauge, prometheus::Error> {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;

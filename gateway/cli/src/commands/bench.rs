@@ -25,9 +25,11 @@ use crate::output::{Output, strong};
 
 /// Measures one part of the way, or all of it.
 #[derive(clap::Args)]
-#[command(after_help = "Needs no configuration. ingest and disclose need RabbitMQ's Debian package, the comparison of ledger --full \
+#[command(
+    after_help = "Needs no configuration. ingest and disclose need RabbitMQ's Debian package, the comparison of ledger --full \
 etcd's (compose/services install etcd). ledger --full takes a quarter of an hour and 20 GB of disk.\n\n\
-Example: chartseal bench ingest --seconds 30 --json")]
+Example: chartseal bench ingest --seconds 30 --json"
+)]
 pub struct Args {
     /// What to measure.
     what: What,
@@ -136,14 +138,15 @@ pub fn run(args: Args, output: Output) -> Outcome {
     };
     let home = home.context("the folder for data")?;
     let fsync = Fsync::measure(home.path())?;
-    output.note(format_args!("fsync: p50 {:.2} ms, p99 {:.2} ms, {:.0} per second", fsync.p50_ms, fsync.p99_ms, fsync.per_s));
+    output.note(format_args!(
+        "fsync: p50 {:.2} ms, p99 {:.2} ms, {:.0} per second",
+        fsync.p50_ms, fsync.p99_ms, fsync.per_s
+    ));
     let seconds = Duration::from_secs(args.seconds);
     let mut figures = match args.what {
         What::Normalise => normalise::run(seconds)?,
         What::Seal => seal::run(home.path(), seconds)?,
-        What::Ledger if args.full => {
-            ledger::run_full(home.path(), seconds, (args.keys, args.transactions), output)?
-        }
+        What::Ledger if args.full => ledger::run_full(home.path(), seconds, (args.keys, args.transactions), output)?,
         What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), &fsync, output)?,
         What::Ingest => ingest::run(home.path(), seconds, output)?,
         What::Disclose => disclose::run(home.path(), seconds, output)?,

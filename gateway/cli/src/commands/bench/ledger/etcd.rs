@@ -193,7 +193,8 @@ mod tests {
     #[test]
     fn only_a_whole_message_is_an_answer() {
         assert!(holds_message(&[0, 0, 0, 0, 2, 10, 0]));
-        for body in [&[][..], &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 3, 10, 0], &[0, 0, 0, 0, 1, 10, 0], &[1, 0, 0, 0, 1, 10]] {
+        for body in [&[][..], &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 3, 10, 0], &[0, 0, 0, 0, 1, 10, 0], &[1, 0, 0, 0, 1, 10]]
+        {
             assert!(!holds_message(body), "{body:?}");
         }
     }
@@ -203,7 +204,8 @@ mod tests {
         let (with, without) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         std::fs::write(with.path().join("etcd"), "").expect("written");
         std::fs::create_dir(without.path().join("etcd")).expect("a folder of that name is no server");
-        let path = |folders: &[&tempfile::TempDir]| std::env::join_paths(folders.iter().map(|f| f.path())).expect("a path");
+        let path =
+            |folders: &[&tempfile::TempDir]| std::env::join_paths(folders.iter().map(|f| f.path())).expect("a path");
         assert!(is_installed(Some(&path(&[&without, &with]))));
         assert!(!is_installed(Some(&path(&[&without]))));
         assert!(!is_installed(None));

@@ -52,7 +52,8 @@ pub fn run(
     output: Output,
 ) -> Result<Figures, Failure> {
     runtime()?.block_on(async {
-        let mut bench = Bench { folder, turn: seconds / 3, output, full: Full::default(), targets: vec![], clusters: 0 };
+        let mut bench =
+            Bench { folder, turn: seconds / 3, output, full: Full::default(), targets: vec![], clusters: 0 };
         let mut figures = bench.small(seconds).await?;
         bench.large(keys, transactions, &mut figures).await?;
         bench.other_sizes().await?;
@@ -96,7 +97,7 @@ impl Bench<'_> {
         let transactions = keys.div_ceil(u64::from(CASES_MANY) + 1);
         let bar = self.bar("cases by the hundred", transactions);
         let until = Until::Transactions(transactions);
-        let preload = Load { statements: CASES_MANY, warm_up: Duration::ZERO, until, bar: &bar, ..load(&meter) };
+        let preload = Load { statements: CASES_MANY, until, bar: &bar, ..load(&meter) };
         let phase = world.client.load(preload).await?;
         bar.finish_and_clear();
         let (found, rate) = (world.client.keys(), phase.rate_per_s() * f64::from(CASES_MANY));
@@ -122,7 +123,8 @@ impl Bench<'_> {
 
     fn add(&mut self, row: Row) {
         let Row { what, nodes, rate_per_s, p50_ms, p99_ms, .. } = &row;
-        self.output.note(format_args!("{what}, {nodes} nodes: {rate_per_s} per second, p50 {p50_ms} ms, p99 {p99_ms} ms"));
+        self.output
+            .note(format_args!("{what}, {nodes} nodes: {rate_per_s} per second, p50 {p50_ms} ms, p99 {p99_ms} ms"));
         self.full.rows.push(row);
     }
 
@@ -213,7 +215,11 @@ impl Bench<'_> {
         }
         let longest = self.full.view_change_gaps_ms.iter().copied().fold(0.0, f64::max);
         let expected = (VIEW_TIMEOUT_MS + 1_000) as f64;
-        self.targets.push(Target::at_most("longest gap when the primary dies, ms: the timeout + 1 s", longest, expected));
+        self.targets.push(Target::at_most(
+            "longest gap when the primary dies, ms: the timeout + 1 s",
+            longest,
+            expected,
+        ));
         Ok(())
     }
 
@@ -228,13 +234,14 @@ impl Bench<'_> {
         let before = Disk::of(&large.cluster);
         let bar = self.bar("transactions of one case", transactions);
         let (until, meter) = (Until::Transactions(transactions), Meter::of(&large.cluster));
-        let long = Load { until, warm_up: Duration::ZERO, bar: &bar, ..load(&meter) };
+        let long = Load { until, bar: &bar, ..load(&meter) };
         let (phase, _) = self.phase(&mut large, &format!("{transactions} transactions of 1 case"), long).await?;
         bar.finish_and_clear();
         (self.full.transactions, self.full.keys) = (phase.transactions(), large.client.keys());
         self.memory(&large);
         let after = Disk::of(&large.cluster);
-        self.full.disk_bytes_per_transaction = after.since(&before, phase.transactions() * large.nodes() as u64).by_name();
+        self.full.disk_bytes_per_transaction =
+            after.since(&before, phase.transactions() * large.nodes() as u64).by_name();
         self.full.disk_mb = after.since(&Disk::default(), (large.nodes() as u64) << 20).by_name();
         let turns = [self.small_and_large(&mut large).await?];
         self.keep_rate("after_long_run", &turns, &large, figures);
@@ -306,8 +313,7 @@ async fn caught_up(world: &mut World) -> Result<(), Failure> {
     loop {
         world.cluster.check()?;
         let all = world.client.ledger().status().await;
-        let heights: Vec<_> =
-            all.iter().filter_map(|one| one.status.as_ref()?.get("height")?.as_u64()).collect();
+        let heights: Vec<_> = all.iter().filter_map(|one| one.status.as_ref()?.get("height")?.as_u64()).collect();
         let is_level = heights.iter().min() == heights.iter().max();
         if heights.len() == world.nodes() && is_level {
             return Ok(());
@@ -360,7 +366,8 @@ mod tests {
 
     #[test]
     fn growth_is_per_transaction_and_never_negative() {
-        let (before, after) = (Disk { blocks: 1_000, votes: 900, written: 0 }, Disk { blocks: 3_000, votes: 500, written: 50 });
+        let (before, after) =
+            (Disk { blocks: 1_000, votes: 900, written: 0 }, Disk { blocks: 3_000, votes: 500, written: 50 });
         assert_eq!(after.since(&before, 10), Disk { blocks: 200.0, votes: 0.0, written: 5.0 });
         assert_eq!(after.since(&before, 0).blocks, 2_000.0);
     }

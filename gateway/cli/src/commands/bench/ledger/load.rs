@@ -29,10 +29,14 @@ use crate::home;
 
 /// Most transactions that wait for their block.
 pub const IN_FLIGHT_MAX: usize = 256;
+/// Most cases of transactions that wait for their block, where a transaction holds many.
+const CASES_IN_FLIGHT_MAX: usize = 6_400;
 /// Tasks that sign and submit.
 const SUBMITTERS: usize = 64;
 /// Longest wait for a block in one request.
 const WAIT: Duration = Duration::from_secs(5);
+/// Longest wait for the last transactions of a phase: longer than the ledger needs for a few views.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Who submits what.
 #[derive(Clone)]
@@ -55,7 +59,7 @@ struct Seen {
 pub struct Load<'a> {
     /// Cases in one transaction.
     pub statements: u32,
-    /// Not measured.
+    /// Not measured; nothing where transactions are counted.
     pub warm_up: Duration,
     /// When the measured part ends.
     pub until: Until,
@@ -126,14 +130,24 @@ impl Phase {
     }
 }
 
-/// Submitted and not seen in a block yet, by the hash of its bytes.
-#[derive(Clone, Default)]
-struct Waiting(Arc<Mutex<HashMap<Digest, Instant>>>);
+/// What submitters and the follower of one phase share.
+struct Flight {
+    /// Submitted and not seen in a block yet, by the hash of its bytes.
+    waiting: Mutex<HashMap<Digest, Instant>>,
+    permits: Semaphore,
+    /// Still to be submitted.
+    left: AtomicU64,
+}
 
-impl Waiting {
+impl Flight {
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A submitter ends when there is nothing more to submit.
+fn whole(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
+    ended.map_err(|_| Failure::new(Exit::Failed, "a submitter ended"))?
 }
 
 impl Client {
@@ -190,52 +204,76 @@ impl Client {
         Ok(latencies)
     }
 
-    /// As many as the ledger takes, a bounded number at a time.
+    /// As many as the ledger takes, a bounded number at a time. Ends when every one that was submitted is in a block.
     ///
     /// # Errors
-    /// When the ledger does not answer.
+    /// When the ledger does not answer, or one of them is in no block.
     pub async fn load(&self, load: Load<'_>) -> Result<Phase, Failure> {
-        let (waiting, permits) = (Waiting::default(), Arc::new(Semaphore::new(IN_FLIGHT_MAX)));
+        let in_flight = (CASES_IN_FLIGHT_MAX / load.statements.max(1) as usize).clamp(1, IN_FLIGHT_MAX);
+        let left = match load.until {
+            Until::Transactions(transactions) => transactions,
+            Until::Elapsed(_) => u64::MAX,
+        };
+        let flight = Arc::new(Flight {
+            waiting: Mutex::default(),
+            permits: Semaphore::new(in_flight),
+            left: AtomicU64::new(left),
+        });
         let mut submitters = JoinSet::new();
         for _ in 0..SUBMITTERS {
-            submitters.spawn(self.clone().submit(waiting.clone(), Arc::clone(&permits), load.statements));
+            submitters.spawn(self.clone().submit(Arc::clone(&flight), load.statements));
         }
-        let phase = tokio::select! {
-            phase = self.follow(&load, &waiting, &permits) => phase?,
-            Some(ended) = submitters.join_next() => {
-                return Err(match ended {
-                    Ok(Err(failure)) => failure,
-                    _ => Failure::new(Exit::Failed, "a submitter ended"),
-                });
+        let mut followed = std::pin::pin!(self.follow(&load, &flight));
+        let phase = loop {
+            tokio::select! {
+                phase = followed.as_mut() => break phase?,
+                Some(ended) = submitters.join_next() => whole(ended)?,
             }
         };
-        submitters.shutdown().await;
+        flight.permits.close();
+        while let Some(ended) = submitters.join_next().await {
+            whole(ended)?;
+        }
+        let deadline = Instant::now() + DRAIN;
+        while !flight.lock().is_empty() {
+            if Instant::now() > deadline {
+                let found = format!("found {} transactions in no block after {DRAIN:?}", flight.lock().len());
+                return Err(Failure::new(Exit::Failed, found));
+            }
+            let blocks = self.next_blocks().await?;
+            self.count(&blocks, load.statements, &flight, None);
+        }
         Ok(phase)
     }
 
-    async fn submit(self, waiting: Waiting, permits: Arc<Semaphore>, statements: u32) -> Result<(), Failure> {
-        while let Ok(permit) = permits.acquire().await {
+    async fn submit(self, flight: Arc<Flight>, statements: u32) -> Result<(), Failure> {
+        while let Ok(permit) = flight.permits.acquire().await {
             // given back by the follower, one for each transaction that it sees
             permit.forget();
+            let take_one = |left: u64| left.checked_sub(1);
+            if flight.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_err() {
+                break;
+            }
             let (id, bytes) = self.transaction(statements)?;
-            waiting.lock().insert(id, Instant::now());
+            flight.lock().insert(id, Instant::now());
             self.ledger.submit(bytes).await.map_err(failed)?;
         }
         Ok(())
     }
 
-    async fn follow(&self, load: &Load<'_>, waiting: &Waiting, permits: &Semaphore) -> Result<Phase, Failure> {
-        let warm = Instant::now() + load.warm_up;
+    async fn follow(&self, load: &Load<'_>, flight: &Flight) -> Result<Phase, Failure> {
+        let is_timed = matches!(load.until, Until::Elapsed(_));
+        let warm = Instant::now() + if is_timed { load.warm_up } else { Duration::ZERO };
         while Instant::now() < warm {
             let blocks = self.next_blocks().await?;
-            self.count(&blocks, load.statements, waiting, permits, None);
+            self.count(&blocks, load.statements, flight, None);
         }
         let before = Used::until_now(load.meter).await?;
         let (mut phase, start) = (Phase::new(load.statements)?, Instant::now());
         let mut last = start;
         loop {
             let blocks = self.next_blocks().await?;
-            if self.count(&blocks, load.statements, waiting, permits, Some(&mut phase)) {
+            if self.count(&blocks, load.statements, flight, Some(&mut phase)) {
                 phase.longest_gap = phase.longest_gap.max(last.elapsed());
                 last = Instant::now();
             }
@@ -262,26 +300,19 @@ impl Client {
     }
 
     /// Counts ours; whether there were any.
-    fn count(
-        &self,
-        blocks: &[Block],
-        statements: u32,
-        waiting: &Waiting,
-        permits: &Semaphore,
-        mut measured: Option<&mut Phase>,
-    ) -> bool {
+    fn count(&self, blocks: &[Block], statements: u32, flight: &Flight, mut measured: Option<&mut Phase>) -> bool {
         let (seen, mut any) = (Instant::now(), false);
         for block in blocks {
             let mut ours = 0;
             for bytes in &block.transactions {
-                let Some(submitted) = waiting.lock().remove(&signed_hash(bytes.as_ref())) else { continue };
+                let Some(submitted) = flight.lock().remove(&signed_hash(bytes.as_ref())) else { continue };
                 ours += 1;
                 if let Some(phase) = &mut measured {
                     phase.latencies.record(seen.saturating_duration_since(submitted));
                     phase.bytes += bytes.as_ref().len() as u64;
                 }
             }
-            permits.add_permits(ours);
+            flight.permits.add_permits(ours);
             self.seen.keys.fetch_add(ours as u64 * u64::from(statements + 1), Ordering::Relaxed);
             if let Some(phase) = measured.as_mut().filter(|_| ours > 0) {
                 phase.blocks += 1;
