@@ -26,8 +26,8 @@ pub struct Genesis {
     pub institutions: Vec<GenesisInstitution>,
 }
 
-/// A validator of epoch 0.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+/// A validator of an epoch; those of epoch 0 are the genesis'.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cbor(map)]
 pub struct Validator {

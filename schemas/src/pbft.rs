@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::block::{Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorSignature, View, Vote};
 use crate::id::{Digest, Height, Signature};
+use crate::transfer::{Asked, Offer, Told};
 use crate::view::{NewView, SignedViewChange};
 
 /// One frame between two validators.
@@ -45,6 +46,21 @@ pub enum Message {
     /// holds another one of the same place has proof against its signer. It counts for nothing else.
     #[n(10)]
     Shown(#[n(0)] SignedVote),
+    /// Asks for an offer that carries this number: the sender lost its disk or is too far behind for blocks.
+    #[n(11)]
+    AskOffer(#[n(0)] u64),
+    /// How far the sender is, with proof.
+    #[n(12)]
+    Offered(#[n(0)] Offer),
+    /// Asks for a piece of the snapshot of a height.
+    #[n(13)]
+    AskPiece(#[n(0)] Asked),
+    /// A piece of a snapshot.
+    #[n(14)]
+    Piece(#[n(0)] Told),
+    /// The answer to a fetch below it: the sender holds final blocks from this height on.
+    #[n(15)]
+    BlocksFrom(#[n(0)] Height),
     /// One who lost its votes asks how far the others are; the number comes back.
     #[n(16)]
     Ask(#[n(0)] u64),

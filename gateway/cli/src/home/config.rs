@@ -160,11 +160,12 @@ pub fn node(own: &ValidatorHome, all: &[ValidatorHome], genesis: &str) -> String
         r#"# {name}. Paths are taken from this file's folder.
 genesis = {genesis}
 name = {quoted_name}              # as in the genesis
-data = "data"                     # vote log and RocksDB: never restored from a backup
+data = "data"                     # vote log and RocksDB: `chartseal backup` and `restore`, never a copy of the folder
 key = "validator.key"
 listen = "{peer}"         # other validators, mutual TLS
 rpc = "{rpc}"            # gateways, mutual TLS
 {operators}    # /livez, /readyz, /metrics: never open to the outside
+# block_history_blocks = 1000000  # transactions of older blocks are dropped; headers and all proofs stay
 peers = [
 {peers}]
 {development}"#,

@@ -170,7 +170,7 @@ impl Replica {
             self.enter(new_view, signer, effects);
             return;
         }
-        if is_free && self.view == 0 {
+        if (is_free || planted("recovers-in-its-view")) && self.view == 0 {
             (self.silence, self.active) = (None, true);
             return;
         }

@@ -77,6 +77,8 @@ impl Validators {
                 store_bytes: 32 << 20,
                 mempool_transactions: 8192,
                 case_history_blocks: None,
+                block_history_blocks: None,
+                whole_history: false,
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
@@ -240,7 +242,7 @@ pub async fn caught_up(ledger: &HttpLedger, validators: &[usize], height: Height
 /// Waits for heads of a quorum that were signed without a block.
 pub async fn idle_heads(ledger: &HttpLedger) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    let (first, quorum) = (now(), ledger.validators().quorum());
+    let (first, quorum) = (now(), ledger.validators().newest().quorum());
     loop {
         let heads = ledger.heads().await;
         if heads.iter().filter(|signed| signed.head.time > first).count() >= quorum {
