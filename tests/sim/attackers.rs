@@ -8,6 +8,7 @@ mod delayed;
 mod equivocating;
 mod flooding;
 mod forged;
+mod lying;
 mod replaying;
 mod selective;
 mod silent;
@@ -235,6 +236,7 @@ kinds! {
     Views, "stale_and_future_views", views::Views;
     Forged, "forged_certificates", forged::Forged::default();
     Borrowed, "borrowed_signatures", borrowed::Borrowed::default();
+    Lying, "lying_state_transfer", lying::Lying;
     Wrong, "wrong_type_inside", wrong::Wrong::default();
     Amnesia, "amnesia", amnesia::Amnesia;
     Twins, "twins", twins::Twins;

@@ -17,13 +17,10 @@ impl World {
         (at.log, at.store, at.published) = (Log::default(), Store::default(), Published::default());
         // from the genesis it comes through all epochs, if it has been there from the first on
         let is_old = seat < self.plan.n && self.dice.percent(30);
-        if !is_old && !self.take_state(seat) && seat >= self.plan.n {
-            self.seats[seat].is_dead = true;
-            return;
-        }
         let at = &mut self.seats[seat];
+        at.lacks_state = !is_old;
         // it knows from its key that it has voted, and begins its log with that
-        let record = Record::Recovering(at.store.executed() + 1, Recovery::unknown());
+        let record = Record::Recovering(1, Recovery::unknown());
         at.append(&record, &cbor::encode(&record));
         at.log.write();
         at.synced();
