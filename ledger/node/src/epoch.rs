@@ -48,7 +48,8 @@ impl Seat {
             Err(e) => return Err(e.into()),
         };
         let seal = seal(store, record.epoch).map_err(state)?.map(|seal| seal.at);
-        let me = index_of(&record.members, key).ok_or(NodeError::NoSeat { epoch: record.epoch, first: record.first })?;
+        let me =
+            index_of(&record.members, key).ok_or(NodeError::NoSeat { epoch: record.epoch, first: record.first })?;
         Ok(Self { epoch: record.epoch, members: record.members, me, base, seal })
     }
 
@@ -96,7 +97,8 @@ pub(crate) fn known(config: &NodeConfig, genesis: &Genesis) -> Result<(Epochs, V
     }
     let wrong = |message: String| NodeError::Config { place: path.display().to_string(), message };
     let text = std::fs::read_to_string(&path).map_err(file_error(&path))?;
-    let proofs: Vec<EpochProof> = serde_json::from_str(&text).map_err(|e| wrong(format!("found no proofs of epochs: {e}")))?;
+    let proofs: Vec<EpochProof> =
+        serde_json::from_str(&text).map_err(|e| wrong(format!("found no proofs of epochs: {e}")))?;
     let epochs = epochs.extended(&proofs).map_err(|e| wrong(format!("found a proof that does not hold: {e}")))?;
     Ok((epochs, proofs))
 }

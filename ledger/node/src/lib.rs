@@ -235,16 +235,8 @@ impl Opened {
         let checkpoint = if is_base { base.clone() } else { store.checkpoint(certified, &chain)? };
         let config = Config { chain, epoch, validators: members.len(), me, base };
         let now = protocol::now_ms();
-        let start = Start {
-            config: config.clone(),
-            executed,
-            unattested,
-            checkpoint,
-            seal,
-            records,
-            now,
-            nonce: nonce()?,
-        };
+        let start =
+            Start { config: config.clone(), executed, unattested, checkpoint, seal, records, now, nonce: nonce()? };
         let (replica, effects) = Replica::start(start, &key)?;
 
         let transports = genesis.institutions.iter().flat_map(|i| i.register.transports.iter().copied());
@@ -304,7 +296,11 @@ fn identify(config: &NodeConfig) -> Result<(Genesis, ValidatorKey), NodeError> {
     let named = genesis.validators.iter().find(|validator| validator.name == config.name);
     let (epochs, _) = epoch::known(config, &genesis)?;
     match named {
-        Some(named) if named.key != key.public() && epochs.newest().epoch() == 0 && !Store::exists(&config.data.join("blocks")) => {
+        Some(named)
+            if named.key != key.public()
+                && epochs.newest().epoch() == 0
+                && !Store::exists(&config.data.join("blocks")) =>
+        {
             Err(wrong(format!("validator {}: found another key than in the key file", config.name)))
         }
         None if epochs.newest().epoch() == 0 && !Store::exists(&config.data.join("blocks")) => {

@@ -123,9 +123,21 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, validators, config, store, history, snapshots, transfer, outboxes, key, metrics, heights, .. } = parts;
+        let Parts {
+            genesis,
+            validators,
+            config,
+            store,
+            history,
+            snapshots,
+            transfer,
+            outboxes,
+            key,
+            metrics,
+            heights,
+            ..
+        } = parts;
         let Parts { waiting_max, stop, inputs, .. } = parts;
-        let validators = ValidatorSet::of(&genesis);
         let behind = Behind::new(faults_tolerated(validators.keys().len()), history.is_whole);
         Self {
             chain: genesis.chain_id(),

@@ -201,7 +201,8 @@ fn copy_pieces(
     proofs: &[EpochProof],
     inbox: &Receiver<TransferInput>,
 ) -> Result<Option<Height>, NodeError> {
-    let is_final = |height: Height, header: &Digest, by: &[ValidatorSignature]| is_final(node, epochs, height, header, by);
+    let is_final =
+        |height: Height, header: &Digest, by: &[ValidatorSignature]| is_final(node, epochs, height, header, by);
     let start = TransferStart { config: node.config.clone(), nonce: nonce()?, now: now_ms() };
     let (mut transfer, mut said) = (Transfer::start(start), Instant::now());
     while !node.stop.is_cancelled() {
@@ -226,7 +227,10 @@ fn copy_pieces(
             info!(offers, left, all, "the state is being copied");
             if let Some(epoch) = transfer.epoch_ahead() {
                 let known = node.config.epoch;
-                warn!(epoch, known, "the others are in a later epoch: copy a KEY.epochs.json of one of them beside this key");
+                warn!(
+                    epoch,
+                    known, "the others are in a later epoch: copy a KEY.epochs.json of one of them beside this key"
+                );
             }
             said = Instant::now();
         }

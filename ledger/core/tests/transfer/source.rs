@@ -1,6 +1,8 @@
 //! A ledger in memory and the snapshot that an honest validator gives of it.
 
-use schemas::block::{Batch, Header, ValidatorIndex, ValidatorSignature, attestation_bytes, attestation_to_sign, quorum};
+use schemas::block::{
+    Batch, Header, ValidatorIndex, ValidatorSignature, attestation_bytes, attestation_to_sign, quorum,
+};
 use schemas::cbor::sha256;
 use schemas::id::{ChainId, Digest, Height, RawSignature, Signature};
 use schemas::merkle::{self, Frontier};
