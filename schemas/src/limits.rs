@@ -62,8 +62,10 @@ pub const INSTITUTIONS_MAX: usize = 1024;
 pub const BATCH_TRANSACTIONS_MAX: usize = 512;
 /// Largest batch, in bytes.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Longest wait of an admitted transaction for its batch to fill, in milliseconds.
-pub const BATCH_AGE_MS_MAX: u64 = 10;
+/// Wait of an admitted transaction for its batch to fill, for each block in flight, in milliseconds.
+pub const BATCH_AGE_MS: u64 = 10;
+/// Longest such wait, in milliseconds.
+pub const BATCH_AGE_MS_MAX: u64 = 4 * BATCH_AGE_MS;
 /// Blocks in flight at once, PBFT's watermark window L (ledger issue widens its use).
 pub const WATERMARK_WINDOW: u64 = 128;
 /// Heights above its newest checkpoint at which a validator votes: bounds what a view change carries.
@@ -236,6 +238,7 @@ const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);
 const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPOSALS_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX * 2 <= OPEN_HEIGHTS_MAX && OPEN_HEIGHTS_MAX <= CHECKPOINT_INTERVAL);
+const _: () = assert!(BATCH_AGE_MS_MAX < FORWARD_AFTER_MS);
 const _: () = assert!(FORWARD_AFTER_MS + FORWARD_TO_ALL_MS + STATUS_STUCK_MS < VIEW_TIMEOUT_MS);
 const _: () = assert!(EVIDENCE_VALID_HEIGHTS <= VALID_UNTIL_AHEAD_MAX);
 const _: () = assert!(TICK_GAP_MS_MAX < VIEW_TIMEOUT_MS);

@@ -12,6 +12,7 @@ mod publish;
 mod sample;
 mod services;
 mod smart;
+mod usage;
 mod watch;
 
 use clap::{Parser, Subcommand};

@@ -88,15 +88,18 @@ impl NodeError {
     /// The class that decides about exit codes.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Config { .. } | Self::Backup { .. } | Self::InUse { .. } | Self::Genesis(_) | Self::Possession(_) => {
-                ErrorClass::Caller
-            }
+            Self::Config { .. }
+            | Self::Backup { .. }
+            | Self::InUse { .. }
+            | Self::NoSeat { .. }
+            | Self::Genesis(_)
+            | Self::Possession(_) => ErrorClass::Caller,
             Self::Key(e) => e.class(),
             Self::Log(e) => e.class(),
             Self::Store(e) => e.class(),
             Self::Core(e) => e.class(),
             Self::Divergence(_) => ErrorClass::Corrupt,
-            Self::Listen { .. } | Self::NoSeat { .. } => ErrorClass::Transient,
+            Self::Listen { .. } => ErrorClass::Transient,
             Self::Tls(_) | Self::Metrics(_) | Self::Ended(_) => ErrorClass::Bug,
         }
     }

@@ -8,6 +8,7 @@ mod epoch;
 mod error;
 mod evidence;
 mod execute;
+mod floor;
 mod handshake;
 pub mod key;
 mod lock;
@@ -47,6 +48,7 @@ use tracing::{error, info, warn};
 pub use backup::{Backup, BackupFile, backup, restore};
 pub use config::{NodeConfig, PeerConfig};
 pub use error::NodeError;
+pub use floor::SyncedWriter;
 pub use store::StoreError;
 pub use votelog::LogError;
 

@@ -150,7 +150,7 @@ impl Node {
             snapshots,
             transfer,
             behind,
-            verified: Verified::default(),
+            verified: Verified::new(metrics.verifications.clone()),
             metrics,
             outboxes,
             heights: watch::Sender::new(heights),
@@ -231,7 +231,8 @@ impl Node {
 
     /// Whether a validator signed this.
     pub fn is_signed(&self, by: ValidatorIndex, message: &[u8], signature: &Signature) -> bool {
-        self.key_of(by).is_some_and(|key| AwsLc.verify(key, message, signature))
+        let verify = |key| self.metrics.verifications.time(|| AwsLc.verify(key, message, signature));
+        self.key_of(by).is_some_and(verify)
     }
 }
 

@@ -69,11 +69,16 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
     let has_votes = VoteLog::exists(&folders.votes)?;
     let mark = mark_of(config);
     let has_voted = mark.exists() || Store::exists(&folders.blocks);
-    if has_votes && !is_behind || !has_votes && !has_voted {
+    if has_votes && !is_behind {
         return Ok(());
     }
     let (genesis, key) = identify(config)?;
     let (epochs, _) = epoch::known(config, &genesis)?;
+    // one that comes with a later epoch begins with the state of that one
+    let is_new = !has_votes && !has_voted;
+    if is_new && epochs.newest().epoch() == 0 {
+        return Ok(());
+    }
     let n = epoch::newest_seat(&epochs, &key.public())?.members.len();
     if !has_votes && n - 1 < quorum(n) {
         let (path, mark) = (folders.votes.display().to_string(), mark.display().to_string());
@@ -86,9 +91,12 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
         let Some(copied) = copy(config, &folders, stop).await? else { return Ok(()) };
         height = copied;
     }
-    if !has_votes {
+    if is_new {
+        // it has said nothing in any epoch behind the first
+        begin_votes(&folders, &mark, height, Recovery { epoch: 0, until: 0, above: 0 })?;
+    } else if !has_votes {
         warn!("this validator lost its votes: it follows in silence until nothing that it may have said can matter");
-        begin_votes(&folders, &mark, height)?;
+        begin_votes(&folders, &mark, height, Recovery::unknown())?;
     }
     if Store::exists(&folders.blocks_new) {
         swap(&folders)?;
@@ -96,10 +104,10 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
     Ok(())
 }
 
-/// A vote log whose first record says that others are missing: whole or not at all.
-fn begin_votes(folders: &Folders, mark: &Path, height: Height) -> Result<(), NodeError> {
+/// A vote log whose first record says what others may be missing: whole or not at all.
+fn begin_votes(folders: &Folders, mark: &Path, height: Height, recovery: Recovery) -> Result<(), NodeError> {
     let lost = Mark::read(mark)?.unwrap_or_default();
-    VoteLog::begin(&folders.votes_new, &lost, &Record::Recovering(height + 1, Recovery::unknown()))?;
+    VoteLog::begin(&folders.votes_new, &lost, &Record::Recovering(height + 1, recovery))?;
     remove(&folders.votes)?;
     rename(&folders.votes_new, &folders.votes)
 }

@@ -164,7 +164,7 @@ data = "data"                     # vote log and RocksDB: `chartseal backup` and
 key = "validator.key"
 listen = "{peer}"         # other validators, mutual TLS
 rpc = "{rpc}"            # gateways, mutual TLS
-# operators = "127.0.0.1:9464"    # /livez, /readyz, /metrics: never open to the outside
+{operators}    # /livez, /readyz, /metrics: never open to the outside
 # block_history_blocks = 1000000  # transactions of older blocks are dropped; headers and all proofs stay
 peers = [
 {peers}]
@@ -174,6 +174,10 @@ peers = [
         genesis = quoted(genesis),
         peer = own.peer,
         rpc = own.rpc,
+        operators = match &own.operators {
+            Some(address) => format!("operators = \"{address}\""),
+            None => "# operators = \"127.0.0.1:9464\"".to_owned(),
+        },
         peers = peers.concat(),
         development = if all.len() < 4 {
             "development = true             # fewer than four validators tolerate no fault\n"

@@ -1,6 +1,7 @@
 //! Four validators with real TLS, real vote logs and real stores: proofs, restarts, catch-up, refusals. Whatever a client
 //! gets here is verified by `ledger-client` against the genesis.
 
+mod epochs;
 mod proofs;
 mod recovery;
 mod validators;
