@@ -113,14 +113,15 @@ fn recover(world: &mut World) -> Result<(), String> {
     if !world.has_silent() {
         return Ok(());
     }
-    world.load(RECOVERY_TRANSACTIONS, RECOVERY_SPACING_MS);
-    world.run(RECOVERY_TRANSACTIONS * RECOVERY_SPACING_MS);
     let mut doze_ms = RECOVERY_DOZE_MS;
     let (loaded, within) = (world.now, LIVE_WITHIN_MS * (2 + world.plan.attackers.len() as u64));
     while world.has_silent() || !world.is_done() {
         if world.now - loaded > 2 * within {
             return Err(format!("recovery: {within} ms and views later: {}", world.standing()));
         }
+        // heights first: a primary that leaves transactions out puts them all into one
+        world.load(RECOVERY_TRANSACTIONS, RECOVERY_SPACING_MS);
+        world.run(RECOVERY_TRANSACTIONS * RECOVERY_SPACING_MS);
         if world.has_silent() {
             world.doze_primary(doze_ms);
         }
