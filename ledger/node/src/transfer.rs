@@ -66,9 +66,11 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
     for leftover in [&folders.votes_new, &folders.blocks_new, &folders.blocks_old] {
         remove(leftover)?;
     }
-    let has_votes = VoteLog::exists(&folders.votes)?;
+    // without the store that its dropped votes are final in, a log does not know all that was said
+    let is_alone = !Store::exists(&folders.blocks) && VoteLog::has_dropped(&folders.votes)?;
+    let has_votes = VoteLog::exists(&folders.votes)? && !is_alone;
     let mark = mark_of(config);
-    let has_voted = mark.exists() || Store::exists(&folders.blocks);
+    let has_voted = mark.exists() || Store::exists(&folders.blocks) || is_alone;
     if has_votes && !is_behind {
         return Ok(());
     }
@@ -112,7 +114,8 @@ fn begin_votes(folders: &Folders, mark: &Path, height: Height, recovery: Recover
     rename(&folders.votes_new, &folders.votes)
 }
 
-/// The copy takes the store's place. A crash in between leaves a validator without a store, which fetches blocks or copies again.
+/// The copy takes the store's place. A crash in between leaves a validator without a store: it copies again, in silence if its log has
+/// dropped votes.
 fn swap(folders: &Folders) -> Result<(), NodeError> {
     if folders.blocks.exists() {
         rename(&folders.blocks, &folders.blocks_old)?;

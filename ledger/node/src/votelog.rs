@@ -133,6 +133,11 @@ impl VoteLog {
         Ok(!segment::list(folder)?.is_empty())
     }
 
+    /// Whether the log has let its beginning go: what stood there is final in the store that lies beside it, and nowhere else.
+    pub fn has_dropped(folder: &Path) -> Result<bool, LogError> {
+        Ok(segment::list(folder)?.first().is_some_and(|&first| first > 1))
+    }
+
     /// Opens or creates the log and reads every record. It must reach as far as the mark at `mark`.
     ///
     /// # Errors

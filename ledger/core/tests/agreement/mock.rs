@@ -55,3 +55,11 @@ pub fn transaction(number: u64) -> TransactionBytes {
     let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
     TransactionBytes(cbor::encode(&transaction).into())
 }
+
+/// Chances of faults, in percent.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub loss: u64,
+    pub duplication: u64,
+    pub delay_ms: u64,
+}

@@ -14,7 +14,7 @@ use schemas::id::{Digest, Height, TimeMs};
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, Recovery, SignedVote, Status};
 use schemas::view::{Checkpoint, NewView};
 
-pub use crate::mock::{CHAIN, Dice, Mock, is_signed, transaction};
+pub use crate::mock::{CHAIN, Dice, Faults, Mock, is_signed, transaction};
 
 /// What survives a crash.
 #[derive(Default)]
@@ -52,14 +52,6 @@ impl Disk {
 struct Node {
     replica: Option<Replica>,
     disk: Disk,
-}
-
-/// Chances of faults, in percent.
-#[derive(Clone, Copy, Default)]
-pub struct Faults {
-    pub loss: u64,
-    pub duplication: u64,
-    pub delay_ms: u64,
 }
 
 pub struct Network {
