@@ -63,6 +63,12 @@ fn vectors() -> String {
     line("COSE receipt", &cbor::encode(&samples::cose_receipt()));
     line("COSE receipt to sign", &cose_receipt::to_sign(&samples::key(3), &samples::CHAIN, &samples::digest(9)));
     line("COSE receipts file", &cbor::encode(&samples::cose_receipts()));
+    for conflict in samples::other_conflicts() {
+        line(&format!("Conflict {}", conflict.kind.name()), &cbor::encode(&conflict));
+        for word in conflict.words(samples::CHAIN) {
+            line(&format!("Conflict {} to sign", conflict.kind.name()), &word.to_sign());
+        }
+    }
     out
 }
 

@@ -10,8 +10,8 @@ use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
 use schemas::view::SignedViewChange;
 
+use crate::frame::Frame;
 use crate::keys::Keys;
-use crate::network::Frame;
 
 /// A frame whose signatures are valid.
 pub enum Checked {
@@ -81,7 +81,10 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             is_valid.then_some(Checked::At(height, Input::Shown(signed)))
         }
         Message::Attest(attest) => {
-            attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
+            // anyone may show what another one attested, also of a height that is final here
+            let shown = if attest.by.validator == from { 0 } else { limits::WITNESS_HEIGHTS };
+            let until = attest.height.saturating_add(shown);
+            attestation(keys, &attest).then_some(Checked::At(until, Input::Attested(attest)))
         }
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
@@ -159,9 +162,9 @@ fn is_vote(keys: &Keys, SignedVote { vote, by }: &SignedVote) -> bool {
     keys.is_signed(by.validator, &vote.to_sign(), &by.signature)
 }
 
-fn attestation(keys: &Keys, from: ValidatorIndex, attest: &Attest) -> bool {
+fn attestation(keys: &Keys, attest: &Attest) -> bool {
     let bytes = block::attestation_bytes(&keys.chain, 0, attest.height, &attest.header);
-    attest.by.validator == from && keys.is_signed(from, &bytes, &attest.by.signature)
+    keys.is_signed(attest.by.validator, &bytes, &attest.by.signature)
 }
 
 const fn is_status(status: &Status) -> bool {

@@ -159,7 +159,8 @@ impl Protocol {
                 Effect::Certify(height, attestations) => self.node.store.attest(height, &attestations)?,
                 Effect::Stable(height) => self.stable = height,
                 Effect::Blame(conflict) => {
-                    warn!(peer = conflict.validator, height = conflict.height, "a validator contradicts itself");
+                    let kind = conflict.kind.name();
+                    warn!(peer = conflict.validator, kind, height = conflict.height, "a validator contradicts itself");
                     self.node.metrics.blamed.inc();
                     self.evidence.0.add(*conflict);
                 }

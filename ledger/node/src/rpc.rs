@@ -260,10 +260,10 @@ async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
         if let Some(Evidence { conflict, height }) =
             ledger_contract::evidence(&*node.store, 0, validator).map_err(StoreError::from)?
         {
-            let Conflict { view, height: place, phase, .. } = conflict;
-            let phase = format!("{phase:?}").to_lowercase();
+            let Conflict { view, height: place, kind, .. } = conflict;
+            let kind = kind.name();
             evidence.push(serde_json::json!({
-                "validator": name(validator), "view": view, "height": place, "phase": phase, "reported_at": height,
+                "validator": name(validator), "view": view, "height": place, "kind": kind, "reported_at": height,
             }));
         }
     }

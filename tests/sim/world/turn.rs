@@ -156,9 +156,9 @@ impl World {
         let accused = conflict.validator;
         let is_faulty = self.plan.attackers.iter().any(|&(index, _)| index == accused);
         assert!(is_faulty, "framed: validator {accused} is honest, and blamed with {conflict:?}");
-        let signed = conflict.votes(self.keys.chain);
-        let valid = signed.iter().all(|s| self.keys.is_signed(accused, &s.vote.to_sign(), &s.by.signature));
-        assert!(conflict.is_ordered() && valid, "framed: no proof against {accused}: {conflict:?}");
+        let words = conflict.words(self.keys.chain);
+        let valid = words.iter().all(|word| self.keys.is_signed(accused, &word.to_sign(), &word.by.signature));
+        assert!(conflict.is_canonical() && valid, "framed: no proof against {accused}: {conflict:?}");
     }
 
     /// The group is written; the sync takes its time, and may be where the process dies.
