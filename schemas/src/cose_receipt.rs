@@ -7,6 +7,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::cbor;
 use crate::id::{ChainId, Digest, ES256, PublicKey, RawPublicKey, RawSignature, Signature};
+use crate::proof::EpochProof;
 
 /// COSE_Sign1 (RFC 9052 §4.2).
 const SIGN1: Tag = Tag::new(18);
@@ -49,6 +50,10 @@ pub struct CoseReceipts {
     /// Receipts, each the bytes of one tagged COSE_Sign1, sorted by their bytes.
     #[n(1)]
     pub receipts: Vec<ReceiptBytes>,
+    /// From epoch 1 to the one whose validators signed; left out when those of the genesis did.
+    #[n(2)]
+    #[cbor(skip_if = "Vec::is_empty")]
+    pub epochs: Vec<EpochProof>,
 }
 
 /// One receipt as bytes.

@@ -1,6 +1,7 @@
 //! Words that every part of Chartseal agrees on: identifiers, lossless JSON, the sealed case, transactions, blocks,
 //! receipts, limits. No IO, no clock, no randomness, no keys: whatever is here can be checked by anyone.
 
+pub mod ballot;
 pub mod block;
 pub mod cbor;
 pub mod class;

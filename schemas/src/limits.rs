@@ -46,6 +46,14 @@ pub const BREAK_GLASS_MAX: usize = 64;
 
 /// Most validators of an epoch.
 pub const VALIDATORS_MAX: usize = 64;
+/// Fewest validators that a ballot can name: they tolerate one faulty one. A genesis may name fewer, for development.
+pub const VALIDATORS_MIN: usize = 4;
+/// Longest name of a validator, in bytes.
+pub const VALIDATOR_NAME_MAX: usize = 32;
+/// Largest ballot, in bytes: as many members as there may be.
+pub const BALLOT_BYTES_MAX: usize = 16 << 10;
+/// An epoch ends at a multiple of this, in blocks.
+pub const EPOCH_INTERVAL: u64 = 256;
 /// Most institutions in a genesis.
 pub const INSTITUTIONS_MAX: usize = 1024;
 /// Most transactions in one batch.
@@ -185,6 +193,9 @@ const _: () = assert!(INBOX_INLINE_BYTES_MAX < MESSAGE_BYTES_DEFAULT);
 const _: () = assert!(STATEMENTS_MAX * 400 <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX * 2 <= PEER_FRAME_BYTES_MAX);
+const _: () = assert!(VALIDATORS_MAX * (VALIDATOR_NAME_MAX + 120) + 512 <= BALLOT_BYTES_MAX);
+const _: () = assert!(BALLOT_BYTES_MAX <= TRANSACTION_BYTES_MAX);
+const _: () = assert!(EPOCH_INTERVAL.is_multiple_of(CHECKPOINT_INTERVAL) && WATERMARK_WINDOW < EPOCH_INTERVAL);
 const _: () = assert!(PEER_FRAME_BYTES_MAX <= CATCH_UP_BYTES_MAX);
 const _: () = assert!(CHECKPOINT_INTERVAL * 2 <= WATERMARK_WINDOW);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);

@@ -4,7 +4,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::block::{Batch, Block, CommitCertificate, TransactionBytes, ValidatorSignature, View, Vote};
+use crate::block::{Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorSignature, View, Vote};
 use crate::id::{Digest, Height, Signature};
 use crate::view::{NewView, SignedViewChange};
 
@@ -45,6 +45,30 @@ pub enum Message {
     /// holds another one of the same place has proof against its signer. It counts for nothing else.
     #[n(10)]
     Shown(#[n(0)] SignedVote),
+    /// One who lost its votes asks how far the others are; the number comes back.
+    #[n(16)]
+    Ask(#[n(0)] u64),
+    /// How far the sender is, for the one who asked.
+    #[n(17)]
+    Answer(#[n(0)] Answer),
+}
+
+/// The answer to one who lost its votes. Whoever is silent itself gives none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Answer {
+    /// The number that was asked with: the answer is not older than the question.
+    #[n(0)]
+    pub nonce: u64,
+    /// Its epoch.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// Newest executed height.
+    #[n(2)]
+    pub executed: Height,
+    /// The view that it is in or wants.
+    #[n(3)]
+    pub view: View,
 }
 
 /// PRE-PREPARE: the body and the primary's signature over the vote.
@@ -114,6 +138,9 @@ pub struct Status {
     /// It left the view before and waits for the NEW-VIEW of `view`.
     #[n(5)]
     pub changing: bool,
+    /// Its epoch: views count within it.
+    #[n(6)]
+    pub epoch: Epoch,
 }
 
 /// A line of the vote log: durable before the message that it justifies is sent.
@@ -140,6 +167,32 @@ pub enum Record {
     /// A committed batch that another validator sent.
     #[n(6)]
     Decided(#[n(0)] Decision),
+    /// What this log does not hold: its validator lost its votes. Kept as long as records of the height, and said again, until it
+    /// votes.
+    #[n(7)]
+    Recovering(#[n(0)] Height, #[n(1)] Recovery),
+}
+
+/// What a validator that lost its votes may have said before: it must not speak of any of it again (formats.md §4, lost disk).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Recovery {
+    /// The epoch in which it was said. In a later one nothing of it counts.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// At no height above this did it vote.
+    #[n(1)]
+    pub until: Height,
+    /// In no view above this did it vote, and for none did it ask.
+    #[n(2)]
+    pub above: View,
+}
+
+impl Recovery {
+    /// Before anybody answered: it may have said anything.
+    pub const fn unknown(epoch: Epoch) -> Self {
+        Self { epoch, until: Height::MAX, above: View::MAX }
+    }
 }
 
 /// A batch proposed again: the pre-prepare without its body.
@@ -203,6 +256,20 @@ pub struct Committed {
 }
 
 impl Record {
+    /// The epoch that it is of; a commit certificate's follows from its height.
+    pub const fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Self::Accepted(pre_prepare, _) => Some(pre_prepare.batch.epoch),
+            Self::Prepared(prepared) => Some(prepared.vote.epoch),
+            Self::Committed(_) => None,
+            Self::Repeated(repeated) => Some(repeated.vote.epoch),
+            Self::ViewChange(_, signed) => Some(signed.change.epoch),
+            Self::NewView(_, new_view) => Some(new_view.epoch),
+            Self::Decided(decision) => Some(decision.batch.epoch),
+            Self::Recovering(_, recovery) => Some(recovery.epoch),
+        }
+    }
+
     /// The height that the record is about.
     pub const fn height(&self) -> Height {
         match self {
@@ -210,7 +277,7 @@ impl Record {
             Self::Prepared(prepared) => prepared.vote.height,
             Self::Committed(committed) => committed.height,
             Self::Repeated(repeated) => repeated.vote.height,
-            Self::ViewChange(height, _) | Self::NewView(height, _) => *height,
+            Self::ViewChange(height, _) | Self::NewView(height, _) | Self::Recovering(height, _) => *height,
             Self::Decided(decision) => decision.batch.height,
         }
     }

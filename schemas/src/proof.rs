@@ -5,10 +5,12 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Header, ValidatorSignature};
+use crate::block::{Epoch, Header, ValidatorSignature};
+use crate::cbor;
 use crate::id::{self, ChainId, Digest};
 use crate::receipt::{self, ENGINE, EntryProof, Receipt, ReceiptError};
-use crate::tree::Leaf;
+use crate::state::{EpochRecord, epoch_key};
+use crate::tree::{Leaf, Place};
 
 /// What a key of the state holds after a block, or that it holds nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -79,6 +81,42 @@ pub struct ConsistencyProof {
     pub path: Vec<Digest>,
 }
 
+/// What an epoch decided to follow it: the record of the next epoch in the state under one of its own headers, from the decision to
+/// the seal. A chain of them leads from the genesis to the validators of any epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cbor(map)]
+pub struct EpochProof {
+    /// The next epoch: the value of its row.
+    #[n(0)]
+    #[serde(with = "receipt::encoded")]
+    pub record: EpochRecord,
+    /// Siblings from the root of the state down.
+    #[n(1)]
+    pub siblings: Vec<Digest>,
+    /// A header of the epoch before it.
+    #[n(2)]
+    #[serde(with = "receipt::encoded")]
+    pub header: Header,
+    /// Signatures over the header, sorted by validator, each once.
+    #[n(3)]
+    pub attestations: Vec<ValidatorSignature>,
+}
+
+impl EpochProof {
+    /// Of a proof that the state holds the record of an epoch. `None` when it is a proof of something else.
+    pub fn of(proof: StateProof) -> Option<Self> {
+        let record: EpochRecord = cbor::decode(&proof.value?.0).ok()?;
+        let StateProof { key, siblings, header, attestations, .. } = proof;
+        (key == epoch_key(record.epoch)).then_some(Self { record, siblings, header, attestations })
+    }
+
+    /// Where the record stands in the state.
+    pub fn place(&self) -> Option<Place> {
+        Place::of(&epoch_key(self.record.epoch))
+    }
+}
+
 /// A proof as a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,27 +129,45 @@ pub struct Filed<T> {
     pub chain: ChainId,
     /// The proof.
     pub proof: T,
+    /// From epoch 1 to the latest that the proof names; left out where there is none.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<EpochProof>,
 }
 
 /// What can be filed.
 pub trait Proof: Serialize + for<'de> Deserialize<'de> {
     /// The format's name in the file.
     const FORMAT: &'static str;
+
+    /// The latest epoch that it names: its file carries the proofs up to it.
+    fn epoch(&self) -> Epoch;
 }
 impl Proof for EntryProof {
     const FORMAT: &'static str = "chartseal-entry-1";
+
+    fn epoch(&self) -> Epoch {
+        self.header.epoch
+    }
 }
 impl Proof for StateProof {
     const FORMAT: &'static str = "chartseal-state-1";
+
+    fn epoch(&self) -> Epoch {
+        self.header.epoch
+    }
 }
 impl Proof for ConsistencyProof {
     const FORMAT: &'static str = "chartseal-consistency-1";
+
+    fn epoch(&self) -> Epoch {
+        self.first.header.epoch.max(self.second.header.epoch)
+    }
 }
 
 impl<T: Proof> Filed<T> {
-    /// A proof about a chain.
-    pub fn new(chain: ChainId, proof: T) -> Self {
-        Self { format: T::FORMAT.into(), engine: ENGINE.into(), chain, proof }
+    /// A proof about a chain, with the epoch proofs that it needs.
+    pub fn new(chain: ChainId, proof: T, epochs: Vec<EpochProof>) -> Self {
+        Self { format: T::FORMAT.into(), engine: ENGINE.into(), chain, proof, epochs }
     }
 
     /// The one spelling.

@@ -9,6 +9,7 @@ use crate::block::{Header, ValidatorSignature};
 use crate::cbor::{self, CborError};
 use crate::envelope::Statement;
 use crate::id::{self, ChainId, Digest, Signature};
+use crate::proof::EpochProof;
 use crate::transaction::{Core, LogEntry, Outcome};
 
 /// The format's name in the file.
@@ -38,6 +39,9 @@ pub struct Receipt {
     pub header: Encoded<Header>,
     /// At least q signatures over the header, sorted by validator, each once.
     pub attestations: Vec<ValidatorSignature>,
+    /// From epoch 1 to the header's; left out in epoch 0.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<EpochProof>,
 }
 
 /// A leaf with its RFC 9162 inclusion path.

@@ -4,8 +4,10 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::ballot;
 use crate::block::{Epoch, ValidatorIndex};
 use crate::evidence::Conflict;
+use crate::genesis::Validator;
 use crate::id::{self, CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId, TimeMs};
 use crate::transaction::{Basis, Guardian, RegisterInstitution, RegisterPractitioner};
 
@@ -66,6 +68,26 @@ pub fn evidence_key(epoch: Epoch, validator: ValidatorIndex) -> Vec<u8> {
     key(b"evid/", &place_of(epoch, validator))
 }
 
+/// `epoc/<epoch>` → [`EpochRecord`], the number in 8 bytes, big-endian.
+pub fn epoch_key(epoch: Epoch) -> Vec<u8> {
+    key(b"epoc/", &epoch.to_be_bytes())
+}
+
+/// `epoc/` → the highest [`Epoch`] that has a record: the current one, or the next once it is decided.
+pub fn newest_epoch_key() -> Vec<u8> {
+    key(b"epoc/", &[])
+}
+
+/// `ball/<epoch><index>` → [`CastBallot`]: the newest of this validator.
+pub fn ballot_key(epoch: Epoch, voter: ValidatorIndex) -> Vec<u8> {
+    key(b"ball/", &place_of(epoch, voter))
+}
+
+/// `seat/<public key>` → the first [`Epoch`] that has this validator.
+pub fn seat_key(validator: &PublicKey) -> Vec<u8> {
+    key(b"seat/", validator.as_bytes())
+}
+
 fn place_of(epoch: Epoch, validator: ValidatorIndex) -> [u8; 10] {
     let mut out = [0; 10];
     let (numbers, index) = out.split_at_mut(8);
@@ -75,7 +97,7 @@ fn place_of(epoch: Epoch, validator: ValidatorIndex) -> [u8; 10] {
 }
 
 /// Kinds of keys in the state tree and the bytes of their ids.
-const KINDS: [(&str, usize); 9] = [
+const KINDS: [(&str, usize); 13] = [
     ("case", 16),
     ("subj", 16),
     ("cons", 16),
@@ -85,6 +107,10 @@ const KINDS: [(&str, usize); 9] = [
     ("gate", 33),
     ("vali", 10),
     ("evid", 10),
+    ("epoc", 8),
+    ("epoc", 0),
+    ("ball", 10),
+    ("seat", 33),
 ];
 
 /// A key from what people write: `case/` and the id in hex. `None` for another kind or length.
@@ -214,6 +240,54 @@ pub struct Evidence {
     #[n(0)]
     pub conflict: Conflict,
     /// Height at which it was handed in.
+    #[n(1)]
+    pub height: Height,
+}
+
+/// An epoch: its validators and where it begins. Under a header of the epoch before it is what that epoch decided.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EpochRecord {
+    /// Its number.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// Its first height: one behind the seal of the epoch before; 1 in epoch 0.
+    #[n(1)]
+    pub first: Height,
+    /// Its validators, in order of index.
+    #[n(2)]
+    pub members: Vec<Validator>,
+    /// Height of the ballot that decided it; 0 in epoch 0.
+    #[n(3)]
+    pub decided_at: Height,
+}
+
+impl EpochRecord {
+    /// The epoch of a genesis.
+    pub const fn genesis(members: Vec<Validator>) -> Self {
+        Self { epoch: 0, first: 1, members, decided_at: 0 }
+    }
+
+    /// What a ballot at a height decides to follow this epoch.
+    pub fn next(&self, members: Vec<Validator>, decided_at: Height) -> Self {
+        let first = ballot::seal_height(decided_at).saturating_add(1);
+        Self { epoch: self.epoch.saturating_add(1), first, members, decided_at }
+    }
+
+    /// The last height of the epoch before: its seal. 0 in epoch 0.
+    pub const fn previous_seal(&self) -> Height {
+        self.first.saturating_sub(1)
+    }
+}
+
+/// A vote that counts for the members of the next epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CastBallot {
+    /// The list that it names.
+    #[n(0)]
+    pub members: Vec<Validator>,
+    /// Height at which it was cast.
     #[n(1)]
     pub height: Height,
 }

@@ -5,6 +5,8 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::ballot::Ballot;
+use crate::block::ValidatorIndex;
 use crate::cbor::{self, Parts};
 use crate::envelope::Statement;
 use crate::evidence::Conflict;
@@ -97,6 +99,9 @@ pub enum Signer {
     /// Proof of possession of the key that the body registers.
     #[n(6)]
     NewKey,
+    /// A validator of the epoch that the body names.
+    #[n(7)]
+    Validator(#[n(0)] ValidatorIndex),
 }
 
 /// A practitioner's signature over one statement's CBOR bytes (external AAD = chain id).
@@ -144,6 +149,9 @@ pub enum Body {
     /// Proof that a validator is faulty. It needs no signature of whoever hands it in.
     #[n(9)]
     ReportConflict(#[n(0)] Conflict),
+    /// A validator's vote for the members of the next epoch.
+    #[n(10)]
+    Ballot(#[n(0)] Ballot),
 }
 
 impl Body {
@@ -159,6 +167,7 @@ impl Body {
             Self::RevokeConsent(_) => "RevokeConsent",
             Self::RecordAccess(_) => "RecordAccess",
             Self::ReportConflict(_) => "ReportConflict",
+            Self::Ballot(_) => "Ballot",
         }
     }
 
@@ -411,6 +420,21 @@ pub enum Refusal {
     /// No such validator in this epoch.
     #[n(17)]
     UnknownValidator,
+    /// A ballot of another epoch than the current one.
+    #[n(18)]
+    OtherEpoch,
+    /// The members of the next epoch are decided.
+    #[n(19)]
+    ChangeDecided,
+    /// A key that was a validator's in an earlier epoch and is not in the current one: it never returns.
+    #[n(20)]
+    KeyRetired,
+    /// A newcomer's proof that it holds its key is missing or wrong, or there is one of a validator of now.
+    #[n(21)]
+    Possession,
+    /// A ballot for the members of now by one who has no vote to take back.
+    #[n(22)]
+    Unchanged,
 }
 
 /// What execution decided.

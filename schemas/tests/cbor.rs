@@ -11,7 +11,7 @@ use schemas::cbor::{self, CborError, Parts, Record};
 use schemas::cose_receipt::{CoseReceipt, CoseReceipts};
 use schemas::envelope::{Header, Statement, Wrap};
 use schemas::id::{PublicKey, Signature};
-use schemas::proof::{ConsistencyProof, StateProof};
+use schemas::proof::{ConsistencyProof, EpochProof, StateProof};
 use schemas::receipt::EntryProof;
 use schemas::transaction::{LogEntry, Outcome, Transaction};
 
@@ -55,6 +55,14 @@ fn everything_that_travels_has_one_spelling() {
     has_one_spelling::<ConsistencyProof>(&samples::consistency_proof());
     has_one_spelling::<CoseReceipt>(&samples::cose_receipt());
     has_one_spelling::<CoseReceipts>(&samples::cose_receipts());
+    has_one_spelling::<EpochProof>(&samples::epoch_proof());
+    let of_later = CoseReceipts { epochs: vec![samples::epoch_proof()], ..samples::cose_receipts() };
+    has_one_spelling::<CoseReceipts>(&of_later);
+    // an empty list is another spelling of none
+    let mut empty = cbor::encode(&samples::cose_receipts());
+    empty[0] += 1;
+    empty.push(0x80);
+    assert!(cbor::decode::<CoseReceipts>(&empty).is_err());
     has_one_spelling::<Header>(&samples::case_header(&[samples::digest(1), samples::digest(2)]));
     has_one_spelling::<Wrap>(&samples::wrap());
     has_one_spelling::<PublicKey>(&samples::key(1));

@@ -5,10 +5,11 @@ mod samples;
 
 use std::fmt::Write as _;
 
+use schemas::ballot::possession_to_sign;
 use schemas::block::attestation_to_sign;
 use schemas::cbor;
 use schemas::cose;
-use schemas::cose_receipt;
+use schemas::cose_receipt::{self, CoseReceipts};
 use schemas::id::to_hex;
 use schemas::merkle;
 use schemas::proof::Filed;
@@ -53,16 +54,26 @@ fn vectors() -> String {
             line(&format!("state {name} leaf"), Leaf::of(place, &value).hash().as_bytes());
         }
     }
+    let newcomer = &samples::ballot().members[3].validator();
+    line("Seat to sign", &possession_to_sign(&samples::CHAIN, 6, newcomer));
     line("state node", node_hash(&samples::digest(1), &EMPTY).as_bytes());
     line("StateProof present", &cbor::encode(&samples::state_proof(true)));
     line("StateProof absent", &cbor::encode(&samples::state_proof(false)));
-    line("StateProof file", Filed::new(samples::CHAIN, samples::state_proof(false)).to_json().as_bytes());
+    line("StateProof file", Filed::new(samples::CHAIN, samples::state_proof(false), vec![]).to_json().as_bytes());
     line("ConsistencyProof", &cbor::encode(&samples::consistency_proof()));
-    line("ConsistencyProof file", Filed::new(samples::CHAIN, samples::consistency_proof()).to_json().as_bytes());
-    line("EntryProof file", Filed::new(samples::CHAIN, samples::entry_proof()).to_json().as_bytes());
+    line(
+        "ConsistencyProof file",
+        Filed::new(samples::CHAIN, samples::consistency_proof(), vec![]).to_json().as_bytes(),
+    );
+    line("EntryProof file", Filed::new(samples::CHAIN, samples::entry_proof(), vec![]).to_json().as_bytes());
+    line("EpochProof", &cbor::encode(&samples::epoch_proof()));
+    let of_later = Filed::new(samples::CHAIN, samples::entry_proof(), vec![samples::epoch_proof()]);
+    line("EntryProof file of a later epoch", of_later.to_json().as_bytes());
     line("COSE receipt", &cbor::encode(&samples::cose_receipt()));
     line("COSE receipt to sign", &cose_receipt::to_sign(&samples::key(3), &samples::CHAIN, &samples::digest(9)));
     line("COSE receipts file", &cbor::encode(&samples::cose_receipts()));
+    let of_later = CoseReceipts { epochs: vec![samples::epoch_proof()], ..samples::cose_receipts() };
+    line("COSE receipts file of a later epoch", &cbor::encode(&of_later));
     for conflict in samples::other_conflicts() {
         line(&format!("Conflict {}", conflict.kind.name()), &cbor::encode(&conflict));
         for word in conflict.words(samples::CHAIN) {

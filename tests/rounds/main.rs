@@ -90,7 +90,7 @@ async fn rounds(n: usize, at_once: usize) {
     }
     assert!(chain.anchors.values().all(|&times| times == 1), "no case is anchored twice");
     for op in history.iter().filter(|op| op.is_accepted()) {
-        let receipt = build_receipt(&op.transaction, 0, &op.proof).expect("a receipt");
+        let receipt = build_receipt(&op.transaction, 0, &op.proof, &[]).expect("a receipt");
         let verified = verify_receipt(receipt.to_json().as_bytes(), &genesis).expect("the receipt is valid");
         assert_eq!(verified.case, op.case());
     }

@@ -38,6 +38,8 @@ pub struct Checks {
     changes: BTreeMap<(ValidatorIndex, View), Digest>,
     /// Views that began.
     began: BTreeSet<View>,
+    /// Honest validators that lost their votes and have said nothing since.
+    silent: BTreeSet<ValidatorIndex>,
 }
 
 impl Checks {
@@ -159,10 +161,29 @@ impl Checks {
         assert!(height > before, "stable checkpoint of {by} retreats from {before} to {height}");
     }
 
+    /// A validator lost its disk: its stable checkpoint too. What it said stays said.
+    pub fn lose(&mut self, by: ValidatorIndex) {
+        self.stable.remove(&by);
+        self.silent.insert(by);
+    }
+
+    /// It says nothing until it may.
+    pub fn is_silent(&self, by: ValidatorIndex) -> bool {
+        self.silent.contains(&by)
+    }
+
+    /// It speaks again.
+    pub fn speaks(&mut self, by: ValidatorIndex) -> bool {
+        self.silent.remove(&by)
+    }
+
     /// A restart finds what is durable.
     pub fn restart(&mut self, by: ValidatorIndex, certified: Height, view: View) {
         let known = self.left.get(&by).max(self.voted.get(&by)).copied().unwrap_or(0);
-        assert!(view >= known, "amnesia: validator {by} starts in view {view}, and was in {known} before");
+        assert!(
+            view >= known || self.is_silent(by),
+            "amnesia: validator {by} starts in view {view}, and was in {known} before"
+        );
         let stable = self.stable.entry(by).or_default();
         // not flushed yet: the store may be behind, the log still has everything
         *stable = (*stable).min(certified);

@@ -37,6 +37,8 @@ pub struct Plan {
     pub blackouts: bool,
     /// Altered and misdirected writes, in percent of restarts.
     pub rot: u64,
+    /// Lost disks, in percent of restarts.
+    pub losses: u64,
     /// Full disks, per thousand turns.
     pub full: u64,
     /// Pauses, in percent of the nemesis' rounds.
@@ -76,6 +78,7 @@ impl Plan {
         let partitions = sometimes(50, 5, 30);
         let skew_ms = sometimes(50, 100, 10_000);
         let blackouts = sometimes(20, 1, 1) == 1;
+        let losses = sometimes(60, 20, 90);
         Self {
             seed,
             n,
@@ -91,6 +94,7 @@ impl Plan {
             power_cuts,
             blackouts,
             rot,
+            losses,
             full,
             pauses,
             partitions,

@@ -18,6 +18,12 @@ const LIVE_WITHIN_MS: u64 = 2 * limits::VIEW_TIMEOUT_MS_MAX;
 const STEADY_TRANSACTIONS: u64 = 320;
 const STEADY_SPACING_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2 / STEADY_TRANSACTIONS;
 
+/// More heights than are open at once, one transaction each.
+const RECOVERY_TRANSACTIONS: u64 = limits::OPEN_HEIGHTS_MAX * 2;
+const RECOVERY_SPACING_MS: u64 = limits::BATCH_AGE_MS_MAX * 4;
+/// A primary dozes for longer than a timeout, and the others have time to go on.
+const RECOVERY_PAUSE_MS: u64 = limits::VIEW_TIMEOUT_MS * 3;
+
 /// What a seed came to.
 pub struct Verdict {
     /// The seed.
@@ -63,7 +69,30 @@ fn play(world: &mut World) -> Result<(), String> {
         world.run(200);
     }
     world.count.reach("live_runs");
+    recover(world)?;
     if world.is_sound() { stay(world) } else { Ok(()) }
+}
+
+/// Who lost its votes is one of the quorum again, once heights and views have moved on: another one may fail then.
+fn recover(world: &mut World) -> Result<(), String> {
+    if !world.has_silent() {
+        return Ok(());
+    }
+    world.load(RECOVERY_TRANSACTIONS, RECOVERY_SPACING_MS);
+    world.run(RECOVERY_TRANSACTIONS * RECOVERY_SPACING_MS);
+    let (loaded, within) = (world.now, LIVE_WITHIN_MS * (2 + world.plan.attackers.len() as u64));
+    while world.has_silent() || !world.is_done() {
+        if world.now - loaded > 2 * within {
+            return Err(format!("recovery: {within} ms and views later: {}", world.standing()));
+        }
+        if world.has_silent() {
+            world.doze_primary();
+        }
+        world.load(1, 1);
+        world.run(RECOVERY_PAUSE_MS);
+    }
+    world.count.reach("recoveries");
+    Ok(())
 }
 
 /// With nobody faulty, the view lasts under load for longer than any patience: progress stops the timers.

@@ -113,6 +113,11 @@ impl Seat {
         self.circle.get(usize::from(other)).copied().unwrap_or(true)
     }
 
+    /// It lost its votes and says nothing.
+    pub fn is_silent(&self) -> bool {
+        self.replica.as_ref().is_some_and(Replica::is_silent)
+    }
+
     /// Something is in flight or waits: ticks come faster.
     pub fn is_busy(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.slots() > 0 || replica.waiting().0 > 0)
@@ -161,6 +166,6 @@ fn justified(record: &Record) -> Vec<Reason> {
         Record::Prepared(prepared) => vec![of(&prepared.vote, prepared.vote.phase)],
         Record::ViewChange(_, signed) => vec![Reason::ViewChange(signed.change.view)],
         Record::NewView(_, message) => vec![Reason::NewView(message.view)],
-        Record::Committed(_) | Record::Decided(_) => vec![],
+        Record::Committed(_) | Record::Decided(_) | Record::Recovering(..) => vec![],
     }
 }

@@ -8,7 +8,7 @@ use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View,
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
-use schemas::view::SignedViewChange;
+use schemas::view::{Checkpoint, SignedViewChange};
 
 use crate::frame::Frame;
 use crate::keys::Keys;
@@ -87,6 +87,8 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             attestation(keys, &attest).then_some(Checked::At(until, Input::Attested(attest)))
         }
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
+        Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
+        Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
         Message::ViewChange(signed) => {
@@ -133,7 +135,13 @@ fn proposal(keys: &Keys, pre_prepare: PrePrepare) -> Option<Proposal> {
 
 /// What checks that do not depend on the receiver need to know.
 pub fn config(keys: &Keys) -> Config {
-    Config { chain: keys.chain, epoch: 0, validators: keys.set.keys().len(), me: 0 }
+    Config {
+        chain: keys.chain,
+        epoch: 0,
+        validators: keys.set.keys().len(),
+        me: 0,
+        base: Checkpoint::genesis(&keys.chain),
+    }
 }
 
 fn verify_with(keys: &Keys) -> impl Fn(ValidatorIndex, &[u8], &schemas::id::Signature) -> bool {

@@ -3,6 +3,7 @@
 
 mod crash;
 mod nemesis;
+mod recover;
 mod said;
 mod turn;
 

@@ -103,8 +103,10 @@ impl<'a> Arena<'a> {
                 executed: 0,
                 unattested: vec![],
                 checkpoint: Checkpoint::genesis(&keys.chain),
+                seal: None,
                 records: vec![],
                 now: BEGINNING_MS,
+                nonce: 0,
             };
             let (replica, effects) = Replica::start(start, &keys.signer(me)).expect("an empty disk");
             assert!(effects.is_empty(), "nothing was interrupted");
@@ -227,8 +229,8 @@ impl<'a> Arena<'a> {
     fn perform(&mut self, replica: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                // nobody crashes here
-                Effect::Append(_) | Effect::Stable(_) => {}
+                // nobody crashes here, and no epoch ends
+                Effect::Append(_) | Effect::Stable(_) | Effect::Sealed(_) => {}
                 Effect::Broadcast(message) => self.say(replica, None, message),
                 Effect::Send(to, message) => self.say(replica, Some(to), message),
                 Effect::Execute(execution) => self.execute(replica, &execution),
@@ -263,7 +265,7 @@ impl<'a> Arena<'a> {
             self.count.committed.insert(view);
             self.count.null_blocks += u64::from(done.transactions.is_empty());
         }
-        self.step(replica, Input::Executed(done.header.clone()));
+        self.step(replica, Input::Executed(done.header.clone(), None));
     }
 
     fn blame(&mut self, replica: usize, conflict: &Conflict) {

@@ -2,6 +2,7 @@
 //! chain, counts and roots that fit, signers in one order. Signatures and state are execution's work.
 
 use schemas::ErrorClass;
+use schemas::ballot;
 use schemas::cbor::{self, CborError};
 use schemas::envelope::{Statement, statements_root};
 use schemas::id::{ChainId, InstitutionId};
@@ -59,8 +60,10 @@ pub fn admit(bytes: &[u8], chain: &ChainId) -> Result<Transaction, AdmitError> {
     if tx.core.chain != *chain {
         return Err(AdmitError::OtherChain { expected: *chain });
     }
-    if !matches!(tx.core.body, Body::AnchorCases(_)) {
-        check_size(bytes, limits::TRANSACTION_SMALL_BYTES_MAX)?;
+    match tx.core.body {
+        Body::AnchorCases(_) => {}
+        Body::Ballot(_) => check_size(bytes, limits::BALLOT_BYTES_MAX)?,
+        _ => check_size(bytes, limits::TRANSACTION_SMALL_BYTES_MAX)?,
     }
     check_statements(&tx)?;
     check_signers(&tx)?;
@@ -145,6 +148,10 @@ fn check_body(body: &Body) -> Result<(), AdmitError> {
         Body::ReportConflict(b) => {
             (b.is_canonical(), "conflict", "two digests, the lower one first, no view of attestations, no height of view changes")
         }
+        Body::Ballot(b) => match ballot::contradiction(&b.validators()) {
+            Some(expected) => (false, "members", expected),
+            None => (true, "members", ""),
+        },
         _ => return Ok(()),
     };
     if ok { Ok(()) } else { Err(contradiction(place, expected)) }

@@ -3,6 +3,7 @@
 //! like a verdict, or depend on anything but its arguments.
 
 mod anchor;
+mod ballot;
 mod consent;
 mod register;
 mod report;
@@ -15,7 +16,9 @@ use schemas::state;
 use schemas::transaction::{Body, LogEntry, Outcome, Refusal, Signer, Transaction, signed_hash};
 
 use crate::admit::admit;
-use crate::state::{Changes, Overlay, State, StateError, institution, practitioner, subject, transaction_height};
+use crate::state::{
+    Changes, Overlay, State, StateError, institution, practitioner, subject, transaction_height, validator_key,
+};
 
 /// What a block did: one log entry per transaction, and the changes of all accepted ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +113,7 @@ fn execute(context: &Context<'_>, tx: &Transaction) -> Result<Changes, Stop> {
         Body::RevokeConsent(body) => consent::revoke(context, tx, body),
         Body::RecordAccess(body) => register::access(context, tx, body),
         Body::ReportConflict(body) => report::conflict(context, tx, body),
+        Body::Ballot(body) => ballot::ballot(context, tx, body),
     }?;
     changes.put(state::transaction_key(&id), &context.height);
     Ok(changes)
@@ -142,7 +146,8 @@ pub struct SignatureCheck {
 }
 
 /// The signatures of an admitted transaction whose keys the state knows now: for verifying them in parallel, before execution
-/// asks a caching `Verifier` for exactly the same ones. It decides nothing.
+/// asks a caching `Verifier` for the same ones. It decides nothing. The newcomers' in a ballot are left to execution: they are
+/// many, and worth looking at only when the voter's own holds.
 ///
 /// # Errors
 /// `StateError` when the state cannot be read.
@@ -177,6 +182,10 @@ fn signer_key(state: &dyn State, body: &Body, signer: &Signer) -> Result<Option<
         Signer::NewKey => match body {
             Body::RegisterPractitioner(body) => Some(body.key),
             Body::RegisterSubject(body) => body.key,
+            _ => None,
+        },
+        Signer::Validator(index) => match body {
+            Body::Ballot(body) => validator_key(state, body.epoch, *index)?,
             _ => None,
         },
     })

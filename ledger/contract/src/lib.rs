@@ -3,12 +3,14 @@
 //! must never panic on a transaction, and a refused one changes nothing.
 
 mod admit;
+mod epoch;
 mod execute;
 mod replay;
 mod state;
 mod tree;
 
 pub use admit::{AdmitError, admit};
+pub use epoch::{Seal, cast_ballot, epoch_at, epoch_record, newest_epoch, seal, seat};
 pub use execute::{Executed, SignatureCheck, execute_block, signature_checks};
 pub use replay::{Replay, ReplayError};
 pub use state::{

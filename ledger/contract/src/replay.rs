@@ -10,6 +10,7 @@ use schemas::id::{ChainId, Digest, Height};
 use schemas::merkle::Frontier;
 use schemas::transaction::LogEntry;
 
+use crate::epoch::epoch_at;
 use crate::execute::{Executed, execute_block};
 use crate::state::{Changes, StateError, genesis_changes};
 use crate::tree::StateTree;
@@ -69,7 +70,7 @@ impl Replay {
         let written = self.tree.update(&BTreeMap::new(), height, &changes)?;
         let own = Header {
             chain: self.chain,
-            epoch: batch.epoch,
+            epoch: epoch_at(&self.state, height)?.epoch,
             height,
             batch: batch.digest(),
             previous: previous.map_or(Digest(self.chain.0), Header::hash),

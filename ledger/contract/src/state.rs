@@ -59,6 +59,11 @@ impl Changes {
         self.0.insert(key, Some(cbor::encode(record)));
     }
 
+    /// Takes a record away.
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.0.insert(key, None);
+    }
+
     /// Takes over later changes.
     pub fn extend(&mut self, later: Self) {
         self.0.extend(later.0);
@@ -87,7 +92,7 @@ impl State for Overlay<'_> {
     }
 }
 
-fn read<T: Record>(from: &dyn State, key: &[u8], record: &'static str) -> Result<Option<T>, StateError> {
+pub(crate) fn read<T: Record>(from: &dyn State, key: &[u8], record: &'static str) -> Result<Option<T>, StateError> {
     let Some(bytes) = from.get(key)? else { return Ok(None) };
     cbor::decode(&bytes).map(Some).map_err(|_| StateError::Corrupt { record })
 }
@@ -179,9 +184,7 @@ pub fn transaction_height(from: &dyn State, id: &Digest) -> Result<Option<Height
 /// The state at height 0: validators and institutions of the genesis, which `ledger_proof::verify_genesis` has checked.
 pub fn genesis_changes(genesis: &Genesis) -> Changes {
     let mut changes = Changes::default();
-    for (index, key) in (0..).zip(genesis.validator_keys()) {
-        changes.put(state::validator_key(0, index), &key);
-    }
+    crate::epoch::write_genesis(&mut changes, genesis);
     for institution in &genesis.institutions {
         changes.put(state::institution_key(&institution.register.institution), &institution.register);
     }

@@ -11,6 +11,7 @@ use ledger::{Ledger, RecordAccessDefaults, consent, revoke, signed, subject};
 use ledger_contract::{AdmitError, State, StateError, admit, execute_block, signature_checks};
 use ledger_proof::{AwsLc, Verifier};
 use proptest::prelude::*;
+use schemas::ballot::{Ballot, Member};
 use schemas::block::TransactionBytes;
 use schemas::cbor;
 use schemas::id::{Digest, PublicKey, Signature, SubjectId};
@@ -27,7 +28,7 @@ fn transaction(kind: u8, a: u8, b: u8) -> Transaction {
         let valid_until = 50 + u64::from(b / 16);
         signed(&Core { chain: ledger.chain, valid_until, body }, signers)
     };
-    match kind % 8 {
+    match kind % 9 {
         0 => anchor(ledger.chain, 60, vec![statement(a % 4)]),
         1 => anchor(ledger.chain, 60, vec![statement(a % 4), statement(4 + b % 2)]),
         2 => anchor(ledger.chain, 60, vec![amended(&statement(a % 4))]),
@@ -37,6 +38,15 @@ fn transaction(kind: u8, a: u8, b: u8) -> Transaction {
         5 => of(consent(id, b % 4, 1 + u64::from(b / 4 % 3), Basis::Signed), &[(Signer::Subject(id), own)]),
         6 if b.is_multiple_of(2) => of(revoke(id, b % 4), &[institution]),
         6 => of(revoke(id, b % 4), &[(Signer::Subject(id), own)]),
+        7 => {
+            // lists without newcomers, whose signatures are execution's own to verify
+            let voter = u16::from(a % 4);
+            let mut members: Vec<_> =
+                (0..4_u16).map(|i| Member { name: format!("v{i}"), key: public(&key(i)), possession: None }).collect();
+            members.rotate_left(usize::from(b % 3));
+            let body = Ballot { epoch: u64::from(b / 128), voter, members };
+            of(Body::Ballot(body), &[(Signer::Validator(voter), key(voter))])
+        }
         _ => {
             let first = u64::from(a % 3);
             let previous = if first == 0 { Digest::ZERO } else { Digest([1; 32]) };

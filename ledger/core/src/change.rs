@@ -182,7 +182,7 @@ impl Plan {
         } else {
             checkpoints.max_by_key(|c| c.height)
         };
-        let checkpoint = newest.map_or_else(|| Checkpoint::genesis(&config.chain), Clone::clone);
+        let checkpoint = newest.map_or_else(|| config.base.clone(), Clone::clone);
         let mut highest: BTreeMap<Height, &PreparedCertificate> = BTreeMap::new();
         let prepared = changes.iter().flat_map(|signed| &signed.change.prepared);
         for certificate in prepared.filter(|c| c.height > checkpoint.height) {
@@ -215,9 +215,8 @@ impl Plan {
 
 fn check_checkpoint(config: &Config, checkpoint: &Checkpoint, verify: &dyn Verify) -> Result<(), ChangeError> {
     let Checkpoint { height, header, attestations } = checkpoint;
-    if *height == 0 {
-        let is_genesis = *checkpoint == Checkpoint::genesis(&config.chain);
-        return if is_genesis { Ok(()) } else { Err(ChangeError::Checkpoint) };
+    if *height <= config.base.height {
+        return if *checkpoint == config.base { Ok(()) } else { Err(ChangeError::Checkpoint) };
     }
     let bytes = attestation_bytes(&config.chain, config.epoch, *height, header);
     let is_quorum = attestations.len() >= block::quorum(config.validators);

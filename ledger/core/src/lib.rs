@@ -8,13 +8,14 @@
 //! Where the paper's parts are: §4.1 the client, `pool.rs` and `replica/forward.rs`; §4.2 normal case, `replica/propose.rs` and
 //! `replica/agree.rs`; execution, `replica/execute.rs`; §4.3 checkpoints and garbage collection, `replica/attest.rs`; §4.4 view
 //! changes, `change.rs` (what is valid), `replica/change.rs` (leaving a view), `replica/renew.rs` (a new one begins); §4.5.2
-//! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`. What is not in the paper: evidence against
+//! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`; recovery of one that lost its votes
+//! (the thesis' estimation), `replica/recover.rs`. What is not in the paper: evidence against
 //! whoever contradicts himself, `witness.rs` and `replica/blame.rs`.
 //!
 //! Effects are performed in order: an `Append` comes before the message that it justifies, and whoever performs effects
 //! makes appended records durable before it sends anything. Signatures of inputs are verified before they enter.
 //! The same inputs give the same effects, byte for byte: no clock, randomness, float, hash map, IO or async in here.
-//! State transfer and membership have their place (`epoch` in every message) but are not here.
+//! A replica lives for one epoch: the contract decides at which height it ends (`replica/seal.rs`), and the next one starts there.
 
 mod change;
 mod complete;
@@ -31,7 +32,8 @@ use schemas::block::{
 };
 use schemas::evidence::Conflict;
 use schemas::id::{ChainId, Height, Signature, TimeMs};
-use schemas::pbft::{Attest, Message, Record, SignedVote, Status};
+use schemas::pbft::{Answer, Attest, Message, Record, SignedVote, Status};
+use schemas::view::Checkpoint;
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
 pub use complete::Complete;
@@ -56,6 +58,9 @@ pub struct Config {
     pub validators: usize,
     /// This replica's index.
     pub me: ValidatorIndex,
+    /// Where the epoch begins: the last height of the one before and its header's hash, known to whoever is in this one. It needs no
+    /// proof, as the genesis needs none.
+    pub base: Checkpoint,
 }
 
 /// What a replica is told. Signatures in it are verified, and `from` is who the transport says it is.
@@ -75,10 +80,14 @@ pub enum Input {
     Attested(Attest),
     /// A peer says how far it is.
     Told(ValidatorIndex, Status),
+    /// A peer that lost its votes asks how far this replica is.
+    Asked(ValidatorIndex, u64),
+    /// A peer says so to this replica, which asked.
+    Answered(ValidatorIndex, Answer),
     /// Blocks with q commits and q attestations each, in order of height.
     Final(Vec<Block>),
-    /// The header that executing the last `Execute` made.
-    Executed(Header),
+    /// The header that executing the last `Execute` made, and at which height the epoch ends, once that is decided.
+    Executed(Header, Option<Height>),
     /// Another validator leaves its view.
     ViewChanged(VerifiedViewChange),
     /// A view begins.
@@ -103,6 +112,9 @@ pub enum Effect {
     Certify(Height, Vec<ValidatorSignature>),
     /// A stable checkpoint: records up to this height may be dropped once their blocks are durable (§4.3).
     Stable(Height),
+    /// The epoch is over: its last height is final here. After the store is durable a replica of the next epoch continues, with
+    /// `Replica::end`'s transactions; this one takes nothing more.
+    Sealed(Height),
     /// A validator is faulty, and this proves it: once for each. Whoever performs it hands it in as a transaction.
     Blame(Box<Conflict>),
     /// Stop the process: this replica's execution contradicts the others'.

@@ -47,6 +47,9 @@
 //! | stuck-changing | sawtooth-pbft #90: stuck in ViewChanging |
 //! | votes-outlive-views | sawtooth-pbft #140: what belongs to an old view counts in the new one |
 //! | blames-across-views | an honest validator that votes for another batch in a later view is framed |
+//! | recovers-too-early | TigerBeetle #2767: a validator that lost its disk votes at once |
+//! | recovers-in-its-view | the same: it votes again in a view that it may have left |
+//! | votes-beyond-the-seal | diem #897: agreement goes on above a reconfiguration |
 //! | votes-of-any-digest | matching by height alone |
 
 #[cfg(feature = "mutants")]
@@ -98,6 +101,9 @@ mod planting {
         "stuck-changing",
         "votes-outlive-views",
         "blames-across-views",
+        "recovers-too-early",
+        "recovers-in-its-view",
+        "votes-beyond-the-seal",
         "votes-of-any-digest",
     ];
 

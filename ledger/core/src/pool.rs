@@ -80,6 +80,11 @@ impl Pool {
         place
     }
 
+    /// All that are not executed, in their order.
+    pub fn into_waiting(self) -> Vec<Request> {
+        self.all.into_values().map(|waiting| waiting.request).collect()
+    }
+
     /// Number and bytes of transactions that wait for a proposal.
     pub fn size(&self) -> (usize, usize) {
         (self.ready.len(), self.ready_bytes)

@@ -70,8 +70,8 @@ impl Request {
 /// A pre-prepare that is no proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposalError {
-    /// Null batches fill gaps in a new view only.
-    #[error("found an empty batch, expected transactions")]
+    /// Without transactions only the null batch of the height may stand.
+    #[error("found an empty batch that is not the height's null batch, expected transactions")]
     Empty,
     /// More than a batch may hold.
     #[error("found {transactions} transactions in {bytes} bytes, expected less")]
@@ -117,7 +117,7 @@ impl Body {
         Ok(Arc::new(Self { batch, digest, requests }))
     }
 
-    /// The null batch of a height, which only a new view assigns.
+    /// The null batch of a height: a new view assigns it, or an epoch that ends.
     pub fn null(chain: ChainId, epoch: Epoch, height: Height) -> Arc<Self> {
         let batch = Batch::null(chain, epoch, height);
         let digest = batch.digest();
@@ -163,9 +163,6 @@ impl Proposal {
         requests: Vec<Request>,
         signature: Signature,
     ) -> Result<Self, ProposalError> {
-        if requests.is_empty() {
-            return Err(ProposalError::Empty);
-        }
         Ok(Self { view, body: Body::check(batch, requests)?, signature })
     }
 

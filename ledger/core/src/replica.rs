@@ -8,16 +8,19 @@ mod change;
 mod execute;
 mod forward;
 mod propose;
+mod recover;
 mod renew;
+mod seal;
 mod start;
 mod tell;
 mod timer;
 
 use std::collections::BTreeMap;
 
-use schemas::block::{self, Phase, ValidatorIndex, View};
-use schemas::id::{Height, TimeMs};
+use schemas::block::{self, Epoch, Phase, ValidatorIndex, View};
+use schemas::id::{ChainId, Height, TimeMs};
 use schemas::limits;
+use schemas::pbft::Recovery;
 use schemas::view::Checkpoint;
 
 use crate::complete::Complete;
@@ -59,6 +62,11 @@ pub struct Replica {
     changing: change::Changing,
     timer: timer::Timer,
     witness: Witness,
+    /// What it may have said and does not know any more; then it says nothing.
+    silence: Option<Recovery>,
+    asking: recover::Asking,
+    /// The last height of the epoch, once it is decided.
+    seal: Option<Height>,
 }
 
 impl Replica {
@@ -68,6 +76,7 @@ impl Replica {
         let (view, executed, certified) = (self.view, self.executed, self.certified);
         self.compare(&input, &mut effects);
         match input {
+            input if self.is_silent() => self.follow(input, signer, &mut effects),
             Input::Tick(now) => self.tick(now, signer, &mut effects),
             Input::Request(request) => self.pool.admit(request, self.now),
             Input::Proposed(proposal) => self.accept(proposal, signer, &mut effects),
@@ -75,8 +84,10 @@ impl Replica {
             Input::Shown(_) => {}
             Input::Attested(attest) => self.hear_attestation(attest, &mut effects),
             Input::Told(from, status) => self.hear_status(from, status, &mut effects),
+            Input::Asked(from, nonce) => self.answer(from, nonce, &mut effects),
+            Input::Answered(..) => {}
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
-            Input::Executed(header) => self.executed(header, signer, &mut effects),
+            Input::Executed(header, seal) => self.executed(header, seal, signer, &mut effects),
             Input::ViewChanged(change) => self.hear_view_change(change, signer, &mut effects),
             Input::Renewed(new_view) => self.hear_new_view(new_view, signer, &mut effects),
             Input::Decided(decided) => self.learn(decided, signer, &mut effects),
@@ -85,6 +96,7 @@ impl Replica {
         assert!(self.executed >= executed && self.certified >= certified, "heights only grow");
         assert!(self.certified <= self.executed && self.stable <= self.certified, "final means executed");
         assert!(self.checkpoint.height >= self.certified, "what is certified is a checkpoint");
+        assert!(self.seal.is_none_or(|seal| self.executed <= seal), "nothing of the epoch stands above its end");
         effects
     }
 
@@ -105,7 +117,7 @@ impl Replica {
 
     /// Whether it left a view and the next one has not begun.
     pub const fn is_changing(&self) -> bool {
-        !self.active
+        !self.active && !self.is_silent()
     }
 
     /// Number and bytes of waiting transactions.
@@ -174,6 +186,10 @@ impl Replica {
     fn is_open(&self, height: Height) -> bool {
         let low = self.checkpoint.height;
         height > low && (height <= low.saturating_add(limits::OPEN_HEIGHTS_MAX) || planted("votes-beyond-view-changes"))
+    }
+
+    fn is_place(&self, chain: ChainId, epoch: Epoch) -> bool {
+        chain == self.config.chain && epoch == self.config.epoch
     }
 
     fn is_member(&self, validator: ValidatorIndex) -> bool {

@@ -6,7 +6,9 @@ use schemas::block::{
 };
 use schemas::cbor::{decode, encode};
 use schemas::id::{ChainId, Digest, RawSignature, Signature, to_hex};
-use schemas::pbft::{Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Repeated, SignedVote, Status};
+use schemas::pbft::{
+    Answer, Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Recovery, Repeated, SignedVote, Status,
+};
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
 const CHAIN: ChainId = ChainId([0xc5; 32]);
@@ -48,7 +50,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     };
     let prepared = Prepared { vote: vote(Phase::Commit), prepares: signatures(), commit: signature(3) };
     let committed = Committed { height: 300, digest: batch.digest(), certificate: certificate.clone() };
-    let status = Status { view: 0, executed: 300, certified: 299, proposed: 301, stuck: true, changing: false };
+    let status =
+        Status { view: 0, executed: 300, certified: 299, proposed: 301, stuck: true, changing: false, epoch: 0 };
     let decision =
         Decision { batch: batch.clone(), transactions: transactions.clone(), certificate: certificate.clone() };
     let prepares = signatures().split_off(1);
@@ -87,6 +90,8 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("new-view", encode(&Message::NewView(new_view.clone()))),
         ("decided", encode(&Message::Decided(decision.clone()))),
         ("shown", encode(&Message::Shown(SignedVote { vote: vote(Phase::PrePrepare), by }))),
+        ("ask", encode(&Message::Ask(7))),
+        ("answer", encode(&Message::Answer(Answer { nonce: 7, epoch: 0, executed: 300, view: 1 }))),
         ("record-accepted", encode(&Record::Accepted(pre_prepare, Some(signature(3))))),
         ("record-prepared", encode(&Record::Prepared(prepared))),
         ("record-committed", encode(&Record::Committed(committed))),
@@ -94,6 +99,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("record-view-change", encode(&Record::ViewChange(300, signed))),
         ("record-new-view", encode(&Record::NewView(300, new_view))),
         ("record-decided", encode(&Record::Decided(decision))),
+        ("record-recovering", encode(&Record::Recovering(301, Recovery { epoch: 0, until: 556, above: 3 }))),
     ]
 }
 

@@ -29,6 +29,7 @@ use schemas::block::ValidatorIndex;
 use schemas::genesis::Genesis;
 use schemas::id::PublicKey;
 use schemas::limits;
+use schemas::view::Checkpoint;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -142,10 +143,19 @@ impl Opened {
         let unattested = store.unattested(executed)?;
         let certified = executed - unattested.len() as u64;
         let validators = genesis.validators.len();
-        let config = Config { chain, epoch: 0, validators, me };
+        let config = Config { chain, epoch: 0, validators, me, base: Checkpoint::genesis(&chain) };
         let checkpoint = store.checkpoint(certified, &chain)?;
         let now = protocol::now_ms();
-        let start = Start { config: config.clone(), executed, unattested, checkpoint, records, now };
+        let start = Start {
+            config: config.clone(),
+            executed,
+            unattested,
+            checkpoint,
+            seal: None,
+            records,
+            now,
+            nonce: nonce()?,
+        };
         let (replica, effects) = Replica::start(start, &key)?;
 
         let keys: BTreeSet<PublicKey> = genesis.validator_keys().into_iter().collect();
@@ -172,6 +182,13 @@ impl Opened {
         let protocol = Protocol::new(Arc::clone(&node), replica, key, tree, log, inbox, tip.hash(&chain));
         Ok(Self { node, protocol, effects, peer_tls, rpc_tls, dial_tls })
     }
+}
+
+/// A number that no earlier life of this validator has used.
+fn nonce() -> Result<u64, NodeError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|_| key::KeyError::Randomness)?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// Leaves a mark beside the key, behind the log and before the first vote: who has the one and not the other lost its disk.

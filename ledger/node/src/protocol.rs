@@ -158,6 +158,7 @@ impl Protocol {
                 Effect::Execute(execution) => self.execute(&execution)?,
                 Effect::Certify(height, attestations) => self.node.store.attest(height, &attestations)?,
                 Effect::Stable(height) => self.stable = height,
+                Effect::Sealed(height) => unreachable!("no epoch ends, not at {height} either"),
                 Effect::Blame(conflict) => {
                     let kind = conflict.kind.name();
                     warn!(peer = conflict.validator, kind, height = conflict.height, "a validator contradicts itself");
@@ -177,7 +178,7 @@ impl Protocol {
         }
         let header = execute(&self.node, &mut self.tree, execution)?;
         self.tip = header.hash();
-        self.step(Input::Executed(header))
+        self.step(Input::Executed(header, None))
     }
 
     fn sync(&mut self) -> Result<(), NodeError> {

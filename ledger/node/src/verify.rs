@@ -45,6 +45,8 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         Message::Shown(signed) => shown(node, certified, signed).map(Input::Shown),
         Message::Attest(attest) => attestation(node, certified, from, attest).map(Input::Attested),
         Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
+        Message::Ask(nonce) => Ok(Input::Asked(from, nonce)),
+        Message::Answer(answer) => Ok(Input::Answered(from, answer)),
         Message::Fetch(height) => return fetch(node, certified, height).map(Heard::Answer),
         Message::Blocks(blocks) => finals(node, certified, blocks).map(Input::Final),
         Message::ViewChange(signed) => view_change(node, from, signed).map(Input::ViewChanged),

@@ -7,103 +7,22 @@ use std::collections::BTreeMap;
 use schemas::block::{
     self, Batch, Block, CommitCertificate, Header, Phase, SignedHead, ValidatorSignature, Vote, attestation_to_sign,
 };
-use schemas::cose::Verifier;
-use schemas::genesis::Genesis;
-use schemas::id::{ChainId, Height, PublicKey, TimeMs};
+use schemas::id::{Height, TimeMs};
 use schemas::limits;
 
-use crate::{AwsLc, VerifyError};
-
-/// The only epoch until membership can change.
-const EPOCH: block::Epoch = 0;
-
-/// The validators of the genesis, the chain they serve and how their signatures are verified.
-#[derive(Clone)]
-pub struct ValidatorSet {
-    chain: ChainId,
-    keys: Vec<PublicKey>,
-    verifier: &'static dyn Verifier,
-}
-
-impl ValidatorSet {
-    /// The validators of a genesis, verified with the fast implementation.
-    pub fn of(genesis: &Genesis) -> Self {
-        Self::with_verifier(genesis, &AwsLc)
-    }
-
-    /// The same with another implementation.
-    pub fn with_verifier(genesis: &Genesis, verifier: &'static dyn Verifier) -> Self {
-        Self { chain: genesis.chain_id(), keys: genesis.validator_keys(), verifier }
-    }
-
-    /// The chain.
-    pub const fn chain(&self) -> &ChainId {
-        &self.chain
-    }
-
-    /// Keys in order of index.
-    pub fn keys(&self) -> &[PublicKey] {
-        &self.keys
-    }
-
-    /// Signatures that make a certificate.
-    pub const fn quorum(&self) -> usize {
-        block::quorum(self.keys.len())
-    }
-
-    pub(crate) const fn verifier(&self) -> &'static dyn Verifier {
-        self.verifier
-    }
-
-    /// All of `signatures` must be sorted, distinct, known and valid over `message`, and at least a quorum.
-    fn verify_quorum(
-        &self,
-        place: &'static str,
-        message: &[u8],
-        signatures: &[ValidatorSignature],
-    ) -> Result<(), VerifyError> {
-        if !signatures.is_sorted_by(|a, b| a.validator < b.validator) || signatures.len() > self.keys.len() {
-            return Err(VerifyError::Validators { place });
-        }
-        for by in signatures {
-            let key = self.keys.get(usize::from(by.validator)).ok_or(VerifyError::Validators { place })?;
-            if !self.verifier.verify(key, message, &by.signature) {
-                return Err(VerifyError::Signature { place });
-            }
-        }
-        if signatures.len() < self.quorum() {
-            return Err(VerifyError::Incomplete { place, found: signatures.len(), expected: self.quorum() });
-        }
-        Ok(())
-    }
-
-    fn check_place(&self, place: &'static str, chain: &ChainId, epoch: block::Epoch) -> Result<(), VerifyError> {
-        if *chain != self.chain {
-            return Err(VerifyError::OtherChain { place });
-        }
-        if epoch != EPOCH {
-            return Err(VerifyError::Contradiction { place, expected: "epoch 0, the only one" });
-        }
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for ValidatorSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ValidatorSet({} of {})", self.keys.len(), self.chain)
-    }
-}
+use crate::VerifyError;
+use crate::validators::{ValidatorSet, Validators, set_for, set_of};
 
 /// Checks that at least q validators attest an executed header.
 ///
 /// # Errors
 /// `VerifyError`; `Incomplete` when all are valid but too few.
-pub fn verify_attestations(
-    set: &ValidatorSet,
+pub fn verify_attestations<V: Validators + ?Sized>(
+    validators: &V,
     header: &Header,
     attestations: &[ValidatorSignature],
 ) -> Result<(), VerifyError> {
-    set.check_place("header", &header.chain, header.epoch)?;
+    let set = set_for(validators, "header", (&header.chain, header.epoch, header.height))?;
     set.verify_quorum("attestations", &attestation_to_sign(header), attestations)
 }
 
@@ -111,8 +30,12 @@ pub fn verify_attestations(
 ///
 /// # Errors
 /// `VerifyError`; `Incomplete` when all are valid but too few.
-pub fn verify_commits(set: &ValidatorSet, batch: &Batch, certificate: &CommitCertificate) -> Result<(), VerifyError> {
-    set.check_place("batch", &batch.chain, batch.epoch)?;
+pub fn verify_commits<V: Validators + ?Sized>(
+    validators: &V,
+    batch: &Batch,
+    certificate: &CommitCertificate,
+) -> Result<(), VerifyError> {
+    let set = set_for(validators, "batch", (&batch.chain, batch.epoch, batch.height))?;
     let vote = Vote {
         chain: batch.chain,
         epoch: batch.epoch,
@@ -129,17 +52,17 @@ pub fn verify_commits(set: &ValidatorSet, batch: &Batch, certificate: &CommitCer
 ///
 /// # Errors
 /// `VerifyError` naming the part that does not fit.
-pub fn verify_block(set: &ValidatorSet, block: &Block) -> Result<(), VerifyError> {
+pub fn verify_block<V: Validators + ?Sized>(validators: &V, block: &Block) -> Result<(), VerifyError> {
     let contradiction = |place, expected| Err(VerifyError::Contradiction { place, expected });
     let (batch, header) = (&block.batch, &block.header);
-    set.check_place("header", &header.chain, header.epoch)?;
+    set_for(validators, "header", (&header.chain, header.epoch, header.height))?;
     if block.transactions.len() > limits::BATCH_TRANSACTIONS_MAX
         || block::bytes_of(&block.transactions) > limits::BATCH_BYTES_MAX
     {
         return contradiction("transactions", "no more than a batch may hold");
     }
-    if header.height != batch.height || header.height == 0 {
-        return contradiction("header", "the height of its batch, from 1");
+    if (header.epoch, header.height) != (batch.epoch, batch.height) || header.height == 0 {
+        return contradiction("header", "epoch and height of its batch, from 1");
     }
     if header.batch != batch.digest() {
         return contradiction("header", "the digest of its batch");
@@ -150,27 +73,31 @@ pub fn verify_block(set: &ValidatorSet, block: &Block) -> Result<(), VerifyError
     if block::transactions_root(&block.transactions) != batch.transactions_root {
         return contradiction("transactions", "the root that the batch names");
     }
-    verify_commits(set, batch, &block.certificate)
+    verify_commits(validators, batch, &block.certificate)
 }
 
 /// Checks a block as everyone else takes it: `verify_block`, and at least q attestations of its header.
 ///
 /// # Errors
 /// `VerifyError`; `Incomplete` when it is not attested by a quorum yet.
-pub fn verify_finalised_block(set: &ValidatorSet, block: &Block) -> Result<(), VerifyError> {
-    verify_block(set, block)?;
-    verify_attestations(set, &block.header, &block.attestations)
+pub fn verify_finalised_block<V: Validators + ?Sized>(validators: &V, block: &Block) -> Result<(), VerifyError> {
+    verify_block(validators, block)?;
+    verify_attestations(validators, &block.header, &block.attestations)
 }
 
-/// Checks one validator's signed head.
+/// Checks one validator's signed head. Whoever stands at a seal speaks for the epoch behind it, or not at all: heads of an epoch
+/// are of heights from the seal before it to below its own, so that those who left prove no freshness.
 ///
 /// # Errors
-/// `VerifyError` when chain, validator or signature are not right.
-pub fn verify_head(set: &ValidatorSet, signed: &SignedHead) -> Result<(), VerifyError> {
+/// `VerifyError` when chain, height, validator or signature are not right.
+pub fn verify_head<V: Validators + ?Sized>(validators: &V, signed: &SignedHead) -> Result<(), VerifyError> {
     let place = "head";
-    set.check_place(place, &signed.head.chain, signed.head.epoch)?;
-    let key = set.keys.get(usize::from(signed.by.validator)).ok_or(VerifyError::Validators { place })?;
-    if !set.verifier.verify(key, &signed.head.to_sign(), &signed.by.signature) {
+    let set = set_of(validators, place, &signed.head.chain, signed.head.epoch)?;
+    if !set.stands(signed.head.height) {
+        return Err(VerifyError::Contradiction { place, expected: "a height of its epoch below the seal" });
+    }
+    let key = set.keys().get(usize::from(signed.by.validator)).ok_or(VerifyError::Validators { place })?;
+    if !set.verifier().verify(key, &signed.head.to_sign(), &signed.by.signature) {
         return Err(VerifyError::Signature { place });
     }
     Ok(())

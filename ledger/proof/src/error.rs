@@ -19,6 +19,14 @@ pub enum VerifyError {
         /// Where.
         place: &'static str,
     },
+    /// Of an epoch that the proofs at hand do not reach.
+    #[error("{place}: found epoch {epoch}, expected one that is proved here; ask the ledger for its epoch proofs")]
+    OtherEpoch {
+        /// Where.
+        place: &'static str,
+        /// Which.
+        epoch: schemas::block::Epoch,
+    },
     /// Two parts contradict each other.
     #[error("{place}: found a contradiction, expected {expected}")]
     Contradiction {

@@ -1,17 +1,20 @@
 //! The receipt of a case: built once from what the ledger answered, verified by anyone with the genesis (formats.md §5).
 
-use schemas::cose;
+use schemas::cose::{self, Verifier as _};
 use schemas::envelope::Statement;
 use schemas::genesis::Genesis;
 use schemas::id::{CaseId, Digest, Height, InstitutionId, PublicKey, Signature, TimeMs};
 use schemas::merkle;
+use schemas::proof::EpochProof;
 use schemas::receipt::{ENGINE, Encoded, EntryProof, FORMAT, Placed, Receipt};
 use schemas::transaction::{Body, Core, Outcome, Signer, Transaction};
 
-use crate::certificate::ValidatorSet;
 use crate::entry::verify_entry_proof;
+use crate::epochs::Epochs;
 use crate::error::VerifyError;
+use crate::file::epochs_of_file;
 use crate::signature::P256;
+use crate::validators::Validators as _;
 
 /// What a valid receipt proves: this version of this case was released by this institution and anchored at this height.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +35,17 @@ pub struct Verified {
     pub statement: Statement,
 }
 
-/// Builds the receipt of one statement of an accepted transaction.
+/// Builds the receipt of one statement of an accepted transaction, with the epoch proofs up to the proof's epoch (`Epochs::proofs`).
 ///
 /// # Errors
-/// `VerifyError::Contradiction` when transaction, index and proof do not belong together. Signatures are not checked here.
-pub fn build_receipt(tx: &Transaction, statement: usize, proof: &EntryProof) -> Result<Receipt, VerifyError> {
-    let receipts = Receipts::of(tx, proof)?;
+/// `VerifyError::Contradiction` when transaction, index and proofs do not belong together. Signatures are not checked here.
+pub fn build_receipt(
+    tx: &Transaction,
+    statement: usize,
+    proof: &EntryProof,
+    epochs: &[EpochProof],
+) -> Result<Receipt, VerifyError> {
+    let receipts = Receipts::of(tx, proof, epochs)?;
     let path = merkle::path(&receipts.leaves, statement);
     path.and_then(|path| receipts.build(statement, path))
         .ok_or_else(|| contradiction("statement", "an index of the transaction"))
@@ -47,8 +55,12 @@ pub fn build_receipt(tx: &Transaction, statement: usize, proof: &EntryProof) -> 
 ///
 /// # Errors
 /// As `build_receipt`.
-pub fn build_receipts(tx: &Transaction, proof: &EntryProof) -> Result<Vec<Receipt>, VerifyError> {
-    let receipts = Receipts::of(tx, proof)?;
+pub fn build_receipts(
+    tx: &Transaction,
+    proof: &EntryProof,
+    epochs: &[EpochProof],
+) -> Result<Vec<Receipt>, VerifyError> {
+    let receipts = Receipts::of(tx, proof, epochs)?;
     let paths = merkle::paths(&receipts.leaves).into_iter().enumerate();
     Ok(paths.filter_map(|(statement, path)| receipts.build(statement, path)).collect())
 }
@@ -61,12 +73,16 @@ const fn contradiction(place: &'static str, expected: &'static str) -> VerifyErr
 struct Receipts<'a> {
     tx: &'a Transaction,
     proof: &'a EntryProof,
+    epochs: &'a [EpochProof],
     leaves: Vec<Digest>,
     signature: Signature,
 }
 
 impl<'a> Receipts<'a> {
-    fn of(tx: &'a Transaction, proof: &'a EntryProof) -> Result<Self, VerifyError> {
+    fn of(tx: &'a Transaction, proof: &'a EntryProof, epochs: &'a [EpochProof]) -> Result<Self, VerifyError> {
+        if epochs.len() as u64 != proof.header.epoch {
+            return Err(contradiction("epochs", "a proof of each epoch up to the header's"));
+        }
         let (institution, root) =
             tx.core.body.statements_root().ok_or(contradiction("transaction", "one that anchors statements"))?;
         if proof.entry.transaction != tx.id() {
@@ -78,7 +94,7 @@ impl<'a> Receipts<'a> {
         }
         let signed = tx.signatures.iter().find(|signed| signed.signer == Signer::Institution(*institution));
         let signed = signed.ok_or(contradiction("transaction", "the institution's signature"))?;
-        Ok(Self { tx, proof, leaves, signature: signed.signature })
+        Ok(Self { tx, proof, epochs, leaves, signature: signed.signature })
     }
 
     fn build(&self, statement: usize, path: Vec<Digest>) -> Option<Receipt> {
@@ -104,6 +120,7 @@ impl<'a> Receipts<'a> {
             },
             header: Encoded(proof.header.clone()),
             attestations: proof.attestations.clone(),
+            epochs: self.epochs.to_vec(),
         })
     }
 }
@@ -113,20 +130,17 @@ impl<'a> Receipts<'a> {
 /// # Errors
 /// `VerifyError`; `is_incomplete` tells a receipt that only lacks attestations from an invalid one.
 pub fn verify_receipt(bytes: &[u8], genesis: &Genesis) -> Result<Verified, VerifyError> {
-    verify_parsed_receipt(&Receipt::parse(bytes)?, genesis, &ValidatorSet::with_verifier(genesis, &P256))
+    verify_parsed_receipt(&Receipt::parse(bytes)?, genesis)
 }
 
-pub(crate) fn verify_parsed_receipt(
-    receipt: &Receipt,
-    genesis: &Genesis,
-    set: &ValidatorSet,
-) -> Result<Verified, VerifyError> {
+pub(crate) fn verify_parsed_receipt(receipt: &Receipt, genesis: &Genesis) -> Result<Verified, VerifyError> {
+    let epochs = &epochs_of_file(genesis, &receipt.epochs, receipt.header.0.epoch)?;
     let core = &receipt.transaction.0;
-    if receipt.chain != *set.chain() || core.chain != *set.chain() {
+    if receipt.chain != *epochs.chain() || core.chain != *epochs.chain() {
         return Err(VerifyError::OtherChain { place: "receipt" });
     }
-    verify_statement(receipt, core, genesis, set)?;
-    verify_entry(receipt, core, set)?;
+    verify_statement(receipt, core, genesis, epochs)?;
+    verify_entry(receipt, core, epochs)?;
     let (statement, entry) = (&receipt.statement.leaf.0, &receipt.entry.leaf.0);
     Ok(Verified {
         case: statement.case,
@@ -140,7 +154,7 @@ pub(crate) fn verify_parsed_receipt(
 }
 
 /// The statement is under the root of the transaction, whose id the institution signed.
-fn verify_statement(receipt: &Receipt, core: &Core, genesis: &Genesis, set: &ValidatorSet) -> Result<(), VerifyError> {
+fn verify_statement(receipt: &Receipt, core: &Core, genesis: &Genesis, epochs: &Epochs) -> Result<(), VerifyError> {
     let contradiction = |place, expected| Err(VerifyError::Contradiction { place, expected });
     let placed = &receipt.statement;
     let statement = &placed.leaf.0;
@@ -162,14 +176,14 @@ fn verify_statement(receipt: &Receipt, core: &Core, genesis: &Genesis, set: &Val
         return Err(VerifyError::Path { place: "statements" });
     }
     let key = institution_key(genesis, &institution).ok_or(VerifyError::UnknownInstitution)?;
-    if !set.verifier().verify(key, &cose::transaction_to_sign(set.chain(), &core.id()), &receipt.signature) {
+    if !P256.verify(key, &cose::transaction_to_sign(epochs.chain(), &core.id()), &receipt.signature) {
         return Err(VerifyError::Signature { place: "institution" });
     }
     Ok(())
 }
 
 /// The ledger accepted the transaction: its entry is in the log of an attested header.
-fn verify_entry(receipt: &Receipt, core: &Core, set: &ValidatorSet) -> Result<(), VerifyError> {
+fn verify_entry(receipt: &Receipt, core: &Core, epochs: &Epochs) -> Result<(), VerifyError> {
     let contradiction = |place, expected| Err(VerifyError::Contradiction { place, expected });
     let (entry, header) = (&receipt.entry.leaf.0, &receipt.header.0);
     if entry.transaction != core.id() {
@@ -191,7 +205,7 @@ fn verify_entry(receipt: &Receipt, core: &Core, set: &ValidatorSet) -> Result<()
         header: header.clone(),
         attestations: receipt.attestations.clone(),
     };
-    verify_entry_proof(set, &proof)
+    verify_entry_proof(epochs, &proof)
 }
 
 fn institution_key<'a>(genesis: &'a Genesis, id: &InstitutionId) -> Option<&'a PublicKey> {

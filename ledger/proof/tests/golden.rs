@@ -18,7 +18,7 @@ fn the_receipt_is_frozen() {
     let tx = anchor(chain.id, 50, vec![statement(1), statement(2), statement(3)]);
     let entries = chain.entries(std::slice::from_ref(&tx), Outcome::Accepted);
     let (_, proofs) = chain.block(vec![bytes(&tx)], &entries);
-    let receipt = build_receipt(&tx, 1, &proofs[0]).expect("belongs together").to_json();
+    let receipt = build_receipt(&tx, 1, &proofs[0], &[]).expect("belongs together").to_json();
     assert_eq!(chain.genesis.to_json(), GENESIS, "now:\n{}", chain.genesis.to_json());
     assert_eq!(receipt, RECEIPT, "now:\n{receipt}");
 }

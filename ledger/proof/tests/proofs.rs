@@ -3,6 +3,8 @@
 
 #[path = "support/chain.rs"]
 mod chain;
+#[path = "support/tree.rs"]
+mod tree;
 
 use chain::{Chain, anchor, bytes, key, public, sign, statement};
 use ledger_proof::{
@@ -17,64 +19,16 @@ use schemas::proof::{AttestedHeader, ConsistencyProof, Filed, Proof, StateProof,
 use schemas::receipt::EntryProof;
 use schemas::state::case_key;
 use schemas::transaction::Outcome;
-use schemas::tree::{Leaf, Place, node_hash, verify};
-
-/// A state of three cases: the first bit of all places is 0, and the tree has three leaves or fewer per level.
-struct Three {
-    leaves: Vec<(Vec<u8>, Leaf)>,
-}
+use schemas::tree::{Place, verify};
+use tree::Tree;
 
 fn value(number: u8) -> Vec<u8> {
     vec![number; 9]
 }
 
-impl Three {
-    fn new() -> Self {
-        let leaves = (0..3).map(|number| {
-            let key = case_key(&CaseId([number; 16]));
-            let leaf = Leaf::of(Place::of(&key).expect("a case"), &value(number));
-            (key, leaf)
-        });
-        Self { leaves: leaves.collect() }
-    }
-
-    /// Root of the leaves that share the first `depth` bits with the place, and the siblings on the way there from the root.
-    fn subtree(leaves: &[Leaf], depth: usize) -> Digest {
-        match leaves {
-            [] => Digest::ZERO,
-            [leaf] => leaf.hash(),
-            _ => {
-                let (right, left): (Vec<Leaf>, Vec<Leaf>) = leaves.iter().partition(|leaf| leaf.place.is_right(depth));
-                node_hash(&Self::subtree(&left, depth + 1), &Self::subtree(&right, depth + 1))
-            }
-        }
-    }
-
-    fn root(&self) -> Digest {
-        Self::subtree(&self.leaves.iter().map(|(_, leaf)| *leaf).collect::<Vec<_>>(), 0)
-    }
-
-    fn prove(&self, key: Vec<u8>, attested: &AttestedHeader) -> StateProof {
-        let place = Place::of(&key).expect("a case");
-        let (mut siblings, mut within) = (vec![], self.leaves.iter().map(|(_, leaf)| *leaf).collect::<Vec<_>>());
-        while within.len() > 1 {
-            let depth = siblings.len();
-            let (same, other): (Vec<_>, Vec<_>) =
-                within.iter().partition(|leaf| leaf.place.is_right(depth) == place.is_right(depth));
-            siblings.push(Self::subtree(&other, depth + 1));
-            within = same;
-        }
-        let number = self.leaves.iter().position(|(of, _)| *of == key);
-        let AttestedHeader { header, attestations } = attested.clone();
-        StateProof {
-            value: number.map(|number| Value(value(number as u8))),
-            other: within.first().copied().filter(|leaf| leaf.place != place),
-            key,
-            siblings,
-            header,
-            attestations,
-        }
-    }
+/// A state of three cases: the first bit of all places is 0.
+fn three() -> Tree {
+    Tree { rows: (0..3).map(|number| (case_key(&CaseId([number; 16])), value(number))).collect() }
 }
 
 /// A chain whose second block has the state; attestations of the fewest validators that are enough.
@@ -82,7 +36,7 @@ fn attested() -> (Chain, Vec<AttestedHeader>, EntryProof) {
     let mut chain = Chain::new(4);
     let (mut headers, mut last) = (vec![], None);
     for height in 1..=5_u8 {
-        chain.state_root = if height == 2 { Three::new().root() } else { Digest([height; 32]) };
+        chain.state_root = if height == 2 { three().root() } else { Digest([height; 32]) };
         let tx = anchor(chain.id, 50, vec![statement(height)]);
         let entries = chain.entries(std::slice::from_ref(&tx), Outcome::Accepted);
         let (mut block, mut proofs) = chain.block(vec![bytes(&tx)], &entries);
@@ -116,7 +70,7 @@ fn is_same(asked: &StateProof, found: &StateProof) -> bool {
 
 /// The same of a file.
 fn is_tight_as_file<T: Proof>(chain: &Chain, proof: T) {
-    let honest = Filed::new(chain.id, proof).to_json().into_bytes();
+    let honest = Filed::new(chain.id, proof, vec![]).to_json().into_bytes();
     let asked = verify_file(&honest, &chain.genesis).expect("honest");
     let is_caught = |found| match (found, &asked) {
         (Ok(VerifiedFile::State(found)), VerifiedFile::State(asked)) => !is_same(asked, &found),
@@ -138,7 +92,7 @@ fn is_tight_as_file<T: Proof>(chain: &Chain, proof: T) {
 #[test]
 fn presence_and_absence_are_tight() {
     let (chain, headers, _) = attested();
-    let (set, state) = (ValidatorSet::of(&chain.genesis), Three::new());
+    let (set, state) = (ValidatorSet::of(&chain.genesis), three());
     for number in 0..24 {
         let key = case_key(&CaseId([number; 16]));
         let proof = state.prove(key.clone(), &headers[1]);
@@ -154,7 +108,7 @@ fn presence_and_absence_are_tight() {
         }
         // absence for presence and the reverse, with every end that there is
         let value = if proof.value.is_some() { None } else { Some(Value(value(0))) };
-        for other in state.leaves.iter().map(|(_, leaf)| Some(*leaf)).chain([None]) {
+        for other in state.leaves().into_iter().map(Some).chain([None]) {
             for length in 0..=proof.siblings.len() {
                 let siblings = proof.siblings[..length].to_vec();
                 let lie = StateProof { value: value.clone(), other, siblings, ..proof.clone() };
@@ -179,7 +133,7 @@ fn presence_and_absence_are_tight() {
 fn too_few_validators_are_incomplete_and_other_chains_invalid() {
     let (chain, headers, _) = attested();
     let set = ValidatorSet::of(&chain.genesis);
-    let honest = Three::new().prove(case_key(&CaseId([1; 16])), &headers[1]);
+    let honest = three().prove(case_key(&CaseId([1; 16])), &headers[1]);
     let with = |attestations: Vec<ValidatorSignature>| StateProof { attestations, ..honest.clone() };
     let short = verify_state_proof(&set, &with(honest.attestations[..2].to_vec())).expect_err("too few");
     assert!(short.is_incomplete());
@@ -190,7 +144,7 @@ fn too_few_validators_are_incomplete_and_other_chains_invalid() {
     let other = ValidatorSet::of(&other);
     assert!(verify_state_proof(&other, &honest).is_err_and(|e| !e.is_incomplete()));
     // a file says which chain it is about; the wrong one is refused although all signatures hold
-    let mut filed = Filed::new(chain.id, honest);
+    let mut filed = Filed::new(chain.id, honest, vec![]);
     filed.chain.0[0] ^= 1;
     let refused = verify_file(filed.to_json().as_bytes(), &chain.genesis);
     assert_eq!(refused, Err(VerifyError::OtherChain { place: "proof" }));
@@ -246,7 +200,7 @@ fn cose(chain: &Chain, proof: &EntryProof, validators: impl IntoIterator<Item = 
         })
         .collect();
     receipts.sort();
-    CoseReceipts { entry: cbor::encode(&proof.entry), receipts }
+    CoseReceipts { entry: cbor::encode(&proof.entry), receipts, epochs: vec![] }
 }
 
 #[test]
@@ -303,15 +257,15 @@ fn a_cose_receipt_is_what_the_rfc_shows() {
 #[test]
 fn the_files_are_frozen() {
     let (chain, headers, entry) = attested();
-    let state = |number| Three::new().prove(case_key(&CaseId([number; 16])), &headers[1]);
+    let state = |number| three().prove(case_key(&CaseId([number; 16])), &headers[1]);
     let path = chain.consistency(headers[1].header.log_size, headers[4].header.log_size);
     let grown = ConsistencyProof { first: headers[1].clone(), second: headers[4].clone(), path };
     let files = [
         ("receipts.cose", cbor::encode(&cose(&chain, &entry, 0..3))),
-        ("entry.json", Filed::new(chain.id, entry).to_json().into_bytes()),
-        ("present.json", Filed::new(chain.id, state(1)).to_json().into_bytes()),
-        ("absent.json", Filed::new(chain.id, state(9)).to_json().into_bytes()),
-        ("consistency.json", Filed::new(chain.id, grown).to_json().into_bytes()),
+        ("entry.json", Filed::new(chain.id, entry, vec![]).to_json().into_bytes()),
+        ("present.json", Filed::new(chain.id, state(1), vec![]).to_json().into_bytes()),
+        ("absent.json", Filed::new(chain.id, state(9), vec![]).to_json().into_bytes()),
+        ("consistency.json", Filed::new(chain.id, grown, vec![]).to_json().into_bytes()),
     ];
     let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/wire/proofs"));
     for (name, bytes) in files {
@@ -325,9 +279,9 @@ fn the_files_are_frozen() {
 fn every_kind_of_file_is_told_by_its_format() {
     let (chain, headers, entry) = attested();
     let tx = anchor(chain.id, 50, vec![statement(5)]);
-    let receipt = build_receipt(&tx, 0, &entry).expect("belongs together").to_json();
+    let receipt = build_receipt(&tx, 0, &entry, &[]).expect("belongs together").to_json();
     assert!(matches!(verify_file(receipt.as_bytes(), &chain.genesis), Ok(VerifiedFile::Receipt(_))));
-    let entry = Filed::new(chain.id, entry).to_json();
+    let entry = Filed::new(chain.id, entry, vec![]).to_json();
     assert!(matches!(verify_file(entry.as_bytes(), &chain.genesis), Ok(VerifiedFile::Entry(_))));
     let renamed = entry.replacen("chartseal-entry-1", "chartseal-state-1", 1);
     assert!(verify_file(renamed.as_bytes(), &chain.genesis).is_err());
@@ -335,7 +289,7 @@ fn every_kind_of_file_is_told_by_its_format() {
         assert!(matches!(verify_file(text.as_bytes(), &chain.genesis), Err(VerifyError::Receipt(_))), "{text}");
     }
     assert!(verify(&Place::of(b"case/").expect("a key"), None, None, &[], &Digest::ZERO), "the empty tree");
-    let state = Filed::new(chain.id, Three::new().prove(case_key(&CaseId([0; 16])), &headers[1])).to_json();
+    let state = Filed::new(chain.id, three().prove(case_key(&CaseId([0; 16])), &headers[1]), vec![]).to_json();
     let Ok(VerifiedFile::State(proof)) = verify_file(state.as_bytes(), &chain.genesis) else { panic!("valid") };
     assert_eq!(proof.value, Some(Value(value(0))));
 }

@@ -34,7 +34,7 @@ fn anchored(n: u16, statements: u8, outcome: Outcome) -> (Genesis, Transaction, 
 /// The same receipt with the fewest signatures that are enough.
 fn shortest(n: u16) -> (Genesis, Receipt) {
     let (genesis, tx, proof) = anchored(n, 5, Outcome::Accepted);
-    let mut receipt = build_receipt(&tx, 3, &proof).expect("belongs together");
+    let mut receipt = build_receipt(&tx, 3, &proof, &[]).expect("belongs together");
     receipt.attestations.truncate(quorum(usize::from(n)));
     (genesis, receipt)
 }
@@ -59,8 +59,8 @@ fn an_honest_receipt_verifies_for_every_number_of_validators() {
 fn receipts_of_a_whole_transaction_are_those_of_its_statements() {
     let (_, tx, proof) = anchored(4, 7, Outcome::Accepted);
     let one_by_one: Vec<_> =
-        (0..7).map(|at| build_receipt(&tx, at, &proof).expect("belongs together").to_json()).collect();
-    let all = build_receipts(&tx, &proof).expect("belongs together");
+        (0..7).map(|at| build_receipt(&tx, at, &proof, &[]).expect("belongs together").to_json()).collect();
+    let all = build_receipts(&tx, &proof, &[]).expect("belongs together");
     assert_eq!(all.iter().map(Receipt::to_json).collect::<Vec<_>>(), one_by_one);
 }
 
@@ -70,7 +70,7 @@ fn a_superseding_case_has_a_receipt() {
     let tx = anchor(chain.id, 9, vec![amended(&statement(1))]);
     let entries = chain.entries(std::slice::from_ref(&tx), Outcome::Accepted);
     let (_, proofs) = chain.block(vec![bytes(&tx)], &entries);
-    let receipt = build_receipt(&tx, 0, &proofs[0]).expect("belongs together");
+    let receipt = build_receipt(&tx, 0, &proofs[0], &[]).expect("belongs together");
     assert_eq!(verify(&receipt, &chain.genesis).expect("honest").version, 2);
 }
 
@@ -127,7 +127,7 @@ fn too_few_attestations_are_incomplete_not_invalid() {
 #[test]
 fn attestations_must_be_sorted_distinct_known_and_all_valid() {
     let (genesis, tx, proof) = anchored(4, 5, Outcome::Accepted);
-    let honest = build_receipt(&tx, 0, &proof).expect("belongs together");
+    let honest = build_receipt(&tx, 0, &proof, &[]).expect("belongs together");
     let attack = |change: &dyn Fn(&mut Receipt)| {
         let mut receipt = honest.clone();
         change(&mut receipt);
@@ -183,7 +183,7 @@ fn another_genesis_is_refused() {
 fn a_refused_transaction_proves_nothing() {
     for refusal in [Refusal::IdUsed, Refusal::Expired, Refusal::Signature] {
         let (genesis, tx, proof) = anchored(4, 2, Outcome::Refused(refusal));
-        let receipt = build_receipt(&tx, 0, &proof).expect("belongs together");
+        let receipt = build_receipt(&tx, 0, &proof, &[]).expect("belongs together");
         assert_eq!(verify(&receipt, &genesis), Err(VerifyError::NotAccepted));
     }
 }
@@ -192,14 +192,14 @@ fn a_refused_transaction_proves_nothing() {
 fn an_outcome_cannot_be_turned() {
     let (genesis, tx, mut proof) = anchored(4, 2, Outcome::Refused(Refusal::IdUsed));
     proof.entry.outcome = Outcome::Accepted;
-    let receipt = build_receipt(&tx, 0, &proof).expect("belongs together");
+    let receipt = build_receipt(&tx, 0, &proof, &[]).expect("belongs together");
     assert_eq!(verify(&receipt, &genesis), Err(VerifyError::Path { place: "log" }));
 }
 
 #[test]
 fn another_statement_path_or_place_is_refused() {
     let (genesis, tx, proof) = anchored(4, 5, Outcome::Accepted);
-    let honest = build_receipt(&tx, 2, &proof).expect("belongs together");
+    let honest = build_receipt(&tx, 2, &proof, &[]).expect("belongs together");
     let attacks: [&dyn Fn(&mut Receipt); 12] = [
         &|r| r.statement.leaf = Encoded(statement(77)),
         &|r| r.statement.leaf.0.object = Digest::ZERO,
@@ -228,7 +228,7 @@ fn another_epoch_height_or_institution_is_refused_even_when_all_sign() {
     let tx = anchor(chain.id, 50, vec![statement(1)]);
     let entries = chain.entries(std::slice::from_ref(&tx), Outcome::Accepted);
     let (_, proofs) = chain.block(vec![bytes(&tx)], &entries);
-    let honest = build_receipt(&tx, 0, &proofs[0]).expect("belongs together");
+    let honest = build_receipt(&tx, 0, &proofs[0], &[]).expect("belongs together");
     let attest = |receipt: &mut Receipt| {
         let by = chain.all_sign(&schemas::block::attestation_to_sign(&receipt.header.0));
         for (attestation, by) in receipt.attestations.iter_mut().zip(by) {
@@ -257,7 +257,7 @@ fn a_count_that_contradicts_the_tree_is_refused() {
     }
     let entries = chain.entries(std::slice::from_ref(&tx), Outcome::Accepted);
     let (_, proofs) = chain.block(vec![bytes(&tx)], &entries);
-    let receipt = build_receipt(&tx, 0, &proofs[0]).expect("belongs together");
+    let receipt = build_receipt(&tx, 0, &proofs[0], &[]).expect("belongs together");
     assert!(matches!(verify(&receipt, &chain.genesis), Err(VerifyError::Contradiction { .. })));
 }
 
@@ -265,11 +265,11 @@ fn a_count_that_contradicts_the_tree_is_refused() {
 fn parts_that_do_not_belong_together_make_no_receipt() {
     let (_, tx, proof) = anchored(4, 2, Outcome::Accepted);
     let (_, other, _) = anchored(4, 3, Outcome::Accepted);
-    assert!(build_receipt(&other, 0, &proof).is_err());
-    assert!(build_receipt(&tx, 2, &proof).is_err());
+    assert!(build_receipt(&other, 0, &proof, &[]).is_err());
+    assert!(build_receipt(&tx, 2, &proof, &[]).is_err());
     let mut exchanged = tx;
     exchanged.statements[0] = statement(9);
-    assert!(build_receipt(&exchanged, 0, &proof).is_err());
+    assert!(build_receipt(&exchanged, 0, &proof, &[]).is_err());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! the right shape, nothing more.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use schemas::ballot::{Ballot, Member};
 use schemas::block::{
     Batch, Block, CommitCertificate, Head, Header, Phase, SignedHead, TransactionBytes, ValidatorSignature, Vote,
     transactions_root,
@@ -14,9 +15,9 @@ use schemas::id::{
     CaseId, ChainId, ConsentId, Digest, InstitutionId, PractitionerId, PublicKey, RawPublicKey, RawSignature,
     Signature, SubjectId, SubjectTag,
 };
-use schemas::proof::{AttestedHeader, ConsistencyProof, StateProof, Value};
+use schemas::proof::{AttestedHeader, ConsistencyProof, EpochProof, StateProof, Value};
 use schemas::receipt::EntryProof;
-use schemas::state::{AccessCursor, CaseHead, ConsentSet, Evidence, LiveConsent, Subject};
+use schemas::state::{AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, LiveConsent, Subject};
 use schemas::transaction::{
     AnchorCases, Authored, Basis, Body, Core, GrantConsent, Guardian, LogEntry, Outcome, RecordAccess, Refusal,
     RegisterInstitution, RegisterPractitioner, RegisterSubject, RevokeConsent, Signed, Signer, SupersedeCase,
@@ -140,7 +141,15 @@ pub fn transactions() -> Vec<Transaction> {
         ),
         register(Body::RecordAccess(access), &[Signer::Gateway(key(2))]),
         register(Body::ReportConflict(conflict()), &[]),
+        register(Body::Ballot(ballot()), &[Signer::Validator(2)]),
     ]
+}
+
+/// Three stay, one of them with another name, and one comes.
+pub fn ballot() -> Ballot {
+    let stays = |n: u8, name: &str| Member { name: name.into(), key: key(n), possession: None };
+    let comes = Member { name: "new-4".into(), key: key(9), possession: Some(signature(9)) };
+    Ballot { epoch: 6, voter: 2, members: vec![stays(1, "v1"), stays(2, "v2"), stays(3, "renamed"), comes] }
 }
 
 pub fn conflict() -> Conflict {
@@ -232,6 +241,17 @@ pub fn consistency_proof() -> ConsistencyProof {
     ConsistencyProof { first: attested(), second: attested(), path: vec![digest(0x86)] }
 }
 
+pub fn epoch_proof() -> EpochProof {
+    let siblings = vec![digest(0x89), digest(0x8a)];
+    EpochProof { record: epoch_record(), siblings, header: header(), attestations: validator_signatures() }
+}
+
+/// What the ballots of epoch 6 decided at height 69,999.
+pub fn epoch_record() -> EpochRecord {
+    let members = ballot().validators();
+    EpochRecord { epoch: 6, first: 1, members: members.clone(), decided_at: 0 }.next(members, 69_999)
+}
+
 pub fn cose_receipt() -> CoseReceipt {
     let path = vec![digest(0x87), digest(0x88)];
     CoseReceipt { key: key(3), chain: CHAIN, size: 5, index: 1, path, signature: signature(4) }
@@ -239,7 +259,7 @@ pub fn cose_receipt() -> CoseReceipt {
 
 pub fn cose_receipts() -> CoseReceipts {
     let receipts = vec![ReceiptBytes(cbor::encode(&cose_receipt()))];
-    CoseReceipts { entry: cbor::encode(&entry(Outcome::Accepted)), receipts }
+    CoseReceipts { entry: cbor::encode(&entry(Outcome::Accepted)), receipts, epochs: vec![] }
 }
 
 /// Every record of the state: key and value.
@@ -265,6 +285,7 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
     };
     let set = ConsentSet { version: 3, live: vec![live] };
     let cursor = AccessCursor { next: 324, root: digest(0x61), height: 9 };
+    let members = ballot().validators();
     vec![
         ("case", s::case_key(&CaseId([0xca; 16])), cbor::encode(&head)),
         ("subject", s::subject_key(&SUBJECT), cbor::encode(&subject)),
@@ -274,6 +295,10 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("transaction", s::transaction_key(&digest(0x99)), cbor::encode(&9u64)),
         ("validator", s::validator_key(0, 3), cbor::encode(&key(8))),
         ("evidence", s::evidence_key(0, 3), cbor::encode(&Evidence { conflict: conflict(), height: 70_000 })),
+        ("epoch", s::epoch_key(7), cbor::encode(&epoch_record())),
+        ("newest epoch", s::newest_epoch_key(), cbor::encode(&7u64)),
+        ("ballot", s::ballot_key(6, 2), cbor::encode(&CastBallot { members, height: 69_998 })),
+        ("seat", s::seat_key(&key(9)), cbor::encode(&7u64)),
     ]
 }
 
@@ -311,7 +336,7 @@ pub fn wrap() -> Wrap {
     }
 }
 
-pub const REFUSALS: [Refusal; 17] = [
+pub const REFUSALS: [Refusal; 22] = [
     Refusal::Expired,
     Refusal::ValidTooLong,
     Refusal::Duplicate,
@@ -329,4 +354,9 @@ pub const REFUSALS: [Refusal; 17] = [
     Refusal::GenesisOnly,
     Refusal::Malformed,
     Refusal::UnknownValidator,
+    Refusal::OtherEpoch,
+    Refusal::ChangeDecided,
+    Refusal::KeyRetired,
+    Refusal::Possession,
+    Refusal::Unchanged,
 ];

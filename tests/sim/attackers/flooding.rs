@@ -30,8 +30,15 @@ impl Attacker for Flooding {
                 3 => {
                     let stuck = hand.dice.percent(80);
                     let (view, changing) = (hand.view, hand.dice.percent(20));
-                    let status =
-                        Status { view, executed: height, certified: height, proposed: height, stuck, changing };
+                    let status = Status {
+                        view,
+                        executed: height,
+                        certified: height,
+                        proposed: height,
+                        stuck,
+                        changing,
+                        epoch: 0,
+                    };
                     Message::Status(status)
                 }
                 4 => {

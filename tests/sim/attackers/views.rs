@@ -1,7 +1,7 @@
 //! Votes and proposes in views that are over or have not begun, wants ever new ones, and boasts of huge ones.
 
 use schemas::block::{Phase, ValidatorIndex, View};
-use schemas::pbft::{Message, Status};
+use schemas::pbft::{Answer, Message, Status};
 
 use super::{Attacker, Hand};
 
@@ -29,6 +29,14 @@ impl Attacker for Views {
             let message = hand.signed(vote);
             hand.send(to, message);
         }
+        // who lost its votes would wait for ever
+        let message = match message {
+            Message::Answer(answer) => {
+                let (executed, view) = (hand.certified + hand.dice.below(1_000), Self::view(hand));
+                Message::Answer(if hand.dice.percent(70) { Answer { executed, view, ..answer } } else { answer })
+            }
+            other => other,
+        };
         hand.send(to, message);
     }
 
@@ -54,7 +62,7 @@ impl Attacker for Views {
         }
         let far = hand.certified + hand.dice.below(1_000);
         let (stuck, changing) = (hand.dice.percent(50), hand.dice.percent(50));
-        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing };
+        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing, epoch: 0 };
         hand.send(None, Message::Status(status));
     }
 }

@@ -6,7 +6,7 @@ use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::disk::{Log, Store};
-use crate::verify::Published;
+use crate::verify::{self, Published};
 
 impl World {
     /// The process ends; it starts again after a while.
@@ -34,6 +34,9 @@ impl World {
             if at.log.rot(&mut self.dice, &mut self.count) {
                 self.deaths += 1;
             }
+        } else if !self.healed && may_die && self.dice.percent(self.plan.losses) {
+            self.deaths += 1;
+            self.lose(seat);
         }
         let life = self.seats[seat].life;
         let delay = if self.healed { 100 } else { self.dice.between(20, 6_000) };
@@ -46,6 +49,7 @@ impl World {
         if at.replica.is_some() || at.is_dead {
             return;
         }
+        let at = &mut self.seats[seat];
         let records = match at.log.open() {
             Ok(records) => records,
             Err(what) => {
@@ -68,12 +72,14 @@ impl World {
             }
         };
         let start = Start {
-            config: Config { chain: self.keys.chain, epoch: 0, validators: self.plan.n, me: at.index },
+            config: Config { me: at.index, ..verify::config(&self.keys) },
             executed,
             unattested: unattested.map(|done| done.header.clone()).collect(),
             checkpoint,
+            seal: None,
             records,
             now: at.clock(self.now),
+            nonce: self.dice.below(u64::MAX),
         };
         at.remember(&start.records);
         let (is_honest, index) = (at.is_honest(), at.index);

@@ -39,8 +39,13 @@ impl World {
             }
             Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
             Message::NewView(message) => self.check_new_view(seat, by, message),
-            Message::Request(_) | Message::Status(_) | Message::Fetch(_) | Message::Blocks(_) | Message::Decided(_) => {
-            }
+            Message::Answer(_) => assert!(!self.seats[seat].is_silent(), "validator {by} is silent, and answers"),
+            Message::Request(_)
+            | Message::Status(_)
+            | Message::Fetch(_)
+            | Message::Blocks(_)
+            | Message::Decided(_)
+            | Message::Ask(_) => {}
         }
     }
 

@@ -53,6 +53,9 @@ impl World {
                 self.count.reach("views_entered");
             }
         }
+        if self.seats[seat].is_honest() && !self.seats[seat].is_silent() && self.checks.speaks(self.seats[seat].index) {
+            self.count.reach("voices_back");
+        }
         self.perform(seat, effects);
     }
 
@@ -86,6 +89,7 @@ impl World {
                     }
                     self.seats[seat].stable = height;
                 }
+                Effect::Sealed(_) => {}
                 Effect::Blame(conflict) => self.blame(seat, &conflict),
                 Effect::Halt(divergence) => {
                     let at = &self.seats[seat];
@@ -121,7 +125,7 @@ impl World {
         at.store.execute(execution.certificate);
         let header = done.header.clone();
         self.mix(&header.hash().0);
-        self.step(seat, Input::Executed(header));
+        self.step(seat, Input::Executed(header, None));
     }
 
     /// Nothing is accepted that no client signed, but proof against an attacker.

@@ -42,6 +42,7 @@ impl Arena<'_> {
                 self.checks.leave(by, &signed.change);
             }
             Message::NewView(message) => self.check_new_view(by, message),
+            Message::Ask(_) | Message::Answer(_) => panic!("validator {by} says {message:?}, nobody lost its votes"),
             Message::Request(_) | Message::Status(_) | Message::Fetch(_) | Message::Blocks(_) | Message::Decided(_) => {
             }
         }

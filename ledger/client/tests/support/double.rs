@@ -305,7 +305,7 @@ async fn cose(State(server): State<Server>, Path(id): Path<String>) -> Result<Ve
     let signature = sign(&own, &cose_receipt::to_sign(&by, &shared.chain.id, &root));
     let (size, index, path) = (proof.header.log_size, proof.log_index, proof.path.clone());
     let receipt = CoseReceipt { key: by, chain: shared.chain.id, size, index, path, signature };
-    Ok(cbor::encode(&CoseReceipts { entry, receipts: vec![ReceiptBytes(cbor::encode(&receipt))] }))
+    Ok(cbor::encode(&CoseReceipts { entry, receipts: vec![ReceiptBytes(cbor::encode(&receipt))], epochs: vec![] }))
 }
 
 async fn head(State(server): State<Server>) -> Vec<u8> {

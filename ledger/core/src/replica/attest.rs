@@ -15,10 +15,10 @@ use crate::{Divergence, Effect, Sign};
 impl Replica {
     /// Signs and sends the own attestation.
     pub(super) fn attest(&mut self, height: Height, signer: &dyn Sign, effects: &mut Vec<Effect>) {
-        let me = self.config.me;
+        let (me, is_silent) = (self.config.me, self.is_silent());
         let Some(slot) = self.slots.get_mut(&height) else { return };
         let Some(header) = &slot.header else { return };
-        if slot.decided.is_none() || slot.block.is_some() {
+        if is_silent || slot.decided.is_none() || slot.block.is_some() {
             return;
         }
         let (hash, signature) = (header.hash(), signer.sign(&block::attestation_to_sign(header)));
@@ -65,8 +65,13 @@ impl Replica {
                 // records of older heights go; in which view this replica is must outlast them
                 if !planted("view-goes-with-the-log") {
                     effects.extend(self.view_record().map(Effect::Append));
+                    effects.extend(self.silence_record(self.certified.saturating_add(1)).map(Effect::Append));
                 }
                 effects.push(Effect::Stable(self.stable));
+            }
+            if self.seal == Some(self.certified) {
+                effects.push(Effect::Sealed(self.certified));
+                return;
             }
         }
     }
@@ -74,6 +79,9 @@ impl Replica {
     /// What the log must hold about the view.
     fn view_record(&self) -> Option<Record> {
         let height = self.certified.saturating_add(1);
+        if self.is_silent() {
+            return None;
+        }
         let began = self.changing.began.as_ref().map(|began| Record::NewView(height, began.message().clone()));
         began.or_else(|| self.changing.own.clone().map(|own| Record::ViewChange(height, own)))
     }

@@ -45,7 +45,12 @@ impl Replica {
                     self.see_attestations(height, block.header.hash(), &block.attestations, effects);
                 }
             }
-            Input::Tick(_) | Input::Request(_) | Input::Told(..) | Input::Executed(_) => {}
+            Input::Tick(_)
+            | Input::Request(_)
+            | Input::Told(..)
+            | Input::Asked(..)
+            | Input::Answered(..)
+            | Input::Executed(..) => {}
         }
     }
 

@@ -34,6 +34,22 @@ impl Changing {
         self.heard.retain(|_, change| change.change().view > view);
     }
 
+    /// The latest view that another validator wants.
+    pub fn latest(&self, by: ValidatorIndex) -> Option<View> {
+        self.heard.get(&by).map(|change| change.change().view)
+    }
+
+    /// Keeps a validator's latest view change.
+    pub fn hear(&mut self, verified: VerifiedViewChange) {
+        self.heard.insert(verified.by(), verified);
+    }
+
+    /// How many others want views above this one, and the earliest of these.
+    pub fn wanted_above(&self, view: View) -> (usize, View) {
+        let later = self.heard.values().map(|change| change.change().view).filter(|&wanted| wanted > view);
+        later.fold((0, View::MAX), |(count, earliest), wanted| (count + 1, earliest.min(wanted)))
+    }
+
     /// View changes of others for exactly this view.
     pub fn for_view(&self, view: View) -> impl Iterator<Item = &SignedViewChange> + '_ {
         self.heard.values().filter(move |change| change.change().view == view).map(VerifiedViewChange::message)
@@ -93,14 +109,14 @@ impl Replica {
         effects: &mut Vec<Effect>,
     ) {
         let (by, view) = (verified.by(), verified.change().view);
-        let is_ours = verified.change().chain == self.config.chain && verified.change().epoch == self.config.epoch;
+        let is_ours = self.is_place(verified.change().chain, verified.change().epoch);
         let is_news = view > self.view || (view == self.view && !self.active);
-        let is_later = self.changing.heard.get(&by).is_none_or(|before| before.change().view < view);
+        let is_later = self.changing.latest(by).is_none_or(|before| before < view);
         if !is_ours || !self.is_member(by) || by == self.config.me || !is_news || !is_later {
             return;
         }
         self.learn_checkpoint(verified.change().checkpoint.clone(), effects);
-        self.changing.heard.insert(by, verified);
+        self.changing.hear(verified);
         assert!(self.changing.heard.len() < self.config.validators, "one of each other validator");
         self.join(signer, effects);
         self.begin_view(signer, effects);
@@ -108,8 +124,7 @@ impl Replica {
 
     /// f + 1 others want later views: the earliest of these, without waiting for the own timer.
     pub(super) fn join(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
-        let later = self.changing.heard.values().map(|change| change.change().view).filter(|&view| view > self.view);
-        let (count, earliest) = later.fold((0, View::MAX), |(count, earliest), view| (count + 1, earliest.min(view)));
+        let (count, earliest) = self.changing.wanted_above(self.view);
         if count > self.faults() || (count > 0 && planted("one-drags-all")) {
             self.change_view(earliest, signer, effects);
         }

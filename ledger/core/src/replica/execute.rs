@@ -2,6 +2,7 @@
 //! one who is behind. Execution itself is outside: `Effect::Execute` goes out, `Input::Executed` comes back.
 
 use schemas::block::{Block, Header};
+use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::Decision;
 
@@ -14,7 +15,7 @@ use crate::{Divergence, Effect, Execution, Sign};
 impl Replica {
     /// Hands out the next height if it is committed here or final elsewhere.
     pub(super) fn execute_next(&mut self, effects: &mut Vec<Effect>) {
-        if self.executing {
+        if self.executing || self.seal == Some(self.executed) {
             return;
         }
         let Some(slot) = self.slots.get(&(self.executed + 1)) else { return };
@@ -25,8 +26,15 @@ impl Replica {
     }
 
     /// The header of the executed height.
-    pub(super) fn executed(&mut self, header: Header, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+    pub(super) fn executed(
+        &mut self,
+        header: Header,
+        seal: Option<Height>,
+        signer: &dyn Sign,
+        effects: &mut Vec<Effect>,
+    ) {
         assert!(self.executing && header.height == self.executed + 1, "an answer to the last Execute");
+        self.learn_seal(&header, seal);
         self.executing = false;
         self.executed = header.height;
         self.next = self.next.max(self.executed + 1);

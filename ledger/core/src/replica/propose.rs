@@ -7,7 +7,7 @@ use schemas::limits;
 use schemas::pbft::{Message, Record};
 
 use crate::mutants::planted;
-use crate::proposal::{Proposal, root_of};
+use crate::proposal::{Proposal, Request, root_of};
 use crate::replica::Replica;
 use crate::{Effect, Sign};
 
@@ -37,15 +37,7 @@ impl Replica {
         assert!(self.is_primary(), "only the primary proposes");
         while self.may_propose() {
             let requests = self.pool.batch();
-            assert!(!requests.is_empty(), "a ripe pool is not empty");
-            self.proposed_time = self.proposed_time.max(self.now);
-            let batch = Batch {
-                chain: self.config.chain,
-                epoch: self.config.epoch,
-                height: self.next,
-                transactions_root: root_of(&requests),
-                time: self.proposed_time,
-            };
+            let batch = self.next_batch(&requests);
             let vote = schemas::block::Vote {
                 chain: batch.chain,
                 epoch: batch.epoch,
@@ -66,9 +58,21 @@ impl Replica {
         }
     }
 
+    /// Without transactions the null batch, which the epoch's end calls for.
+    fn next_batch(&mut self, requests: &[Request]) -> Batch {
+        let (chain, epoch, height) = (self.config.chain, self.config.epoch, self.next);
+        if requests.is_empty() {
+            assert!(self.is_sealing(height), "a ripe pool is not empty");
+            return Batch::null(chain, epoch, height);
+        }
+        self.proposed_time = self.proposed_time.max(self.now);
+        Batch { chain, epoch, height, transactions_root: root_of(requests), time: self.proposed_time }
+    }
+
     fn may_propose(&self) -> bool {
         let in_flight = self.next.saturating_sub(self.executed + 1);
-        let is_wanted = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now) };
+        let is_ripe = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now) };
+        let is_wanted = is_ripe || self.is_sealing(self.next);
         // who does not know every batch before could propose a transaction twice
         let knows_all = self.executed >= self.checkpoint.height && self.has_bodies();
         self.active
@@ -77,6 +81,7 @@ impl Replica {
             && in_flight < limits::BLOCKS_IN_FLIGHT_MAX
             && self.next > self.executed
             && self.is_open(self.next)
+            && self.is_before_seal(self.next)
             && self.is_in_window(self.next)
     }
 
@@ -124,8 +129,12 @@ impl Replica {
         let held: usize =
             self.slots.range(self.executed + 1..).filter_map(|(_, s)| s.proposal.as_ref()).map(Proposal::len).sum();
         let has_room = held + proposal.len() <= limits::PROPOSALS_BYTES_MAX;
-        if !is_above || !self.is_open(batch.height) || !has_room {
+        if !is_above || !self.is_open(batch.height) || !self.is_before_seal(batch.height) || !has_room {
             return false;
+        }
+        if proposal.is_empty() {
+            // at no time of its own
+            return self.is_sealing(batch.height);
         }
         if !self.timeliness.is_timely(batch, self.executed, self.now) {
             return false;

@@ -49,7 +49,7 @@ impl Replica {
     }
 
     /// Enters a view: written down, then votes for everything that it assigns.
-    fn enter(&mut self, new_view: VerifiedNewView, signer: &dyn Sign, effects: &mut Vec<Effect>) {
+    pub(super) fn enter(&mut self, new_view: VerifiedNewView, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         if let Some(divergence) = self.contradiction(&new_view) {
             effects.push(Effect::Halt(divergence));
             return;

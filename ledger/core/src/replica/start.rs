@@ -13,7 +13,7 @@ use crate::change::VerifiedNewView;
 use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::proposal::{Decided, Proposal, Request};
-use crate::replica::{Replica, change, propose, tell, timer};
+use crate::replica::{Replica, change, propose, recover, tell, timer};
 use crate::slot::Slot;
 use crate::witness::Witness;
 use crate::{Config, CoreError, Effect, Sign};
@@ -27,12 +27,16 @@ pub struct Start {
     pub executed: Height,
     /// Headers of the executed heights at the end that do not have q attestations yet, in order.
     pub unattested: Vec<Header>,
-    /// Header hash and attestations of the height before these; `Checkpoint::genesis` for none.
+    /// Header hash and attestations of the height before these; the epoch's base where nothing of the epoch is final.
     pub checkpoint: Checkpoint,
-    /// The vote log in order.
+    /// Where the epoch ends, if the state after the executed height says so.
+    pub seal: Option<Height>,
+    /// The vote log in order. Records of earlier epochs are passed over.
     pub records: Vec<Record>,
     /// The time now.
     pub now: TimeMs,
+    /// Random: no question of an earlier life had it.
+    pub nonce: u64,
 }
 
 impl Replica {
@@ -41,7 +45,7 @@ impl Replica {
     /// # Errors
     /// `CoreError` when log or store contradict themselves.
     pub fn start(start: Start, signer: &dyn Sign) -> Result<(Self, Vec<Effect>), CoreError> {
-        let Start { config, executed, unattested, checkpoint, records, now } = start;
+        let Start { config, executed, unattested, checkpoint, seal, records, now, nonce } = start;
         if usize::from(config.me) >= config.validators {
             return Err(CoreError::NotAValidator { me: config.me, validators: config.validators });
         }
@@ -50,7 +54,8 @@ impl Replica {
         if !heights_fit || unattested.len() as u64 > executed {
             return Err(CoreError::HeaderGap { executed });
         }
-        if checkpoint.height != certified {
+        let is_base = certified == config.base.height && checkpoint != config.base;
+        if checkpoint.height != certified || certified < config.base.height || is_base {
             return Err(CoreError::CheckpointGap { found: checkpoint.height, certified });
         }
         let mut replica = Self {
@@ -72,9 +77,15 @@ impl Replica {
             changing: change::Changing::default(),
             timer: timer::Timer::default(),
             witness: Witness::default(),
+            silence: None,
+            asking: recover::Asking::new(nonce),
+            seal,
         };
         for record in records {
             replica.restore(record)?;
+        }
+        if replica.is_silent() {
+            replica.active = false;
         }
         replica.pool.restarted();
         replica.next = replica.next.max(executed + 1);
@@ -88,6 +99,17 @@ impl Replica {
 
     fn restore(&mut self, record: Record) -> Result<(), CoreError> {
         let height = record.height();
+        match record.epoch() {
+            Some(epoch) if epoch < self.config.epoch => return Ok(()),
+            Some(epoch) if epoch > self.config.epoch => {
+                return Err(CoreError::Contradiction { height, what: "a later epoch than the store's" });
+            }
+            _ => {}
+        }
+        // whoever says something of its own was silent for long enough
+        if !matches!(record, Record::Committed(_) | Record::Decided(_) | Record::Recovering(..)) {
+            self.silence = None;
+        }
         match &record {
             Record::Accepted(PrePrepare { view, batch, .. }, _) => {
                 self.proposed_time = self.proposed_time.max(batch.time);
@@ -96,13 +118,21 @@ impl Replica {
             Record::Repeated(Repeated { vote, .. }) | Record::Prepared(Prepared { vote, .. }) => {
                 self.restore_vote(vote.view, height)?;
             }
-            Record::Committed(_) | Record::Decided(_) | Record::ViewChange(..) | Record::NewView(..) => {}
+            Record::Committed(_)
+            | Record::Decided(_)
+            | Record::ViewChange(..)
+            | Record::NewView(..)
+            | Record::Recovering(..) => {}
         }
         let is_final = height <= self.certified;
         match record {
             Record::ViewChange(..) if planted("view-change-forgotten") => Ok(()),
             Record::ViewChange(_, signed) => self.restore_view_change(signed),
             Record::NewView(_, message) => self.restore_new_view(message),
+            Record::Recovering(_, recovery) => {
+                self.restore_silence(recovery);
+                Ok(())
+            }
             _ if is_final => Ok(()),
             Record::Accepted(..) if planted("vote-forgotten") => Ok(()),
             Record::Accepted(pre_prepare, prepare) => {

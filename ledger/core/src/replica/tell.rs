@@ -51,7 +51,7 @@ impl Replica {
         let progress = (self.executed, self.certified);
         // also one that heard of nothing but the status of others has something in flight
         let is_behind = self.telling.heard.values().any(|heard| heard.furthest > self.certified);
-        let is_quiet = self.slots.is_empty() && !is_behind && self.active;
+        let is_quiet = self.slots.is_empty() && !is_behind && !self.is_changing();
         if self.telling.watched != progress || is_quiet {
             self.telling.watched = progress;
             self.telling.watched_at = self.now;
@@ -70,7 +70,7 @@ impl Replica {
             .take_while(|height| self.slots.get(height).is_some_and(holds))
             .last()
             .unwrap_or(self.executed);
-        let (view, changing) = (self.view, !self.active);
+        let (view, changing, epoch) = (self.view, self.is_changing(), self.config.epoch);
         let (executed, certified) = (self.executed, self.certified);
         effects.push(Effect::Broadcast(Message::Status(Status {
             view,
@@ -79,6 +79,7 @@ impl Replica {
             proposed,
             stuck,
             changing,
+            epoch,
         })));
     }
 
@@ -88,12 +89,13 @@ impl Replica {
             return;
         }
         let now = self.now;
-        let lacks_view = status.view < self.view || (status.view == self.view && status.changing);
+        let shares_epoch = status.epoch == self.config.epoch;
+        let lacks_view = shares_epoch && (status.view < self.view || (status.view == self.view && status.changing));
         let began = self
             .changing
             .began
             .as_ref()
-            .filter(|_| lacks_view && !planted("new-view-said-once"))
+            .filter(|_| lacks_view && !self.is_silent() && !planted("new-view-said-once"))
             .map(|began| began.message().clone());
         let heard = self.telling.heard.entry(from).or_default();
         heard.certified = status.certified;
@@ -110,7 +112,11 @@ impl Replica {
             heard.asked_at = Some(now);
             effects.push(Effect::Send(from, Message::Fetch(self.certified + 1)));
         }
-        if status.stuck && !planted("nothing-resent") && may(heard.helped_at, limits::STATUS_STUCK_MS / 2) {
+        if status.stuck
+            && shares_epoch
+            && !planted("nothing-resent")
+            && may(heard.helped_at, limits::STATUS_STUCK_MS / 2)
+        {
             heard.helped_at = Some(now);
             let again = heard.helped.replace(status.executed) == Some(status.executed);
             self.resend(from, &status, again, effects);
@@ -154,7 +160,9 @@ impl Replica {
     fn own_votes(&self, slot: &Slot, lacks_body: bool, out: &mut Vec<Message>) {
         let Some(proposal) = &slot.proposal else { return };
         let is_source = self.is_primary() || slot.assigned.is_some();
-        if lacks_body && is_source && !proposal.is_empty() {
+        // an assigned null batch follows from the NEW-VIEW
+        let needs_body = !proposal.is_empty() || slot.assigned.is_none();
+        if lacks_body && is_source && needs_body {
             out.push(Message::PrePrepare(proposal.to_pre_prepare()));
         }
         let me = self.config.me;

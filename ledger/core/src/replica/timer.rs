@@ -74,8 +74,8 @@ impl Replica {
 
     /// The oldest transaction has waited for longer than the primary has.
     fn is_starving(&mut self) -> bool {
-        let Some(oldest) = self.pool.oldest().filter(|_| !planted("timer-needs-a-block") || !self.slots.is_empty())
-        else {
+        let waits = self.pool.oldest().or_else(|| self.sealing_number());
+        let Some(oldest) = waits.filter(|_| !planted("timer-needs-a-block") || !self.slots.is_empty()) else {
             self.timer.oldest = None;
             return false;
         };

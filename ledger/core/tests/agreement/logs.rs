@@ -10,7 +10,8 @@ use crate::proposal;
 
 fn start(network: &Network, records: Vec<Record>, checkpoint: Checkpoint) -> Result<(Replica, Vec<Effect>), CoreError> {
     let config = network.config(2);
-    let start = Start { config, executed: 0, unattested: vec![], checkpoint, records, now: network.now };
+    let start =
+        Start { config, executed: 0, unattested: vec![], checkpoint, seal: None, records, now: network.now, nonce: 0 };
     Replica::start(start, &Mock(2))
 }
 

@@ -177,7 +177,7 @@ impl Network {
     }
 
     pub fn config(&self, me: ValidatorIndex) -> Config {
-        Config { chain: CHAIN, epoch: 0, validators: self.n, me }
+        Config { chain: CHAIN, epoch: 0, validators: self.n, me, base: Checkpoint::genesis(&CHAIN) }
     }
 
     /// The agreed header of a height, once anyone executed it.
@@ -233,8 +233,10 @@ impl Network {
             executed: disk.executed(),
             unattested,
             checkpoint: disk.checkpoint(),
+            seal: None,
             records: disk.log.clone(),
             now: self.now,
+            nonce: 0,
         };
         let (replica, effects) = Replica::start(start, &Mock(index)).expect("an honest log");
         self.nodes[usize::from(index)].replica = Some(replica);
@@ -455,6 +457,7 @@ impl Network {
                     assert_eq!(self.attacker, Some(conflict.validator), "{index} blames one who is honest");
                     assert!(self.blamed.insert((index, conflict.validator)), "{index} blames it once");
                 }
+                Effect::Sealed(height) => panic!("validator {index}: nobody ends the epoch, least of all at {height}"),
                 Effect::Halt(divergence) => panic!("validator {index}: {divergence}"),
             }
         }
@@ -490,7 +493,7 @@ impl Network {
         }
         disk.blocks.push((execution, header.clone()));
         let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
-        let effects = replica.step(Input::Executed(header), &Mock(index));
+        let effects = replica.step(Input::Executed(header, None), &Mock(index));
         self.perform(index, effects, synced);
     }
 }

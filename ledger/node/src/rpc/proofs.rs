@@ -79,7 +79,7 @@ pub(super) async fn cose(State(node): State<Arc<Node>>, Path(id): Path<String>) 
     let key = node.key.public();
     let signature = node.key.sign(&cose_receipt::to_sign(&key, &node.chain, &proof.header.log_root));
     let receipt = CoseReceipt { key, chain: node.chain, size, index, path, signature };
-    Ok(in_cbor(&CoseReceipts { entry, receipts: vec![ReceiptBytes(cbor::encode(&receipt))] }))
+    Ok(in_cbor(&CoseReceipts { entry, receipts: vec![ReceiptBytes(cbor::encode(&receipt))], epochs: vec![] }))
 }
 
 /// Reads beside the threads that serve.

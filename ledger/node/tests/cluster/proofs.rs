@@ -66,14 +66,14 @@ async fn what_stood_at_a_height_is_proved_also_after_a_restart() {
     assert!(absent.value.is_none() && present.value.is_some());
     // as files, offline
     for proof in [absent, present] {
-        let file = Filed::new(validators.chain, proof.clone()).to_json();
+        let file = Filed::new(validators.chain, proof.clone(), vec![]).to_json();
         let VerifiedFile::State(verified) = verify_file(file.as_bytes(), &genesis).unwrap() else { panic!("state") };
         assert_eq!(*verified, proof);
-        let moved = Filed::new(validators.chain, StateProof { key: case_key(&case), ..proof }).to_json();
+        let moved = Filed::new(validators.chain, StateProof { key: case_key(&case), ..proof }, vec![]).to_json();
         assert!(verify_file(moved.as_bytes(), &genesis).is_err());
     }
     let grown = ledger.consistency(first, second).await.unwrap().expect("final");
-    assert!(verify_file(Filed::new(validators.chain, grown).to_json().as_bytes(), &genesis).is_ok());
+    assert!(verify_file(Filed::new(validators.chain, grown, vec![]).to_json().as_bytes(), &genesis).is_ok());
     replay(&ledger, &genesis, second + 1).await;
 }
 
@@ -89,7 +89,7 @@ async fn receipts_of_a_later_view_verify() {
     let height = proof.header.height;
     let block = ledger.blocks(height, 1, Duration::ZERO).await.unwrap().remove(0);
     assert!(block.certificate.view > 0, "agreed in a later view");
-    let receipt = build_receipt(&cbor::decode(&bytes).unwrap(), 42, &proof).unwrap().to_json();
+    let receipt = build_receipt(&cbor::decode(&bytes).unwrap(), 42, &proof, &[]).unwrap().to_json();
     let verified = ledger_proof::verify_receipt(receipt.as_bytes(), &genesis).unwrap();
     assert_eq!((verified.case, verified.height), (validators.case(3, 42), height));
     assert!(matches!(verify_file(receipt.as_bytes(), &genesis), Ok(VerifiedFile::Receipt(_))));

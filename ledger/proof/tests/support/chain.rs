@@ -127,7 +127,10 @@ pub struct Chain {
     pub height: u64,
     /// Of the next blocks' headers.
     pub state_root: Digest,
-    n: u16,
+    /// Of the next blocks.
+    pub epoch: u64,
+    /// Seeds of the validators' keys in that epoch, in order of index.
+    pub seats: Vec<u16>,
     leaves: Vec<Digest>,
     previous: Digest,
 }
@@ -136,7 +139,8 @@ impl Chain {
     pub fn new(n: u16) -> Self {
         let genesis = genesis(n);
         let id = genesis.chain_id();
-        Self { genesis, id, height: 0, state_root: Digest([0x57; 32]), n, leaves: vec![], previous: Digest(id.0) }
+        let (state_root, previous) = (Digest([0x57; 32]), Digest(id.0));
+        Self { genesis, id, height: 0, state_root, epoch: 0, seats: (0..n).collect(), leaves: vec![], previous }
     }
 
     pub fn time(&self) -> u64 {
@@ -162,7 +166,7 @@ impl Chain {
         self.height += 1;
         let batch = Batch {
             chain: self.id,
-            epoch: 0,
+            epoch: self.epoch,
             height: self.height,
             transactions_root: transactions_root(&transactions),
             time: self.time(),
@@ -171,7 +175,7 @@ impl Chain {
         self.leaves.extend(entries.iter().map(LogEntry::leaf));
         let header = Header {
             chain: self.id,
-            epoch: 0,
+            epoch: self.epoch,
             height: self.height,
             batch: batch.digest(),
             previous: self.previous,
@@ -183,7 +187,7 @@ impl Chain {
         self.previous = header.hash();
         let vote = Vote {
             chain: self.id,
-            epoch: 0,
+            epoch: self.epoch,
             view: 0,
             height: self.height,
             phase: Phase::Commit,
@@ -217,8 +221,8 @@ impl Chain {
     }
 
     pub fn all_sign(&self, message: &[u8]) -> Vec<ValidatorSignature> {
-        (0..self.n)
-            .map(|validator| ValidatorSignature { validator, signature: sign(&key(validator), message) })
-            .collect()
+        let by =
+            |(validator, seed): (u16, &u16)| ValidatorSignature { validator, signature: sign(&key(*seed), message) };
+        (0..).zip(&self.seats).map(by).collect()
     }
 }

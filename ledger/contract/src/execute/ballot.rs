@@ -1,0 +1,88 @@
+//! Ballot: a validator's vote for the whole list of members of the next epoch. The newest one of each voter counts; the one
+//! that makes a quorum of the current validators for one list decides, and the epoch ends at its seal. A key that left never
+//! returns: what it once signed must not be mixed up with what it signs again.
+
+use schemas::ballot::{Ballot, Member, possession_to_sign};
+use schemas::block::quorum;
+use schemas::genesis::Validator;
+use schemas::state::{self, CastBallot, EpochRecord};
+use schemas::transaction::{Refusal, Signer, Transaction};
+
+use super::{Context, Stop};
+use crate::epoch::{cast_ballot, epoch_at, seal, seat, write_epoch};
+use crate::state::Changes;
+
+/// By a validator of the current epoch, while nothing is decided, for a list that can be an epoch's (`admit` looked).
+pub(super) fn ballot(context: &Context<'_>, tx: &Transaction, body: &Ballot) -> Result<Changes, Stop> {
+    let current = epoch_at(context.state, context.height)?;
+    if body.epoch != current.epoch {
+        return Err(Refusal::OtherEpoch.into());
+    }
+    if usize::from(body.voter) >= current.members.len() {
+        return Err(Refusal::UnknownValidator.into());
+    }
+    if seal(context.state, current.epoch)?.is_some() {
+        return Err(Refusal::ChangeDecided.into());
+    }
+    let members = body.validators();
+    let takes_back = members == current.members;
+    match cast_ballot(context.state, body.epoch, body.voter)? {
+        // one in a block: a faulty voter cannot fill it with newcomers' signatures to verify
+        Some(cast) if cast.height >= context.height => return Err(Refusal::TooMany.into()),
+        None if takes_back => return Err(Refusal::Unchanged.into()),
+        _ => {}
+    }
+    check_seats(context, body, &current)?;
+    context.authenticate(tx, &[Signer::Validator(body.voter)])?;
+    check_possession(context, tx, body)?;
+    let mut changes = Changes::default();
+    if takes_back {
+        changes.remove(state::ballot_key(body.epoch, body.voter));
+        return Ok(changes);
+    }
+    if count_others(context, body, &current, &members)? + 1 >= quorum(current.members.len()) {
+        write_epoch(&mut changes, context.state, &current.next(members.clone(), context.height))?;
+    }
+    changes.put(state::ballot_key(body.epoch, body.voter), &CastBallot { members, height: context.height });
+    Ok(changes)
+}
+
+/// Whoever is a validator now needs no proof of possession; whoever is not needs one and was never one.
+fn check_seats(context: &Context<'_>, body: &Ballot, current: &EpochRecord) -> Result<(), Stop> {
+    for member in &body.members {
+        let is_current = current.members.iter().any(|validator| validator.key == member.key);
+        if is_current == member.possession.is_some() {
+            return Err(Refusal::Possession.into());
+        }
+        if !is_current && seat(context.state, &member.key)?.is_some() {
+            return Err(Refusal::KeyRetired.into());
+        }
+    }
+    Ok(())
+}
+
+/// Newcomers hold their keys and want to come.
+fn check_possession(context: &Context<'_>, tx: &Transaction, body: &Ballot) -> Result<(), Stop> {
+    let is_held = |member: &Member| {
+        member.possession.is_none_or(|signature| {
+            let message = possession_to_sign(&tx.core.chain, body.epoch, &member.validator());
+            context.verifier.verify(&member.key, &message, &signature)
+        })
+    };
+    if body.members.iter().all(is_held) { Ok(()) } else { Err(Refusal::Possession.into()) }
+}
+
+/// Other voters whose newest ballot names the same list.
+fn count_others(
+    context: &Context<'_>,
+    body: &Ballot,
+    current: &EpochRecord,
+    members: &[Validator],
+) -> Result<usize, Stop> {
+    let mut count = 0;
+    for (voter, _) in (0..).zip(&current.members).filter(|&(voter, _)| voter != body.voter) {
+        let cast = cast_ballot(context.state, body.epoch, voter)?;
+        count += usize::from(cast.is_some_and(|cast| cast.members == members));
+    }
+    Ok(count)
+}

@@ -1,0 +1,40 @@
+//! Lost disks: a validator that begins again with nothing but its key asks the others how far they are, and follows in silence until
+//! it may speak. The checkers still hold it to everything that it said before.
+
+use schemas::cbor;
+use schemas::limits;
+use schemas::pbft::{Record, Recovery};
+
+use super::World;
+use crate::attackers::Kind;
+use crate::disk::{Log, Store};
+use crate::verify::Published;
+
+impl World {
+    /// An honest validator's disk is gone.
+    pub(super) fn lose(&mut self, seat: usize) {
+        let at = &mut self.seats[seat];
+        (at.log, at.store, at.published) = (Log::default(), Store::default(), Published::default());
+        // it knows from its key that it has voted, and begins its log with that
+        let record = Record::Recovering(1, Recovery::unknown(0));
+        at.append(&record, &cbor::encode(&record));
+        at.log.write();
+        at.synced();
+        self.checks.lose(at.index);
+        self.count.fault("lost_disk");
+    }
+
+    /// Some honest validator still says nothing.
+    pub fn has_silent(&self) -> bool {
+        self.seats.iter().any(|seat| seat.is_honest() && !seat.is_dead && self.checks.is_silent(seat.index))
+    }
+
+    /// The primary stands still for longer than the others' patience.
+    pub fn doze_primary(&mut self) {
+        let primary = usize::from(schemas::block::primary_of(self.view(), self.plan.n));
+        let is_needed = self.seats[primary].attacker.as_ref().is_none_or(|(kind, _)| *kind != Kind::Silent);
+        if is_needed {
+            self.seats[primary].paused_until = self.now + limits::VIEW_TIMEOUT_MS + limits::TICK_GAP_MS_MAX;
+        }
+    }
+}
