@@ -18,10 +18,10 @@ mod world;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
 #[cfg(feature = "mutants")]
 use ::tests::planted;
 use ::tests::{caught, chain, check, client, frame, keys, oracle, spread, verify};
+use clap::Parser;
 
 use report::Report;
 

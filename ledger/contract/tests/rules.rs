@@ -128,7 +128,10 @@ fn contradiction(chain: schemas::id::ChainId, index: u16, phase: Phase) -> Confl
 fn words(chain: schemas::id::ChainId, index: u16, kind: Kind) -> Conflict {
     let word = |label: u8| {
         let (view, height) = if kind == Kind::Attestation { (0, 7) } else { (3, 0) };
-        let by = ValidatorSignature { validator: index, signature: schemas::id::Signature(schemas::id::RawSignature([0; 64])) };
+        let by = ValidatorSignature {
+            validator: index,
+            signature: schemas::id::Signature(schemas::id::RawSignature([0; 64])),
+        };
         let mut word = Word { chain, epoch: 0, view, height, kind, digest: Digest([label; 32]), by };
         word.by.signature = chain::sign(&key(index), &word.to_sign());
         word

@@ -15,7 +15,7 @@ use crate::mutants::planted;
 type Place = (Height, View, Kind, ValidatorIndex);
 
 /// Words of others.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Witness {
     first: BTreeMap<Place, (Digest, Signature)>,
     /// Against whom proof was handed out.
@@ -52,8 +52,14 @@ impl Witness {
     ) -> Vec<Word> {
         let places = (height, view, *kinds.start(), 0)..=(height, view, *kinds.end(), ValidatorIndex::MAX);
         let others = self.first.range(places).filter(|(_, (of, _))| *of != digest);
-        let word = |(&(height, view, kind, validator), &(digest, signature)): (&Place, &(Digest, Signature))| {
-            Word { chain, epoch, view, height, kind, digest, by: ValidatorSignature { validator, signature } }
+        let word = |(&(height, view, kind, validator), &(digest, signature)): (&Place, &(Digest, Signature))| Word {
+            chain,
+            epoch,
+            view,
+            height,
+            kind,
+            digest,
+            by: ValidatorSignature { validator, signature },
         };
         others.map(word).collect()
     }

@@ -35,7 +35,10 @@ impl World {
             }
             Message::Attest(attest) => {
                 let of = attest.by.validator;
-                assert!(self.plan.attackers.iter().any(|&(index, _)| index == of), "validator {by} shows an attestation of {of}");
+                assert!(
+                    self.plan.attackers.iter().any(|&(index, _)| index == of),
+                    "validator {by} shows an attestation of {of}"
+                );
             }
             Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
             Message::NewView(message) => self.check_new_view(seat, by, message),

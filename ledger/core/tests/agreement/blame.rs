@@ -168,7 +168,10 @@ fn assert_words_do_not_conflict() {
     for (conflict, of) in conflicts.into_iter().zip([one, left]) {
         let conflict = conflict.expect("a contradiction");
         assert!(conflict.is_canonical());
-        assert_eq!(conflict.words(CHAIN).map(|word| (word.view, word.height, word.kind)), [(of.view, of.height, of.kind); 2]);
+        assert_eq!(
+            conflict.words(CHAIN).map(|word| (word.view, word.height, word.kind)),
+            [(of.view, of.height, of.kind); 2]
+        );
         // every part of the place is under the signature
         let [word, _] = conflict.words(CHAIN);
         let moved = [

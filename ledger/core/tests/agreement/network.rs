@@ -10,8 +10,8 @@ use ledger_core::{
 };
 use schemas::block::{Block, Header, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, Vote};
 use schemas::cbor::{self, sha256};
-use schemas::id::{ChainId, Digest, Height, RawSignature, Signature, SubjectId, TimeMs};
 use schemas::evidence::Word;
+use schemas::id::{ChainId, Digest, Height, RawSignature, Signature, SubjectId, TimeMs};
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, SignedVote};
 use schemas::transaction::{Body, Core, RevokeConsent, Transaction};
 use schemas::view::{Checkpoint, NewView};
