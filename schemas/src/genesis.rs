@@ -4,6 +4,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::ballot;
 use crate::cbor::Parts;
 use crate::cose;
 use crate::id::{ChainId, PublicKey, Signature, TimeMs};
@@ -26,8 +27,8 @@ pub struct Genesis {
     pub institutions: Vec<GenesisInstitution>,
 }
 
-/// A validator of epoch 0.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+/// A validator of an epoch; those of epoch 0 are the genesis'.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cbor(map)]
 pub struct Validator {
@@ -73,6 +74,9 @@ pub enum GenesisError {
     Contradiction(&'static str),
 }
 
+/// What is said of names that cannot be.
+pub const NAMES: &str = "expected every validator's name once, of at most 32 letters, digits and -";
+
 impl Genesis {
     /// Reads the file and checks its bounds. Signatures are checked by `ledger-proof`.
     ///
@@ -91,6 +95,9 @@ impl Genesis {
         if genesis.institutions.len() > limits::INSTITUTIONS_MAX {
             return Err(GenesisError::Contradiction("expected at most 1024 institutions"));
         }
+        if !genesis.has_proper_names() {
+            return Err(GenesisError::Contradiction(NAMES));
+        }
         let mut keys: Vec<_> = genesis.validators.iter().map(|v| v.key).collect();
         keys.extend(genesis.institutions.iter().map(|i| i.register.key));
         keys.extend(genesis.institutions.iter().flat_map(|i| i.register.gateways.iter().copied()));
@@ -99,6 +106,13 @@ impl Genesis {
             return Err(GenesisError::Contradiction("expected every key once"));
         }
         Ok(genesis)
+    }
+
+    /// Whether every validator has its own name that can be one: people and configurations call them by it, and so do later epochs.
+    pub fn has_proper_names(&self) -> bool {
+        let mut names: Vec<_> = self.validators.iter().map(|validator| validator.name.as_str()).collect();
+        names.sort_unstable();
+        names.windows(2).all(|pair| pair[0] != pair[1]) && names.iter().all(|name| ballot::is_name(name))
     }
 
     /// The file's text.

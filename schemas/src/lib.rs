@@ -19,6 +19,7 @@ pub mod proof;
 pub mod receipt;
 pub mod state;
 pub mod transaction;
+pub mod transfer;
 pub mod tree;
 pub mod view;
 pub mod wallet;

@@ -52,6 +52,8 @@ pub const VALIDATORS_MIN: usize = 4;
 pub const VALIDATOR_NAME_MAX: usize = 32;
 /// Largest ballot, in bytes: as many members as there may be.
 pub const BALLOT_BYTES_MAX: usize = 16 << 10;
+/// Most epoch proofs in one answer.
+pub const EPOCH_PROOFS_MAX: usize = 64;
 /// An epoch ends at a multiple of this, in blocks.
 pub const EPOCH_INTERVAL: u64 = 256;
 /// Most institutions in a genesis.
@@ -60,8 +62,10 @@ pub const INSTITUTIONS_MAX: usize = 1024;
 pub const BATCH_TRANSACTIONS_MAX: usize = 512;
 /// Largest batch, in bytes.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Longest wait of an admitted transaction for its batch to fill, in milliseconds.
-pub const BATCH_AGE_MS_MAX: u64 = 10;
+/// Wait of an admitted transaction for its batch to fill, for each block in flight, in milliseconds.
+pub const BATCH_AGE_MS: u64 = 10;
+/// Longest such wait, in milliseconds.
+pub const BATCH_AGE_MS_MAX: u64 = 4 * BATCH_AGE_MS;
 /// Blocks in flight at once, PBFT's watermark window L (ledger issue widens its use).
 pub const WATERMARK_WINDOW: u64 = 128;
 /// Heights above its newest checkpoint at which a validator votes: bounds what a view change carries.
@@ -148,6 +152,38 @@ pub const PEER_QUEUE_FRAMES_MAX: usize = 1024;
 pub const CATCH_UP_BLOCKS_MAX: usize = 64;
 /// Largest catch-up answer, in bytes.
 pub const CATCH_UP_BYTES_MAX: usize = 8 << 20;
+/// Fewest blocks that a validator keeps whole.
+pub const BLOCK_HISTORY_MIN: u64 = 1_024;
+/// A validator that has nothing copies the state when others are at this height, in blocks.
+pub const TRANSFER_BEHIND_MIN: u64 = 1_024;
+/// Deepest level of the state tree at which a snapshot is cut, in bits: at most 16,384 pieces.
+pub const TRANSFER_DEPTH_MAX: u8 = 14;
+/// A piece of state is cut to about this, in bytes.
+pub const TRANSFER_PIECE_BYTES: usize = 256 << 10;
+/// Log entries of a piece, as a power of two.
+pub const TRANSFER_LOG_LEVEL: u32 = 12;
+/// Pieces on their way from one validator.
+pub const TRANSFER_PIECES_PER_PEER_MAX: usize = 4;
+/// Pieces on their way from all validators.
+pub const TRANSFER_PIECES_MAX: usize = 16;
+/// Offers and manifests are asked for this often, in milliseconds.
+pub const TRANSFER_ASK_AGAIN_MS: u64 = 1_000;
+/// A height whose snapshot nobody has after this is given up for another, in milliseconds.
+pub const TRANSFER_HEIGHT_MS_MAX: u64 = 3_000;
+/// Heights above the newest one at which a snapshot is asked for while blocks are made.
+pub const TRANSFER_HEIGHTS_AHEAD: u64 = 64;
+/// A piece is asked for elsewhere after this, in milliseconds.
+pub const TRANSFER_PIECE_MS_MAX: u64 = 5_000;
+/// A validator that let so many pieces run out is asked for no more of this snapshot.
+pub const TRANSFER_SILENCES_MAX: u32 = 3;
+/// A snapshot that nobody asks for is let go after this, in milliseconds.
+pub const TRANSFER_VIEW_IDLE_MS: u64 = 60_000;
+/// Every snapshot is let go after this, in milliseconds.
+pub const TRANSFER_VIEW_MS_MAX: u64 = 1_800_000;
+/// One validator may ask for another snapshot this often, in milliseconds.
+pub const TRANSFER_VIEW_AGAIN_MS: u64 = 500;
+/// Questions about snapshots that wait at one validator.
+pub const TRANSFER_QUEUE_MAX: usize = 256;
 /// Largest difference between a proposal's time and a replica's clock, in milliseconds.
 pub const CLOCK_SKEW_MS_MAX: u64 = 30_000;
 /// A validator signs its head this often, in milliseconds.
@@ -202,6 +238,7 @@ const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);
 const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPOSALS_BYTES_MAX);
 const _: () = assert!(TRANSACTION_BYTES_MAX * BATCH_TRANSACTIONS_MAX <= MEMPOOL_BYTES_MAX);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX * 2 <= OPEN_HEIGHTS_MAX && OPEN_HEIGHTS_MAX <= CHECKPOINT_INTERVAL);
+const _: () = assert!(BATCH_AGE_MS_MAX < FORWARD_AFTER_MS);
 const _: () = assert!(FORWARD_AFTER_MS + FORWARD_TO_ALL_MS + STATUS_STUCK_MS < VIEW_TIMEOUT_MS);
 const _: () = assert!(EVIDENCE_VALID_HEIGHTS <= VALID_UNTIL_AHEAD_MAX);
 const _: () = assert!(TICK_GAP_MS_MAX < VIEW_TIMEOUT_MS);
@@ -214,6 +251,17 @@ const NEW_VIEW_BYTES_MAX: usize = {
 };
 const _: () = assert!(NEW_VIEW_BYTES_MAX <= PEER_FRAME_BYTES_MAX);
 const _: () = assert!(FORWARD_MAX * 16 <= MEMPOOL_RESERVE && MEMPOOL_RESERVE * 2 <= MEMPOOL_TRANSACTIONS_MAX);
+const _: () = assert!(WATERMARK_WINDOW * 4 <= BLOCK_HISTORY_MIN);
+const _: () = assert!(TRANSFER_PIECE_BYTES * 4 <= PEER_FRAME_BYTES_MAX / 2);
+const _: () = assert!(100 << TRANSFER_LOG_LEVEL <= PEER_FRAME_BYTES_MAX / 2);
+const _: () = assert!(TRANSFER_PIECES_PER_PEER_MAX * VALIDATORS_MAX <= TRANSFER_QUEUE_MAX);
+const _: () = assert!(TRANSFER_HEIGHTS_AHEAD <= WATERMARK_WINDOW && TRANSFER_VIEW_AGAIN_MS < TRANSFER_ASK_AGAIN_MS);
+/// Largest manifest in bytes: of the state 40 for each piece, of the log 36, and q attestations.
+const MANIFEST_BYTES_MAX: usize = {
+    let log = ((VALID_UNTIL_AHEAD_MAX as usize * BATCH_TRANSACTIONS_MAX) >> TRANSFER_LOG_LEVEL) + 64;
+    (40 << TRANSFER_DEPTH_MAX) + log * 36 + VALIDATORS_MAX * 80 + 1_000
+};
+const _: () = assert!(MANIFEST_BYTES_MAX <= PEER_FRAME_BYTES_MAX / 2);
 const _: () = assert!(HEAD_INTERVAL_MS * 3 <= HEAD_AGE_MS_MAX);
 const _: () = assert!(ACCESS_GROUP_MAX <= ACCESS_QUEUE_MAX);
 const _: () = assert!(RPC_WAIT_MS_MAX * 2 <= RPC_IDLE_MS_MAX);

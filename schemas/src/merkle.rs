@@ -183,6 +183,31 @@ impl Frontier {
         let Some(&last) = peaks.next() else { return empty_root() };
         peaks.fold(last, |right, left| node_hash(left, &right))
     }
+
+    /// The root with a last part of fewer leaves than any peak has, by its own root.
+    pub fn root_before(&self, rest: &Digest) -> Digest {
+        self.peaks.iter().rev().fold(*rest, |right, left| node_hash(left, &right))
+    }
+
+    /// The frontier of a size out of stored perfect nodes. `None` when a node is missing.
+    pub fn from_nodes(size: u64, mut node: impl FnMut(u32, u64) -> Option<Digest>) -> Option<Self> {
+        let levels = (0..u64::BITS).rev().filter(|level| size >> level & 1 == 1);
+        let peaks = levels.map(|level| node(level, (size >> level) - 1)).collect::<Option<_>>()?;
+        Some(Self { size, peaks })
+    }
+
+    /// A perfect node that is a peak.
+    pub fn peak(&self, level: u32, index: u64) -> Option<Digest> {
+        let is_peak = level < u64::BITS && self.size >> level & 1 == 1 && (self.size >> level) - 1 == index;
+        let before = (self.size.checked_shr(level + 1).unwrap_or(0)).count_ones() as usize;
+        if is_peak { self.peaks.get(before).copied() } else { None }
+    }
+
+    /// The same over leaves, when what was appended so far were perfect subtrees of 2^`level` leaves each.
+    pub fn over_leaves(self, level: u32) -> Option<Self> {
+        let size = self.size.checked_mul(1_u64.checked_shl(level)?)?;
+        Some(Self { size, peaks: self.peaks })
+    }
 }
 
 /// Inclusion path of `index` in the tree of `size` leaves, from stored perfect nodes. `None` when a node is missing.
@@ -240,8 +265,9 @@ pub fn consistency_from_nodes(
     Some(out)
 }
 
-/// Root of the leaves `from..to`, where `from` is a multiple of the largest power of two below the range's length.
-fn range_root(from: u64, to: u64, node: &mut (impl FnMut(u32, u64) -> Option<Digest> + ?Sized)) -> Option<Digest> {
+/// Root of the leaves `from..to`, where `from` is a multiple of the largest power of two below the range's length, from stored
+/// perfect nodes. `None` when a node is missing.
+pub fn range_root(from: u64, to: u64, node: &mut (impl FnMut(u32, u64) -> Option<Digest> + ?Sized)) -> Option<Digest> {
     let length = to - from;
     if length.is_power_of_two() {
         let level = length.trailing_zeros();

@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::block::{Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorSignature, View, Vote};
 use crate::id::{Digest, Height, Signature};
+use crate::transfer::{Asked, Offer, Told};
 use crate::view::{NewView, SignedViewChange};
 
 /// One frame between two validators.
@@ -45,6 +46,21 @@ pub enum Message {
     /// holds another one of the same place has proof against its signer. It counts for nothing else.
     #[n(10)]
     Shown(#[n(0)] SignedVote),
+    /// Asks for an offer that carries this number: the sender lost its disk or is too far behind for blocks.
+    #[n(11)]
+    AskOffer(#[n(0)] u64),
+    /// How far the sender is, with proof.
+    #[n(12)]
+    Offered(#[n(0)] Offer),
+    /// Asks for a piece of the snapshot of a height.
+    #[n(13)]
+    AskPiece(#[n(0)] Asked),
+    /// A piece of a snapshot.
+    #[n(14)]
+    Piece(#[n(0)] Told),
+    /// The answer to a fetch below it: the sender holds final blocks from this height on.
+    #[n(15)]
+    BlocksFrom(#[n(0)] Height),
     /// One who lost its votes asks how far the others are; the number comes back.
     #[n(16)]
     Ask(#[n(0)] u64),
@@ -60,13 +76,13 @@ pub struct Answer {
     /// The number that was asked with: the answer is not older than the question.
     #[n(0)]
     pub nonce: u64,
-    /// Its epoch.
+    /// Its epoch; at the last height of one the next.
     #[n(1)]
     pub epoch: Epoch,
     /// Newest executed height.
     #[n(2)]
     pub executed: Height,
-    /// The view that it is in or wants.
+    /// The view of the epoch that it is in or wants.
     #[n(3)]
     pub view: View,
 }
@@ -177,21 +193,21 @@ pub enum Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Recovery {
-    /// The epoch in which it was said. In a later one nothing of it counts.
+    /// In no epoch behind this one did it say anything. In one before it says nothing.
     #[n(0)]
     pub epoch: Epoch,
     /// At no height above this did it vote.
     #[n(1)]
     pub until: Height,
-    /// In no view above this did it vote, and for none did it ask.
+    /// In no view of the epoch above this did it vote, and for none did it ask.
     #[n(2)]
     pub above: View,
 }
 
 impl Recovery {
     /// Before anybody answered: it may have said anything.
-    pub const fn unknown(epoch: Epoch) -> Self {
-        Self { epoch, until: Height::MAX, above: View::MAX }
+    pub const fn unknown() -> Self {
+        Self { epoch: Epoch::MAX, until: Height::MAX, above: View::MAX }
     }
 }
 
@@ -256,17 +272,16 @@ pub struct Committed {
 }
 
 impl Record {
-    /// The epoch that it is of; a commit certificate's follows from its height.
+    /// The epoch that it is of. A commit certificate's follows from its height; what binds a recovering validator is of all.
     pub const fn epoch(&self) -> Option<Epoch> {
         match self {
             Self::Accepted(pre_prepare, _) => Some(pre_prepare.batch.epoch),
             Self::Prepared(prepared) => Some(prepared.vote.epoch),
-            Self::Committed(_) => None,
+            Self::Committed(_) | Self::Recovering(..) => None,
             Self::Repeated(repeated) => Some(repeated.vote.epoch),
             Self::ViewChange(_, signed) => Some(signed.change.epoch),
             Self::NewView(_, new_view) => Some(new_view.epoch),
             Self::Decided(decision) => Some(decision.batch.epoch),
-            Self::Recovering(_, recovery) => Some(recovery.epoch),
         }
     }
 

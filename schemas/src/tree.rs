@@ -94,3 +94,74 @@ pub fn verify(place: &Place, value: Option<&[u8]>, other: Option<&Leaf>, sibling
     };
     root_of(place, &end, siblings) == *root
 }
+
+/// What stands at the top of a subtree. One with a single leaf is that leaf, so a leaf passes up through empty siblings: its
+/// hash alone would not say whether it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Subtree {
+    /// No leaf.
+    #[n(0)]
+    Empty,
+    /// One leaf, by its hash.
+    #[n(1)]
+    Leaf(#[n(0)] Digest),
+    /// More than one, by the hash of the node.
+    #[n(2)]
+    Node(#[n(0)] Digest),
+}
+
+impl Subtree {
+    /// Its hash.
+    pub const fn hash(&self) -> Digest {
+        match self {
+            Self::Empty => EMPTY,
+            Self::Leaf(hash) | Self::Node(hash) => *hash,
+        }
+    }
+
+    /// Two halves as one.
+    pub fn join(left: Self, right: Self) -> Self {
+        match (left, right) {
+            (Self::Empty, Self::Empty) => Self::Empty,
+            (leaf @ Self::Leaf(_), Self::Empty) | (Self::Empty, leaf @ Self::Leaf(_)) => leaf,
+            (left, right) => Self::Node(node_hash(&left.hash(), &right.hash())),
+        }
+    }
+
+    /// The subtree at `depth` of leaves that all lie in it, sorted by place, each place once.
+    pub fn of(leaves: &[Leaf], depth: usize) -> Self {
+        match leaves {
+            [] => Self::Empty,
+            [leaf] => Self::Leaf(leaf.hash()),
+            _ => {
+                let (left, right) = leaves.split_at(leaves.partition_point(|leaf| !leaf.place.is_right(depth)));
+                Self::join(Self::of(left, depth + 1), Self::of(right, depth + 1))
+            }
+        }
+    }
+
+    /// The whole tree of its subtrees at one depth, from left to right. `None` when they are not a power of two.
+    pub fn fold(subtrees: &[Self]) -> Option<Self> {
+        match subtrees {
+            [one] => Some(*one),
+            many if many.len().is_power_of_two() => {
+                let (left, right) = many.split_at(many.len() / 2);
+                Some(Self::join(Self::fold(left)?, Self::fold(right)?))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The first place of subtree `index` at `depth`, counted from the left. `None` when there is no such subtree.
+pub fn first_place(depth: u8, index: u32) -> Option<Place> {
+    if depth > 32 || u64::from(index) >> depth != 0 {
+        return None;
+    }
+    let mut place = [0; 32];
+    let bits = (u64::from(index) << (64 - u32::from(depth))).to_be_bytes();
+    if depth > 0 {
+        place[..8].copy_from_slice(&bits);
+    }
+    Some(Place(Digest(place)))
+}

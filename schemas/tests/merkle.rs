@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use schemas::cbor::sha256;
 use schemas::id::{Digest, from_hex};
 use schemas::merkle::{
-    Frontier, consistency_from_nodes, empty_root, leaf_hash, node_hash, path, path_from_nodes, paths, root,
+    Frontier, consistency_from_nodes, empty_root, leaf_hash, node_hash, path, path_from_nodes, paths, range_root, root,
     verify_consistency, verify_inclusion,
 };
 use std::collections::BTreeMap;
@@ -190,5 +190,53 @@ proptest! {
         let at = at.index(path.len() * 32);
         path[at / 32].0[at % 32] ^= 1 << bit;
         prop_assert!(!verify_inclusion(&leaves[m], m as u64, n as u64, &path, &root(&leaves)));
+    }
+}
+
+#[test]
+fn a_log_in_pieces_has_the_root_of_its_leaves() {
+    let leaves: Vec<_> = (0..200_u32).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+    for size in 0..=leaves.len() {
+        let leaves = &leaves[..size];
+        for level in 0..5 {
+            let pieces: Vec<_> = leaves.chunks(1 << level).map(root).collect();
+            let is_whole = size.is_multiple_of(1 << level);
+            let (whole, rest) = pieces.split_at(pieces.len() - usize::from(!is_whole));
+            let mut frontier = Frontier::default();
+            whole.iter().for_each(|piece| frontier.append(*piece, |_, _, _| {}));
+            let found = rest.first().map_or_else(|| frontier.root(), |rest| frontier.root_before(rest));
+            assert_eq!(found, mth(leaves), "{size} leaves, pieces of 2^{level}");
+            // over leaves it goes on like the one that saw them all
+            let mut frontier = frontier.over_leaves(level).unwrap();
+            leaves[whole.len() << level..].iter().for_each(|leaf| frontier.append(*leaf, |_, _, _| {}));
+            assert_eq!((frontier.size(), frontier.root()), (size as u64, mth(leaves)));
+        }
+    }
+    assert!(Frontier::default().over_leaves(64).is_none());
+}
+
+#[test]
+fn a_frontier_is_made_of_nodes_and_gives_its_peaks() {
+    let mut nodes = BTreeMap::new();
+    let mut grown = Frontier::default();
+    for size in 0..100_u64 {
+        let mut node = |level, index| nodes.get(&(level, index)).copied();
+        assert_eq!(Frontier::from_nodes(size, &mut node), Some(grown.clone()));
+        for level in 0..8 {
+            for index in 0..=size {
+                let is_peak = size >> level & 1 == 1 && index == (size >> level) - 1;
+                let expected = is_peak.then(|| nodes[&(level, index)]);
+                assert_eq!(grown.peak(level, index), expected, "{size} leaves, node {index} at {level}");
+            }
+        }
+        assert_eq!((grown.peak(64, 0), grown.peak(u32::MAX, 0)), (None, None));
+        if size > 0 {
+            let all: Vec<_> = (0..size).map(|leaf| nodes[&(0, leaf)]).collect();
+            assert_eq!(range_root(0, size, &mut |level, index| nodes.get(&(level, index)).copied()), Some(mth(&all)));
+            assert!(Frontier::from_nodes(size, |_, _| None).is_none());
+        }
+        grown.append(leaf_hash(&size.to_be_bytes()), |level, index, hash| {
+            nodes.insert((level, index), *hash);
+        });
     }
 }

@@ -110,6 +110,9 @@ fn files() -> Vec<Target> {
         include_bytes!("../../schemas/wire/proofs/absent.json").to_vec(),
         include_bytes!("../../schemas/wire/proofs/consistency.json").to_vec(),
         include_bytes!("../../schemas/wire/proofs/receipts.cose").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/entry-epoch-1.json").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/receipt-epoch-2.json").to_vec(),
+        include_bytes!("../../schemas/wire/proofs/receipts-epoch-2.cose").to_vec(),
     ];
     let (good_proofs, of_proofs) = (proofs.clone(), parsed.clone());
     let object = lines(include_str!("../../schemas/wire/envelope-first.hex"), |b| take_apart(b).is_ok());

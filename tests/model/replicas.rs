@@ -41,7 +41,7 @@ pub struct Bounds {
 
 impl Bounds {
     fn new(liar: ValidatorIndex, view_max: View, height_max: Height) -> Self {
-        let keys = Keys::new(N, 1, false);
+        let keys = Keys::new(N, &[], 1, false);
         let make = |number| client::transaction(&keys, number, false, |bytes| keys.sign_as_client(bytes));
         let requests = (0..2).map(|number| Request::read(make(number)).expect("a transaction")).collect();
         Self { keys: Arc::new(keys), requests, liar, helps: true, view_max, height_max }

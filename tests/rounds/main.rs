@@ -128,7 +128,7 @@ async fn caught_up(ledger: &HttpLedger, faults: &[(usize, Fault)], within: Durat
 
 /// All validators have signed one and the same head: their whole chains are equal, for headers name those before.
 async fn agree(validators: &Validators, n: usize) {
-    let q = validators.ledger().validators().quorum();
+    let q = validators.ledger().validators().newest().quorum();
     let since = Instant::now();
     for first in 0..n {
         // asked for as many as there are addresses, the client waits for each

@@ -18,7 +18,7 @@ mod views;
 mod wrong;
 
 use ledger_core::{Input, Sign};
-use schemas::block::{Batch, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, View, Vote};
+use schemas::block::{Batch, Epoch, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, View, Vote};
 use schemas::id::{Digest, Height, Signature};
 use schemas::pbft::{Attest, Message, PrePrepare, SignedVote};
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
@@ -50,7 +50,9 @@ pub enum Wish {
 pub struct Hand<'a> {
     /// Its index.
     pub me: ValidatorIndex,
-    /// Validators.
+    /// Epoch of its replica.
+    pub epoch: Epoch,
+    /// Validators of the epoch.
     pub n: usize,
     /// True time.
     pub now: u64,
@@ -90,14 +92,19 @@ impl Hand<'_> {
         (0..self.n as ValidatorIndex).filter(|&other| other != self.me).collect()
     }
 
+    /// Where its epoch begins.
+    pub fn base(&self) -> Checkpoint {
+        self.keys.config(self.epoch).map_or_else(|| Checkpoint::genesis(&self.keys.chain), |config| config.base)
+    }
+
     /// Its signature.
     pub fn sign(&self, bytes: &[u8]) -> Signature {
-        self.keys.signer(self.me).sign(bytes)
+        self.keys.signer(self.epoch, self.me).sign(bytes)
     }
 
     /// A vote's content.
     pub const fn vote(&self, view: View, height: Height, phase: Phase, digest: Digest) -> Vote {
-        Vote { chain: self.keys.chain, epoch: 0, view, height, phase, digest }
+        Vote { chain: self.keys.chain, epoch: self.epoch, view, height, phase, digest }
     }
 
     /// Its signed vote.
@@ -109,7 +116,7 @@ impl Hand<'_> {
     /// A proposal of its own.
     pub fn proposal(&self, view: View, height: Height, time: u64, transactions: Vec<TransactionBytes>) -> PrePrepare {
         let transactions_root = schemas::block::transactions_root(&transactions);
-        let batch = Batch { chain: self.keys.chain, epoch: 0, height, transactions_root, time };
+        let batch = Batch { chain: self.keys.chain, epoch: self.epoch, height, transactions_root, time };
         let vote = self.vote(view, height, Phase::PrePrepare, batch.digest());
         PrePrepare { view, batch, transactions, signature: self.sign(&vote.to_sign()) }
     }
@@ -121,7 +128,7 @@ impl Hand<'_> {
         checkpoint: Checkpoint,
         prepared: Vec<PreparedCertificate>,
     ) -> SignedViewChange {
-        let change = ViewChange { chain: self.keys.chain, epoch: 0, view, checkpoint, prepared };
+        let change = ViewChange { chain: self.keys.chain, epoch: self.epoch, view, checkpoint, prepared };
         let by = ValidatorSignature { validator: self.me, signature: self.sign(&change.to_sign()) };
         SignedViewChange { change, by }
     }
@@ -134,7 +141,7 @@ impl Hand<'_> {
         let pre_prepares = votes.map(|vote| self.sign(&vote.to_sign())).collect();
         self.sealed(NewView {
             chain: self.keys.chain,
-            epoch: 0,
+            epoch: self.epoch,
             view,
             changes,
             pre_prepares,
@@ -150,7 +157,7 @@ impl Hand<'_> {
 
     /// Its attestation of any header.
     pub fn attest(&self, height: Height, header: Digest) -> Message {
-        let bytes = schemas::block::attestation_bytes(&self.keys.chain, 0, height, &header);
+        let bytes = schemas::block::attestation_bytes(&self.keys.chain, self.epoch, height, &header);
         let by = ValidatorSignature { validator: self.me, signature: self.sign(&bytes) };
         Message::Attest(Attest { height, header, by })
     }
@@ -161,7 +168,7 @@ impl Hand<'_> {
             return self.known[self.dice.index(self.known.len())].clone();
         }
         let number = (1 << 40) + self.dice.below(1 << 20);
-        let me = self.keys.signer(self.me);
+        let me = self.keys.signer(self.epoch, self.me);
         client::transaction(self.keys, number, self.dice.percent(20), |bytes| me.sign(bytes))
     }
 

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ledger_contract::{Changes, Nodes, StateError, StateTree, Written, execute_block, genesis_changes};
+use ledger_contract::{
+    Changes, Nodes, Seal, StateError, StateTree, Written, epoch_at, execute_block, genesis_changes, seal,
+};
 use ledger_core::{Execution, Request};
 use schemas::block::{Batch, Header, TransactionBytes};
 use schemas::id::{Digest, Height};
@@ -26,6 +28,8 @@ pub struct Done {
     pub entries: Vec<(Digest, Outcome)>,
     /// What it did to the state.
     pub changes: Changes,
+    /// Where its epoch ends, as far as that is decided then.
+    pub seal: Option<Seal>,
 }
 
 /// The nodes of the state tree that each height wrote: what a block store holds. Equal for all validators, or roots would differ.
@@ -126,6 +130,10 @@ impl Chain {
         if schemas::block::transactions_root(transactions) != batch.transactions_root {
             return Err(format!("validity: transactions of height {height} are not under the batch's root"));
         }
+        let epoch = epoch_at(&self.state, height).map_err(|e| e.to_string())?.epoch;
+        if batch.epoch != epoch {
+            return Err(format!("epochs: height {height} of epoch {epoch} is agreed in epoch {}", batch.epoch));
+        }
         let previous = self.blocks.last().map(|done| &done.header);
         let time = previous.map_or(0, |header| header.time).max(batch.time);
         let contract = execute_block(&self.state, &keys.chain, height, time, transactions, keys.verifier());
@@ -154,7 +162,8 @@ impl Chain {
             }
         }
         let (batch, transactions) = (batch.clone(), transactions.clone());
-        let done = Rc::new(Done { batch, transactions, header, entries, changes: contract.changes });
+        let seal = seal(&self.state, epoch).map_err(|e| e.to_string())?;
+        let done = Rc::new(Done { batch, transactions, header, entries, changes: contract.changes, seal });
         self.blocks.push(Rc::clone(&done));
         Ok(done)
     }

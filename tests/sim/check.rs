@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_core::Execution;
-use schemas::block::{self, Batch, Header, Phase, ValidatorIndex, ValidatorSignature, View, Vote};
+use schemas::block::{self, Batch, Epoch, Header, Phase, ValidatorIndex, ValidatorSignature, View, Vote};
 use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::view::{Checkpoint, NewView, SignedViewChange, ViewChange};
@@ -31,13 +31,15 @@ pub struct Checks {
     /// Per validator: stable checkpoint of this life, and what was flushed for good.
     stable: BTreeMap<ValidatorIndex, Height>,
     /// The view that each honest validator wants: no new vote below it.
-    left: BTreeMap<ValidatorIndex, View>,
+    left: BTreeMap<(Epoch, ValidatorIndex), View>,
     /// The highest view in which each honest validator voted.
-    voted: BTreeMap<ValidatorIndex, View>,
+    voted: BTreeMap<(Epoch, ValidatorIndex), View>,
     /// View changes by sender and view, as they were first said.
-    changes: BTreeMap<(ValidatorIndex, View), Digest>,
+    changes: BTreeMap<(Epoch, ValidatorIndex, View), Digest>,
     /// Views that began.
-    began: BTreeSet<View>,
+    began: BTreeSet<(Epoch, View)>,
+    /// The last height of each epoch that is decided.
+    seals: BTreeMap<Epoch, Height>,
     /// Honest validators that lost their votes and have said nothing since.
     silent: BTreeSet<ValidatorIndex>,
 }
@@ -45,7 +47,12 @@ pub struct Checks {
 impl Checks {
     /// An honest validator sends a vote. `attackers` may add theirs to any quorum.
     pub fn say(&mut self, by: ValidatorIndex, vote: &Vote, n: usize, attackers: usize) {
-        let Vote { view, height, phase, digest, .. } = *vote;
+        let Vote { epoch, view, height, phase, digest, .. } = *vote;
+        let seal = self.seals.get(&epoch).copied().unwrap_or(Height::MAX);
+        assert!(
+            height <= seal,
+            "beyond the seal: {by} votes at height {height} in epoch {epoch}, which ends at {seal}"
+        );
         let is_new = match self.said.insert((by, view, height, phase), digest) {
             None => true,
             Some(before) => {
@@ -57,9 +64,9 @@ impl Checks {
         if !is_new {
             return;
         }
-        let left = self.left.get(&by).copied().unwrap_or(0);
+        let left = self.left.get(&(epoch, by)).copied().unwrap_or(0);
         assert!(view >= left, "old view: validator {by} left for view {left}, then votes in {view} at height {height}");
-        let voted = self.voted.entry(by).or_default();
+        let voted = self.voted.entry((epoch, by)).or_default();
         assert!(view >= *voted, "old view: validator {by} voted in view {voted}, then in {view} at height {height}");
         *voted = view;
         match phase {
@@ -112,21 +119,23 @@ impl Checks {
     /// checkpoint, in a view not below.
     pub fn leave(&mut self, by: ValidatorIndex, change: &ViewChange) {
         let hash = schemas::cbor::sha256(&change.to_sign());
-        let before = self.changes.insert((by, change.view), hash);
+        let epoch = change.epoch;
+        let before = self.changes.insert((epoch, by, change.view), hash);
         assert!(before.is_none_or(|before| before == hash), "contradiction: {by} sends two view changes for one view");
         if before.is_some() {
             return;
         }
-        let voted = self.voted.get(&by).copied().unwrap_or(0);
+        let voted = self.voted.get(&(epoch, by)).copied().unwrap_or(0);
         assert!(change.view > voted || change.view == 0, "{by} votes in view {voted}, then leaves for {}", change.view);
         // a timer moves on by one, and f + 1 who want more contain an honest one
-        let highest = self.left.values().max().copied().unwrap_or(0);
+        let of_epoch = self.left.range((epoch, 0)..=(epoch, ValidatorIndex::MAX));
+        let highest = of_epoch.map(|(_, &view)| view).max().unwrap_or(0);
         assert!(
             change.view <= highest + 1,
             "dragged: {by} leaves for view {}, nobody honest is above {highest}",
             change.view
         );
-        let left = self.left.entry(by).or_default();
+        let left = self.left.entry((epoch, by)).or_default();
         assert!(change.view > *left, "{by} leaves for view {}, after it left for {left}", change.view);
         *left = change.view;
         let said = self.said.range((by, 0, 0, Phase::PrePrepare)..(by, change.view, 0, Phase::PrePrepare));
@@ -151,8 +160,14 @@ impl Checks {
     }
 
     /// Whether this is the first that is heard of a view.
-    pub fn begins(&mut self, view: View) -> bool {
-        self.began.insert(view)
+    pub fn begins(&mut self, epoch: Epoch, view: View) -> bool {
+        self.began.insert((epoch, view))
+    }
+
+    /// The end of an epoch is decided.
+    pub fn seals(&mut self, epoch: Epoch, at: Height) {
+        let before = self.seals.insert(epoch, at);
+        assert!(before.is_none_or(|before| before == at), "epoch {epoch} ends at {before:?} and at {at}");
     }
 
     /// A validator's low watermark moves.
@@ -178,8 +193,9 @@ impl Checks {
     }
 
     /// A restart finds what is durable.
-    pub fn restart(&mut self, by: ValidatorIndex, certified: Height, view: View) {
-        let known = self.left.get(&by).max(self.voted.get(&by)).copied().unwrap_or(0);
+    pub fn restart(&mut self, by: ValidatorIndex, certified: Height, (epoch, view): (Epoch, View)) {
+        let place = (epoch, by);
+        let known = self.left.get(&place).max(self.voted.get(&place)).copied().unwrap_or(0);
         assert!(
             view >= known || self.is_silent(by),
             "amnesia: validator {by} starts in view {view}, and was in {known} before"
@@ -193,25 +209,28 @@ impl Checks {
 /// What a new view rests on: view changes of different members, each with a proven checkpoint and prepared certificates of q
 /// signers, the primary by its pre-prepare alone.
 pub fn view_changes(keys: &Keys, message: &NewView) {
-    let n = keys.set.keys().len();
+    let (epoch, n) = (message.epoch, keys.validators(message.epoch));
+    let base = keys.config(epoch).expect("an epoch that began").base;
     let senders: BTreeSet<_> = message.changes.iter().map(|signed| signed.by.validator).collect();
     assert!(senders.len() == message.changes.len() && senders.len() >= block::quorum(n), "view changes: too few");
     for SignedViewChange { change, by } in &message.changes {
-        let is_theirs = change.view == message.view && keys.is_signed(by.validator, &change.to_sign(), &by.signature);
+        let is_theirs =
+            change.view == message.view && keys.is_signed(epoch, by.validator, &change.to_sign(), &by.signature);
         assert!(is_theirs, "view changes: one of {} that is not its own", by.validator);
         let Checkpoint { height, header, attestations } = &change.checkpoint;
-        if *height > 0 {
-            let bytes = block::attestation_bytes(&keys.chain, 0, *height, header);
-            quorum(keys, "a checkpoint", &bytes, attestations);
+        if change.checkpoint != base {
+            let bytes = block::attestation_bytes(&keys.chain, epoch, *height, header);
+            quorum(keys, epoch, "a checkpoint", &bytes, attestations);
         }
         for certificate in &change.prepared {
-            let bytes = |phase| certificate.vote(keys.chain, 0, phase).to_sign();
+            let bytes = |phase| certificate.vote(keys.chain, epoch, phase).to_sign();
             let primary = block::primary_of(certificate.view, n);
-            let proposed = keys.is_signed(primary, &bytes(Phase::PrePrepare), &certificate.pre_prepare);
+            let proposed = keys.is_signed(epoch, primary, &bytes(Phase::PrePrepare), &certificate.pre_prepare);
             let signers: BTreeSet<_> = certificate.prepares.iter().map(|prepare| prepare.validator).collect();
             let is_quorum = signers.len() + 1 >= block::quorum(n) && !signers.contains(&primary);
             let prepares = bytes(Phase::Prepare);
-            let valid = certificate.prepares.iter().all(|by| keys.is_signed(by.validator, &prepares, &by.signature));
+            let valid =
+                certificate.prepares.iter().all(|by| keys.is_signed(epoch, by.validator, &prepares, &by.signature));
             let holds = proposed && is_quorum && valid && certificate.view < change.view;
             assert!(holds, "view changes: {} claims a prepared certificate that is none", by.validator);
         }
@@ -222,12 +241,12 @@ pub fn view_changes(keys: &Keys, message: &NewView) {
 pub fn commits(keys: &Keys, execution: &Execution) {
     let Execution { batch, certificate, .. } = execution;
     let vote = commit_vote(batch, certificate.view);
-    quorum(keys, "commits", &vote.to_sign(), &certificate.commits);
+    quorum(keys, batch.epoch, "commits", &vote.to_sign(), &certificate.commits);
 }
 
 /// The attestations that make a height final.
 pub fn attestations(keys: &Keys, header: &Header, attestations: &[ValidatorSignature]) {
-    quorum(keys, "attestations", &block::attestation_to_sign(header), attestations);
+    quorum(keys, header.epoch, "attestations", &block::attestation_to_sign(header), attestations);
 }
 
 fn commit_vote(batch: &Batch, view: View) -> Vote {
@@ -235,12 +254,12 @@ fn commit_vote(batch: &Batch, view: View) -> Vote {
     Vote { chain, epoch, view, height, phase: Phase::Commit, digest: batch.digest() }
 }
 
-fn quorum(keys: &Keys, what: &str, message: &[u8], signatures: &[ValidatorSignature]) {
-    let n = keys.set.keys().len();
+fn quorum(keys: &Keys, epoch: Epoch, what: &str, message: &[u8], signatures: &[ValidatorSignature]) {
+    let n = keys.validators(epoch);
     let distinct: BTreeSet<_> = signatures.iter().map(|by| by.validator).collect();
     assert!(distinct.len() == signatures.len(), "certificate of {what}: a validator counts twice");
     assert!(signatures.len() >= block::quorum(n), "certificate of {what}: {} of {n}", signatures.len());
-    let valid = signatures.iter().all(|by| keys.is_signed(by.validator, message, &by.signature));
+    let valid = signatures.iter().all(|by| keys.is_signed(epoch, by.validator, message, &by.signature));
     assert!(valid, "certificate of {what}: a signature that does not verify");
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use ledger_core::Request;
-use schemas::block::TransactionBytes;
+use ledger_core::{Request, Sign as _};
+use schemas::ballot::Ballot;
+use schemas::block::{Epoch, TransactionBytes, ValidatorIndex};
 use schemas::cbor;
 use schemas::cose;
 use schemas::evidence::Conflict;
@@ -34,6 +35,13 @@ impl Clients {
         request
     }
 
+    /// A transaction that is no client's own, as if one made it.
+    pub fn hand_in(&mut self, request: Request) {
+        self.ids.insert(request.id());
+        self.bytes.push(request.bytes().clone());
+        self.submitted.push(request);
+    }
+
     /// Whether a client made this transaction.
     pub fn made(&self, id: &Digest) -> bool {
         self.ids.contains(id)
@@ -44,6 +52,16 @@ impl Clients {
 pub fn evidence(keys: &Keys, conflict: Conflict) -> Request {
     let core = Core { chain: keys.chain, valid_until: 5_000, body: Body::ReportConflict(conflict) };
     let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
+    Request::of(&transaction, TransactionBytes(cbor::encode(&transaction).into()))
+}
+
+/// A validator's vote for the members that the plan foresees next.
+pub fn ballot(keys: &Keys, epoch: Epoch, voter: ValidatorIndex) -> Request {
+    let ballot = Ballot { epoch, voter, members: keys.members_after(epoch) };
+    let core = Core { chain: keys.chain, valid_until: 5_000, body: Body::Ballot(ballot) };
+    let signature = keys.signer(epoch, voter).sign(&cose::transaction_to_sign(&keys.chain, &core.id()));
+    let signatures = vec![Signed { signer: Signer::Validator(voter), signature }];
+    let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
     Request::of(&transaction, TransactionBytes(cbor::encode(&transaction).into()))
 }
 

@@ -173,6 +173,8 @@ enum Write {
 /// The block store. Bodies and headers are the chain's; here is how far this validator is, with its own proofs.
 #[derive(Default)]
 pub struct Store {
+    /// Bodies up to this height are not here.
+    first: Height,
     certificates: Vec<CommitCertificate>,
     attestations: BTreeMap<Height, Vec<ValidatorSignature>>,
     unsynced: Vec<Write>,
@@ -181,7 +183,18 @@ pub struct Store {
 impl Store {
     /// Newest executed height.
     pub fn executed(&self) -> Height {
-        self.certificates.len() as Height
+        self.first + self.certificates.len() as Height
+    }
+
+    /// The state at a height that others proved.
+    pub fn at(height: Height, attestations: Vec<ValidatorSignature>) -> Self {
+        let attestations = BTreeMap::from([(height, attestations)]);
+        Self { first: height, attestations, ..Self::default() }
+    }
+
+    /// The proof of its newest final height.
+    pub fn proof(&self) -> Option<&Vec<ValidatorSignature>> {
+        self.attestations.last_key_value().map(|(_, attestations)| attestations)
     }
 
     /// Newest height with q attestations.
@@ -191,7 +204,7 @@ impl Store {
 
     /// The proofs of a final height.
     pub fn proofs(&self, height: Height) -> Option<(&CommitCertificate, &Vec<ValidatorSignature>)> {
-        let at = usize::try_from(height).ok()?.checked_sub(1)?;
+        let at = usize::try_from(height.checked_sub(self.first)?).ok()?.checked_sub(1)?;
         self.certificates.get(at).zip(self.attestations.get(&height))
     }
 

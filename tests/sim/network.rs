@@ -23,9 +23,9 @@ impl Network {
     /// Wires with the faults of the plan.
     pub fn new(plan: &Plan) -> Self {
         Self {
-            n: plan.n,
-            blocked: vec![false; plan.n * plan.n],
-            latest: vec![0; plan.n * plan.n],
+            n: plan.seats(),
+            blocked: vec![false; plan.seats() * plan.seats()],
+            latest: vec![0; plan.seats() * plan.seats()],
             loss: plan.loss,
             duplication: plan.duplication,
             delay_ms: plan.delay_ms,

@@ -9,6 +9,7 @@ use schemas::view::SignedViewChange;
 
 /// Digests by height, from above the newest checkpoint to the highest prepared height; null batches where nothing prepared.
 pub fn assignment(chain: ChainId, changes: &[SignedViewChange]) -> BTreeMap<Height, Digest> {
+    let epoch = changes.first().map_or(0, |signed| signed.change.epoch);
     let low = changes.iter().map(|signed| signed.change.checkpoint.height).max().unwrap_or(0);
     let mut highest: BTreeMap<Height, (View, Digest)> = BTreeMap::new();
     for certificate in changes.iter().flat_map(|signed| &signed.change.prepared) {
@@ -19,6 +20,7 @@ pub fn assignment(chain: ChainId, changes: &[SignedViewChange]) -> BTreeMap<Heig
         }
     }
     let high = highest.last_key_value().map_or(low, |(&height, _)| height);
-    let digest = |height| highest.get(&height).map_or_else(|| Batch::null(chain, 0, height).digest(), |best| best.1);
+    let digest =
+        |height| highest.get(&height).map_or_else(|| Batch::null(chain, epoch, height).digest(), |best| best.1);
     (low + 1..=high).map(|height| (height, digest(height))).collect()
 }

@@ -1,18 +1,21 @@
 //! What a seed means: how many validators, who attacks and how, which faults happen and how often. Each kind of fault is
 //! switched on by itself (swarm testing): a run with everything at once reaches less than many runs with a few each.
 
-use schemas::block::{self, ValidatorIndex};
+use schemas::block::{self, Epoch, ValidatorIndex};
 
 use crate::attackers::Kind;
 use crate::dice::Dice;
+use crate::keys::Change;
 
 /// A run, before it begins.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The seed.
     pub seed: u64,
-    /// Validators.
+    /// Validators at first.
     pub n: usize,
+    /// How their set changes, one epoch after the other.
+    pub changes: Vec<Change>,
     /// Real signatures, and every message through its encoding.
     pub real: bool,
     /// Who attacks. Never more than f, the dead included.
@@ -54,13 +57,33 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Validators of an epoch.
+    pub fn members(&self, epoch: Epoch) -> usize {
+        let change = usize::try_from(epoch).ok().and_then(|epoch| self.changes.get(epoch.checked_sub(1)?));
+        change.map_or(self.n, |change| change.n)
+    }
+
+    /// The most in any epoch.
+    pub fn seats(&self) -> usize {
+        self.changes.iter().map(|change| change.n).fold(self.n, usize::max)
+    }
+
+    /// Whose key is another one from this epoch on.
+    pub fn rotated(&self, epoch: Epoch) -> &[ValidatorIndex] {
+        let change = usize::try_from(epoch).ok().and_then(|epoch| self.changes.get(epoch.checked_sub(1)?));
+        change.map_or(&[], |change| &change.rotated)
+    }
+
     /// Draws the plan of a seed; `validators` overrides the number.
     pub fn of(seed: u64, validators: Option<usize>) -> Self {
         let mut dice = Dice::new(seed);
         let drawn = size(&mut dice);
         let n = validators.unwrap_or(drawn);
-        let f = block::faults_tolerated(n);
-        let attackers = attackers(n, f, &mut dice);
+        let changes = changes(n, &mut dice);
+        // whoever attacks does so in every epoch
+        let fewest = changes.iter().map(|change| change.n).fold(n, usize::min);
+        let f = block::faults_tolerated(fewest);
+        let attackers = attackers(fewest, f, &mut dice);
         let deaths = if dice.percent(50) { f - attackers.len() } else { 0 };
         let large = n > 7;
         let mut sometimes = |chance: u64, low: u64, high: u64| {
@@ -82,6 +105,7 @@ impl Plan {
         Self {
             seed,
             n,
+            changes,
             real: seed.is_multiple_of(64) && n <= 7,
             attackers,
             deaths,
@@ -120,6 +144,29 @@ fn size(dice: &mut Dice) -> usize {
         88..95 => 10,
         _ => usize::try_from(dice.between(8, 30)).unwrap_or(8),
     }
+}
+
+/// Seldom one change, more seldom two: each takes hundreds of heights.
+fn changes(n: usize, dice: &mut Dice) -> Vec<Change> {
+    if n > 7 || !dice.percent(12) {
+        return vec![];
+    }
+    let mut changes: Vec<Change> = vec![];
+    for _ in 0..1 + usize::from(dice.percent(25)) {
+        let before = changes.last().map_or(n, |change| change.n);
+        let n = match dice.below(3) {
+            0 => before,
+            1 => (before + 1 + dice.index(3)).min(7),
+            _ => before.saturating_sub(1 + dice.index(3)).max(4),
+        };
+        let stay = before.min(n) as ValidatorIndex;
+        let mut rotated: Vec<ValidatorIndex> = (0..stay).filter(|_| dice.percent(25)).collect();
+        if n == before && rotated.is_empty() {
+            rotated.push(0);
+        }
+        changes.push(Change { n, rotated });
+    }
+    changes
 }
 
 fn attackers(n: usize, f: usize, dice: &mut Dice) -> Vec<(ValidatorIndex, Kind)> {

@@ -20,7 +20,7 @@ const STEADY_SPACING_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2 / STEADY_TRANSACT
 
 /// More heights than are open at once, one transaction each.
 const RECOVERY_TRANSACTIONS: u64 = limits::OPEN_HEIGHTS_MAX * 2;
-const RECOVERY_SPACING_MS: u64 = limits::BATCH_AGE_MS_MAX * 4;
+const RECOVERY_SPACING_MS: u64 = limits::BATCH_AGE_MS_MAX;
 /// A primary dozes for longer than a timeout, and the others have time to go on.
 const RECOVERY_PAUSE_MS: u64 = limits::VIEW_TIMEOUT_MS * 3;
 

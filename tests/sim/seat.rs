@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use ledger_contract::StateTree;
 use ledger_core::{Input, Replica};
-use schemas::block::{Phase, ValidatorIndex, View, Vote};
+use schemas::block::{Epoch, Phase, ValidatorIndex, View, Vote};
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::pbft::{Message, Record};
 
@@ -19,9 +19,9 @@ pub enum Reason {
     /// A vote.
     Vote(View, Height, Phase, Digest),
     /// A view change for a view.
-    ViewChange(View),
+    ViewChange(Epoch, View),
     /// The new view of a primary.
-    NewView(View),
+    NewView(Epoch, View),
 }
 
 /// A validator, honest or the replica that an attacker uses.
@@ -58,6 +58,12 @@ pub struct Seat {
     pub turn: (u64, u64),
     /// Will not start again.
     pub is_dead: bool,
+    /// It is no validator, not yet or no more.
+    pub is_out: bool,
+    /// The epoch of its replica.
+    pub epoch: Epoch,
+    /// The epoch is over at its last height.
+    pub sealed: bool,
     /// The low watermark, and up to where the log was let go.
     pub stable: Height,
     /// See `stable`.
@@ -90,6 +96,9 @@ impl Seat {
             paused_until: 0,
             turn: (u64::MAX, 0),
             is_dead: false,
+            is_out: false,
+            epoch: 0,
+            sealed: false,
             stable: 0,
             dropped: 0,
             justified: BTreeSet::new(),
@@ -143,7 +152,8 @@ impl Seat {
     pub fn publish(&mut self) {
         let Some(replica) = &self.replica else { return };
         let (certified, view, changing) = (replica.certified_height(), replica.view(), replica.is_changing());
-        self.published = Published { certified, view, changing, complete: replica.complete() };
+        let epoch = self.epoch;
+        self.published = Published { certified, epoch, view, changing, complete: replica.complete() };
     }
 
     /// A restart: what the durable log justifies, and nothing else.
@@ -164,8 +174,8 @@ fn justified(record: &Record) -> Vec<Reason> {
             vec![of(&repeated.vote, phase)]
         }
         Record::Prepared(prepared) => vec![of(&prepared.vote, prepared.vote.phase)],
-        Record::ViewChange(_, signed) => vec![Reason::ViewChange(signed.change.view)],
-        Record::NewView(_, message) => vec![Reason::NewView(message.view)],
+        Record::ViewChange(_, signed) => vec![Reason::ViewChange(signed.change.epoch, signed.change.view)],
+        Record::NewView(_, message) => vec![Reason::NewView(message.epoch, message.view)],
         Record::Committed(_) | Record::Decided(_) | Record::Recovering(..) => vec![],
     }
 }

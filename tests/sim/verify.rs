@@ -2,13 +2,13 @@
 //! or does not verify is dropped. The core never sees anything else.
 
 use ledger_contract::admit;
-use ledger_core::{Complete, Config, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_core::{Complete, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
-use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, View, Vote};
+use schemas::block::{self, Block, Epoch, Phase, TransactionBytes, ValidatorIndex, View, Vote};
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
-use schemas::view::{Checkpoint, SignedViewChange};
+use schemas::view::SignedViewChange;
 
 use crate::frame::Frame;
 use crate::keys::Keys;
@@ -19,8 +19,8 @@ pub enum Checked {
     Request(Request),
     /// About one height; old once that is final.
     At(Height, Input),
-    /// About a view that has not begun; else old.
-    View(View, Input),
+    /// About a view of an epoch that has not begun; else old.
+    View(Epoch, View, Input),
     /// Blocks, each with what its proofs are worth.
     Blocks(Vec<(Block, bool)>),
     /// Asks for blocks.
@@ -39,6 +39,8 @@ pub fn check<'f>(keys: &Keys, frame: &'f Frame) -> Option<&'f Checked> {
 pub struct Published {
     /// Certified height.
     pub certified: Height,
+    /// Epoch.
+    pub epoch: Epoch,
     /// View.
     pub view: View,
     /// It waits for that view to begin.
@@ -49,16 +51,20 @@ pub struct Published {
 
 /// What a validator makes of it. `None`: dropped.
 pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
-    let Published { certified, view, changing, .. } = *published;
+    let Published { certified, epoch, view, changing, .. } = *published;
     match checked {
         Checked::At(_, Input::Voted(signed)) if published.complete.covers(&signed.vote) => None,
         Checked::Request(request) => Some(Input::Request(request.clone())),
         Checked::At(height, input) => (*height > certified).then(|| input.clone()),
-        Checked::View(of, input) => (*of > view || (*of == view && changing)).then(|| input.clone()),
+        Checked::View(in_epoch, of, input) => {
+            let is_news = *in_epoch == epoch && (*of > view || (*of == view && changing));
+            is_news.then(|| input.clone())
+        }
         Checked::Any(input) => Some(input.clone()),
         Checked::Fetch(_) => None,
         Checked::Blocks(blocks) => {
-            let news: Vec<_> = blocks.iter().filter(|(block, _)| block.header.height > certified).collect();
+            let is_news = |block: &Block| block.header.height > certified && block.header.epoch == epoch;
+            let news: Vec<_> = blocks.iter().filter(|(block, _)| is_news(block)).collect();
             let are_valid = !news.is_empty() && news.iter().all(|(_, valid)| *valid);
             are_valid.then(|| Input::Final(news.into_iter().map(|(block, _)| block.clone()).collect()))
         }
@@ -90,15 +96,20 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
         Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
+        Message::AskOffer(_)
+        | Message::Offered(_)
+        | Message::AskPiece(_)
+        | Message::Piece(_)
+        | Message::BlocksFrom(_) => None,
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
         Message::ViewChange(signed) => {
-            let view = signed.change.view;
-            view_change(keys, from, signed).map(|verified| Checked::View(view, Input::ViewChanged(verified)))
+            let (epoch, view) = (signed.change.epoch, signed.change.view);
+            view_change(keys, from, signed).map(|verified| Checked::View(epoch, view, Input::ViewChanged(verified)))
         }
         Message::NewView(message) => {
-            let (view, config) = (message.view, config(keys));
-            let verified = VerifiedNewView::check(&config, message, &verify_with(keys)).ok()?;
-            Some(Checked::View(view, Input::Renewed(verified)))
+            let (epoch, view, config) = (message.epoch, message.view, keys.config(message.epoch)?);
+            let verified = VerifiedNewView::check(&config, message, &verify_with(keys, epoch)).ok()?;
+            Some(Checked::View(epoch, view, Input::Renewed(verified)))
         }
         Message::Decided(decision) => {
             let height = decision.batch.height;
@@ -125,39 +136,30 @@ fn proposal(keys: &Keys, pre_prepare: PrePrepare) -> Option<Proposal> {
         phase: Phase::PrePrepare,
         digest: batch.digest(),
     };
-    let primary = block::primary_of(view, keys.set.keys().len());
-    if too_many || batch.chain != keys.chain || !keys.is_signed(primary, &vote.to_sign(), &signature) {
+    let primary = block::primary_of(view, keys.validators(batch.epoch));
+    if too_many || batch.chain != keys.chain || !keys.is_signed(batch.epoch, primary, &vote.to_sign(), &signature) {
         return None;
     }
     let requests: Option<Vec<_>> = transactions.into_iter().map(|bytes| request(keys, bytes)).collect();
     Proposal::check(view, batch, requests?, signature).ok()
 }
 
-/// What checks that do not depend on the receiver need to know.
-pub fn config(keys: &Keys) -> Config {
-    Config {
-        chain: keys.chain,
-        epoch: 0,
-        validators: keys.set.keys().len(),
-        me: 0,
-        base: Checkpoint::genesis(&keys.chain),
-    }
-}
-
-fn verify_with(keys: &Keys) -> impl Fn(ValidatorIndex, &[u8], &schemas::id::Signature) -> bool {
-    |by, bytes, signature| keys.is_signed(by, bytes, signature)
+/// Verifies signatures of an epoch's validators.
+pub fn verify_with(keys: &Keys, epoch: Epoch) -> impl Fn(ValidatorIndex, &[u8], &schemas::id::Signature) -> bool {
+    move |by, bytes, signature| keys.is_signed(epoch, by, bytes, signature)
 }
 
 fn view_change(keys: &Keys, from: ValidatorIndex, signed: SignedViewChange) -> Option<VerifiedViewChange> {
     if signed.by.validator != from {
         return None;
     }
-    VerifiedViewChange::check(&config(keys), signed, &verify_with(keys)).ok()
+    let epoch = signed.change.epoch;
+    VerifiedViewChange::check(&keys.config(epoch)?, signed, &verify_with(keys, epoch)).ok()
 }
 
 fn decided(keys: &Keys, decision: Decision) -> Option<Decided> {
     let Decision { batch, transactions, certificate } = decision;
-    verify_commits(&keys.set, &batch, &certificate).ok()?;
+    verify_commits(keys, &batch, &certificate).ok()?;
     let requests: Result<Vec<_>, _> = transactions.into_iter().map(Request::read).collect();
     Decided::check(batch, requests.ok()?, certificate).ok()
 }
@@ -167,12 +169,13 @@ fn vote(keys: &Keys, from: ValidatorIndex, signed: &SignedVote) -> bool {
 }
 
 fn is_vote(keys: &Keys, SignedVote { vote, by }: &SignedVote) -> bool {
-    keys.is_signed(by.validator, &vote.to_sign(), &by.signature)
+    keys.is_signed(vote.epoch, by.validator, &vote.to_sign(), &by.signature)
 }
 
 fn attestation(keys: &Keys, attest: &Attest) -> bool {
-    let bytes = block::attestation_bytes(&keys.chain, 0, attest.height, &attest.header);
-    keys.is_signed(attest.by.validator, &bytes, &attest.by.signature)
+    let epoch = keys.epoch_of(attest.height);
+    let bytes = block::attestation_bytes(&keys.chain, epoch, attest.height, &attest.header);
+    keys.is_signed(epoch, attest.by.validator, &bytes, &attest.by.signature)
 }
 
 const fn is_status(status: &Status) -> bool {
@@ -184,7 +187,7 @@ fn finals(keys: &Keys, blocks: Vec<Block>) -> Option<Vec<(Block, bool)>> {
         return None;
     }
     let check = |block: Block| {
-        let is_valid = verify_finalised_block(&keys.set, &block).is_ok();
+        let is_valid = verify_finalised_block(keys, &block).is_ok();
         (block, is_valid)
     };
     Some(blocks.into_iter().map(check).collect())

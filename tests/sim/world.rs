@@ -2,6 +2,7 @@
 //! threaded; everything that happens is an event at a time, and the dice decide all that is open.
 
 mod crash;
+mod epoch;
 mod nemesis;
 mod recover;
 mod said;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use ledger_core::{Input, Request};
-use schemas::block::{Phase, ValidatorIndex, View};
+use schemas::block::{Epoch, Phase, ValidatorIndex, View};
 use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::pbft::{Message, SignedVote};
@@ -50,6 +51,10 @@ enum Event {
     Resubmit,
     /// Faults change.
     Nemesis,
+    /// The validators vote for other ones.
+    Vote,
+    /// A new validator begins.
+    Join(usize),
 }
 
 /// At a time, in order of creation.
@@ -104,8 +109,9 @@ impl World {
     /// Everyone starts with an empty disk.
     pub fn new(plan: Plan) -> Self {
         let mut dice = Dice::new(plan.seed.wrapping_mul(31) ^ plan.n as u64);
-        let keys = Keys::new(plan.n, plan.seed, plan.real);
-        let mut seats: Vec<Seat> = (0..plan.n as ValidatorIndex).map(|index| Seat::new(index, None)).collect();
+        let keys = Keys::new(plan.n, &plan.changes, plan.seed, plan.real);
+        let mut seats: Vec<Seat> = (0..plan.seats() as ValidatorIndex).map(|index| Seat::new(index, None)).collect();
+        seats.iter_mut().skip(plan.n).for_each(|seat| seat.is_out = true);
         let mut count = Count::default();
         for &(index, kind) in &plan.attackers {
             count.attackers.insert(kind.name(), 1);
@@ -143,6 +149,10 @@ impl World {
         world.at(1, Event::Submit);
         world.at(100, Event::Resubmit);
         world.at(50, Event::Nemesis);
+        if !world.plan.changes.is_empty() {
+            let delay = world.dice.between(1, 3_000);
+            world.at(delay, Event::Vote);
+        }
         world
     }
 
@@ -167,24 +177,40 @@ impl World {
 
     /// Every submitted transaction has an outcome that every living honest validator knows to be final.
     pub fn is_done(&self) -> bool {
-        let is_alive = |&&(seat, _): &&(usize, Request)| !self.seats[seat].is_dead;
+        let is_alive = |&&(seat, _): &&(usize, Request)| !self.seats[seat].is_dead && !self.seats[seat].is_out;
         let evidence = self.evidence.iter().filter(is_alive).map(|(_, request)| request);
         let needed = self.clients.submitted.iter().chain(evidence).map(|request| self.chain.decided(&request.id()));
         let Some(needed) = needed.collect::<Option<Vec<Height>>>() else { return false };
         let needed = needed.into_iter().max().unwrap_or(0);
-        let living = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead);
-        living.map(|seat| seat.published.certified).all(|certified| certified >= needed)
+        // a change that was voted for comes into force
+        let epoch = self.keys.epoch_of(Height::MAX);
+        let mut living = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead && !seat.is_out);
+        let is_settled = usize::try_from(epoch).is_ok_and(|epoch| epoch == self.plan.changes.len());
+        is_settled && living.all(|seat| seat.published.certified >= needed && seat.published.epoch == epoch)
     }
 
     /// Few validators, nobody faulty, all in one view.
     pub fn is_sound(&self) -> bool {
         let is_well = |seat: &Seat| seat.is_honest() && !seat.is_dead && !seat.published.changing;
-        self.plan.n <= 7 && self.seats.iter().all(|seat| is_well(seat) && seat.published.view == self.view())
+        let mut members = self.seats.iter().filter(|seat| !seat.is_out);
+        self.plan.n <= 7 && members.all(|seat| is_well(seat) && seat.published.view == self.view())
+    }
+
+    /// The newest epoch and in it the highest view of an honest validator.
+    fn newest(&self) -> (Epoch, View) {
+        let honest = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_out);
+        honest.map(|seat| (seat.published.epoch, seat.published.view)).max().unwrap_or_default()
     }
 
     /// The highest view of an honest validator.
-    pub fn view(&self) -> schemas::block::View {
-        self.seats.iter().filter(|seat| seat.is_honest()).map(|seat| seat.published.view).max().unwrap_or(0)
+    pub fn view(&self) -> View {
+        self.newest().1
+    }
+
+    /// The primary of that view.
+    fn primary(&self) -> usize {
+        let (epoch, view) = self.newest();
+        usize::from(schemas::block::primary_of(view, self.plan.members(epoch)))
     }
 
     /// More transactions from now on.
@@ -198,7 +224,8 @@ impl World {
     /// No living honest validator is behind the newest view that began: it is in it, or, having lost patience alone, wants a
     /// later one (§4.4: it said so, and cannot go back).
     pub fn is_at_rest(&self) -> bool {
-        let living = || self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_dead).map(|seat| &seat.published);
+        let is_in = |seat: &&Seat| seat.is_honest() && !seat.is_dead && !seat.is_out;
+        let living = || self.seats.iter().filter(is_in).map(|seat| &seat.published);
         let newest = living().filter(|at| !at.changing).map(|at| at.view).max();
         newest.is_some_and(|newest| living().all(|at| at.view > newest || (at.view == newest && !at.changing)))
     }
@@ -208,11 +235,15 @@ impl World {
         let seats = self.seats.iter().map(|seat| {
             let role = seat.attacker.as_ref().map_or("honest", |(kind, _)| kind.name());
             let role = if seat.is_dead { "dead" } else { role };
+            let role = if seat.is_out { "out" } else { role };
             let core = seat
                 .replica
                 .as_ref()
                 .map(|r| (r.view(), r.is_changing(), r.executed_height(), r.certified_height(), r.waiting().0));
-            format!("{}: {role}, (view, changing, executed, certified, waiting) {core:?}", seat.index)
+            format!(
+                "{}: {role}, epoch {}, (view, changing, executed, certified, waiting) {core:?}",
+                seat.index, seat.epoch
+            )
         });
         seats.collect::<Vec<_>>().join("; ")
     }
@@ -236,6 +267,8 @@ impl World {
             Event::Load => self.submit_one(),
             Event::Resubmit => self.resubmit(),
             Event::Nemesis => self.nemesis(),
+            Event::Vote => self.vote(),
+            Event::Join(seat) => self.join(seat),
         }
     }
 
@@ -379,7 +412,7 @@ impl World {
         };
         let from = self.seats[seat].index;
         let frame = Rc::new(Frame::new(from, message));
-        let everyone = 0..self.plan.n as ValidatorIndex;
+        let everyone = 0..self.plan.seats() as ValidatorIndex;
         for to in everyone.filter(|&other| other != from && to.is_none_or(|to| to == other)) {
             if !self.seats[seat].is_with(to) {
                 continue;
@@ -402,7 +435,8 @@ impl World {
         let friends: Vec<ValidatorIndex> = self.plan.attackers.iter().map(|&(index, _)| index).collect();
         let mut hand = Hand {
             me: at.index,
-            n: self.plan.n,
+            epoch: at.epoch,
+            n: self.plan.members(at.epoch),
             now: self.now,
             view: at.replica.as_ref().map_or(0, ledger_core::Replica::view),
             certified: at.published.certified,

@@ -99,7 +99,7 @@ impl<'a> Arena<'a> {
         for replica in 0..REPLICAS {
             let me = scenario.validator(replica);
             let start = Start {
-                config: Config { me, ..verify::config(keys) },
+                config: Config { me, ..keys.config(0).expect("the first epoch") },
                 executed: 0,
                 unattested: vec![],
                 checkpoint: Checkpoint::genesis(&keys.chain),
@@ -108,7 +108,7 @@ impl<'a> Arena<'a> {
                 now: BEGINNING_MS,
                 nonce: 0,
             };
-            let (replica, effects) = Replica::start(start, &keys.signer(me)).expect("an empty disk");
+            let (replica, effects) = Replica::start(start, &keys.signer(0, me)).expect("an empty disk");
             assert!(effects.is_empty(), "nothing was interrupted");
             arena.seats.push(Seat { index: me, replica: Some(replica), executed: 0, certified: 0 });
         }
@@ -219,7 +219,7 @@ impl<'a> Arena<'a> {
         let seat = &mut self.seats[replica];
         let Some(core) = seat.replica.as_mut() else { return };
         let view = core.view();
-        let effects = core.step(input, &self.keys.signer(seat.index));
+        let effects = core.step(input, &self.keys.signer(0, seat.index));
         let entered = core.view() > view;
         self.count.steps += 1;
         self.count.view_changes += u64::from(entered && seat.index != self.scenario.doubled);
@@ -272,7 +272,8 @@ impl<'a> Arena<'a> {
         let accused = conflict.validator;
         assert!(accused == self.scenario.doubled, "framed: validator {accused} is honest, and blamed: {conflict:?}");
         let words = conflict.words(self.keys.chain);
-        let valid = words.iter().all(|word| self.keys.is_signed(accused, &word.to_sign(), &word.by.signature));
+        let valid =
+            words.iter().all(|word| self.keys.is_signed(word.epoch, accused, &word.to_sign(), &word.by.signature));
         assert!(conflict.is_canonical() && valid, "framed: no proof against {accused}: {conflict:?}");
         if self.is_honest(&self.seats[replica]) {
             self.count.conflicts += 1;
@@ -315,7 +316,8 @@ impl<'a> Arena<'a> {
             Checked::Request(request) => self.offer(replica, &request.clone()),
             _ => {
                 let (view, changing) = (core.view(), core.is_changing());
-                let published = Published { certified: seat.certified, view, changing, complete: core.complete() };
+                let (certified, epoch, complete) = (seat.certified, 0, core.complete());
+                let published = Published { certified, epoch, view, changing, complete };
                 if let Some(input) = verify::input(checked, &published) {
                     self.step(replica, input);
                 }

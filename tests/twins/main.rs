@@ -67,7 +67,7 @@ fn run_all(rounds: u32, every: u64) -> Report {
 }
 
 fn run(number: u64, scenario: &Scenario) -> (Count, Option<String>) {
-    let keys = Keys::new(VALIDATORS, number, false);
+    let keys = Keys::new(VALIDATORS, &[], number, false);
     let mut arena = Arena::new(scenario, &keys);
     let violation = caught::violation(|| arena.play());
     (arena.count, violation)

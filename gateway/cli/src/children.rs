@@ -1,5 +1,5 @@
 //! Processes of our own kind that demo and bench start: validators and gateways. Each holds a pipe to us as its standard input
-//! and ends when it closes, so that nothing outlives us, not even after kill -9.
+//! and ends when it closes, so that nothing outlives us, not even after kill -9. What the system says about them is in `usage`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,15 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it at once, without a word to it.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(&mut self) -> Result<(), Failure> {
+        self.child.kill().and_then(|()| self.child.wait()).with_context(|| self.name.clone())?;
+        Ok(())
     }
 
     /// An error with the end of its log when it has ended.
@@ -95,35 +104,4 @@ pub async fn until_told(input_ends: bool) {
         let _ = told.send(());
     });
     tokio::select! { () = signals => {}, _ = ended => {} }
-}
-
-/// User and system time of a process so far, in milliseconds; 0 where /proc does not say.
-pub fn cpu_ms(process: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // the name before the last bracket may hold anything
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    // utime and stime, fields 14 and 15 of proc(5), in ticks of 10 ms
-    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() * 10
-}
-
-/// Resident memory of a process and all its descendants, in kilobytes; 0 where /proc does not say.
-pub fn resident_kb(root: u32) -> u64 {
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        let Ok(status) = std::fs::read_to_string(entry.path().join("status")) else { continue };
-        let field = |name: &str| {
-            let rest = status.lines().find_map(|l| l.strip_prefix(name))?;
-            rest.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        parents.push((id, field("PPid:").unwrap_or(0), field("VmRSS:").unwrap_or(0)));
-    }
-    let mut family = vec![root];
-    let mut next = 0;
-    while next < family.len() {
-        let parent = u64::from(family[next]);
-        family.extend(parents.iter().filter(|p| p.1 == parent).map(|p| p.0));
-        next += 1;
-    }
-    parents.iter().filter(|p| family.contains(&p.0)).map(|p| p.2).sum()
 }

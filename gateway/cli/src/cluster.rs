@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use schemas::genesis::Genesis;
 
-use crate::children::{Process, cpu_ms, resident_kb};
+use crate::children::Process;
 use crate::failure::{Exit, Failure};
 use crate::home::config::{AmqpPlan, ClientPlan, GatewayPlan};
 use crate::home::{self, Hospital, ValidatorHome, config};
 use crate::output::Output;
-use crate::services::Broker;
+use crate::services::Service;
 use crate::smart;
+use crate::usage::resident_kb;
 
 /// Longest wait for a process to become ready, in seconds.
 const READY_SECONDS_MAX: u64 = 60;
@@ -27,6 +28,8 @@ pub struct Plan<'a> {
     pub validators: usize,
     /// Short names of the hospitals (folder, connector, routing key) and their names for people.
     pub hospitals: &'a [(&'a str, &'a str)],
+    /// Whether the validators answer at `/metrics`.
+    pub watched: bool,
     /// Whether a broker is needed.
     pub broker: bool,
     /// HL7 assigning authorities and FHIR systems.
@@ -53,7 +56,7 @@ pub struct Cluster {
     gateways: Vec<Process>,
     nodes: Vec<Process>,
     /// The broker, where one was asked for.
-    pub broker: Option<Broker>,
+    pub broker: Option<Service>,
 }
 
 impl Cluster {
@@ -64,10 +67,14 @@ impl Cluster {
     pub fn start(plan: &Plan<'_>, output: Output) -> Result<Self, Failure> {
         // The broker takes longest and needs nothing of the rest.
         let broker_home = plan.home.join("broker");
-        let broker = plan.broker.then(|| std::thread::spawn(move || Broker::start(&broker_home)));
-        let ports = home::free_ports(plan.validators * 2 + plan.hospitals.len() * 2)?;
-        let (for_validators, for_gateways) = ports.split_at(plan.validators * 2);
-        let validators = home::create_validators(&plan.home.join("validators"), for_validators)?;
+        let broker = plan.broker.then(|| std::thread::spawn(move || Service::broker(&broker_home)));
+        let ports = home::free_ports(plan.validators * 3 + plan.hospitals.len() * 2)?;
+        let (for_validators, for_others) = ports.split_at(plan.validators * 2);
+        let (for_operators, for_gateways) = for_others.split_at(plan.validators);
+        let mut validators = home::create_validators(&plan.home.join("validators"), for_validators)?;
+        for (validator, port) in validators.iter_mut().zip(for_operators).filter(|_| plan.watched) {
+            validator.operators = Some(format!("127.0.0.1:{port}"));
+        }
         let mut hospitals = Vec::new();
         for ((short, name), pair) in plan.hospitals.iter().zip(for_gateways.chunks_exact(2)) {
             let (listen, operators) = (format!("127.0.0.1:{}", pair[0]), format!("127.0.0.1:{}", pair[1]));
@@ -143,7 +150,7 @@ impl Cluster {
 
     /// The URL of the broker.
     pub fn broker_url(&self) -> &str {
-        self.broker.as_ref().map_or("", |b| &b.url)
+        self.broker.as_ref().map_or("", |b| &b.address)
     }
 
     /// The broker's exchange and a hospital's routing key are enough for a publisher; this is its folder's short name.
@@ -161,9 +168,30 @@ impl Cluster {
         resident_kb(std::process::id()) / 1024
     }
 
-    /// User and system time of all validators, in milliseconds.
-    pub fn validators_cpu_ms(&self) -> u64 {
-        self.nodes.iter().map(|node| cpu_ms(node.id())).sum()
+    /// The validators' process ids, in order.
+    pub fn processes(&self) -> Vec<u32> {
+        self.nodes.iter().map(Process::id).collect()
+    }
+
+    /// Kills a validator as a power cut would: no word of farewell, nothing flushed.
+    ///
+    /// # Errors
+    /// When there is none of this number, or it cannot be killed.
+    pub fn kill(&mut self, validator: usize) -> Result<(), Failure> {
+        let found = self.nodes.get_mut(validator);
+        found.ok_or_else(|| Failure::new(Exit::Failed, format_args!("no validator {validator}")))?.kill()
+    }
+
+    /// Starts a validator again in its folder.
+    ///
+    /// # Errors
+    /// When there is none of this number, or it cannot be started.
+    pub fn restart(&mut self, validator: usize) -> Result<(), Failure> {
+        let (Some(home), Some(process)) = (self.validators.get(validator), self.nodes.get_mut(validator)) else {
+            return Err(Failure::new(Exit::Failed, format_args!("no validator {validator}")));
+        };
+        *process = start("node", &home.name, &home.config())?;
+        Ok(())
     }
 
     fn wait_for_validators(&mut self) -> Result<(), Failure> {
@@ -200,7 +228,7 @@ impl Cluster {
                 });
             }
             if let Some(broker) = &self.broker {
-                home::write_secret(&hospital.folder.join("amqp.url"), broker.url.as_bytes())?;
+                home::write_secret(&hospital.folder.join("amqp.url"), broker.address.as_bytes())?;
             }
             let routing_key = format!("{short}.#");
             let amqp = self.broker.as_ref().map(|_| AmqpPlan {

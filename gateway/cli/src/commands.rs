@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments, what they do, what they print. They stand on the libraries and hold no rule of
 //! their own.
 
+pub mod backup;
 pub mod bench;
 pub mod completions;
 pub mod connector;
@@ -9,6 +10,7 @@ pub mod demo;
 pub mod init;
 pub mod ledger;
 pub mod node;
+pub mod restore;
 pub mod run;
 pub mod trace;
 pub mod verify;

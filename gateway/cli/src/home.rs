@@ -32,6 +32,8 @@ pub struct ValidatorHome {
     pub peer: String,
     /// Address of its RPC, `host:port`.
     pub rpc: String,
+    /// Address of `/metrics`, where it has one.
+    pub operators: Option<String>,
     /// Its public key.
     pub key: PublicKey,
 }
@@ -165,7 +167,7 @@ pub fn create_validators(folder: &Path, ports: &[u16]) -> Result<Vec<ValidatorHo
             let key = ledger_node::key::create(&folder.join("validator.key"))
                 .map_err(|e| Failure::new(crate::failure::Exit::Failed, e))?;
             let (peer, rpc) = (format!("127.0.0.1:{}", pair[0]), format!("127.0.0.1:{}", pair[1]));
-            Ok(ValidatorHome { name, folder, peer, rpc, key })
+            Ok(ValidatorHome { name, folder, peer, rpc, operators: None, key })
         })
         .collect()
 }

@@ -12,6 +12,7 @@ mod publish;
 mod sample;
 mod services;
 mod smart;
+mod usage;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +46,8 @@ enum Command {
     Init(commands::init::Args),
     Run(commands::run::Args),
     Node(commands::node::Args),
+    Backup(commands::backup::Args),
+    Restore(commands::restore::Args),
     Connector(commands::connector::Args),
     Ledger(commands::ledger::Args),
     Consent(commands::consent::Args),
@@ -62,6 +65,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Init(args) => commands::init::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
         Command::Node(args) => commands::node::run(&args, output),
+        Command::Backup(args) => commands::backup::run(&args, output),
+        Command::Restore(args) => commands::restore::run(&args, output),
         Command::Connector(args) => commands::connector::run(args, output),
         Command::Ledger(args) => commands::ledger::run(args, output),
         Command::Consent(args) => commands::consent::run(args, output),

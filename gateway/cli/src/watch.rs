@@ -71,14 +71,20 @@ impl Watch {
     /// # Errors
     /// When the operators' listener does not answer.
     pub async fn metrics(&self) -> Result<Series, Failure> {
-        let away = |e: reqwest::Error| Failure::unavailable(format_args!("{}: {e}", self.metrics_url));
-        let text = self.http.get(&self.metrics_url).send().await.map_err(away)?.text().await.map_err(away)?;
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        Ok(lines
-            .filter_map(|l| l.rsplit_once(' '))
-            .filter_map(|(n, v)| Some((n.to_owned(), v.parse().ok()?)))
-            .collect())
+        series(&self.http, &self.metrics_url).await
     }
+}
+
+/// Every series of a `/metrics`.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn series(http: &reqwest::Client, url: &str) -> Result<Series, Failure> {
+    let away = |e: reqwest::Error| Failure::unavailable(format_args!("{url}: {e}"));
+    let text = http.get(url).send().await.map_err(away)?.text().await.map_err(away)?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+    Ok(pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect())
 }
 
 /// The sum of all series of a name whose labels contain `label` (`moment="received"`).

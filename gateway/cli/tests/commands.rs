@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use schemas::ballot::{Member, possession_to_sign};
+use schemas::genesis::Genesis;
 use schemas::json::{self, Value};
 
 fn chartseal(arguments: &[&str], input: &[u8]) -> Output {
@@ -51,7 +53,10 @@ fn bad_usage_is_64_and_help_is_0() {
         "completions",
     ];
     let wallet = ["new", "invite", "bind", "inbox", "accept", "open", "grant", "revoke"].map(|word| ["wallet", word]);
-    for command in commands.iter().map(std::slice::from_ref).chain(wallet.iter().map(<[_; 2]>::as_slice)) {
+    let ledger = ["submit", "consistency", "follow", "validators", "vote", "join", "blocks", "status"];
+    let ledger = ledger.map(|word| ["ledger", word]);
+    let words = wallet.iter().chain(&ledger).map(<[_; 2]>::as_slice);
+    for command in commands.iter().map(std::slice::from_ref).chain(words) {
         let help = chartseal(&[command, &["--help"]].concat(), b"");
         assert_eq!(help.status.code(), Some(0), "{command:?}");
         assert!(String::from_utf8_lossy(&help.stdout).contains("Example: chartseal "), "{command:?} has no example");
@@ -102,6 +107,40 @@ fn init_writes_what_validate_accepts_and_never_overwrites() {
     let refused = chartseal(&["connector", "validate", "--config", config.to_str().expect("text")], b"");
     assert_eq!(refused.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("chmod"), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+#[test]
+fn a_newcomer_proves_its_key_and_a_bad_list_is_named_before_the_ledger_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    assert_eq!(code(&["init", home.to_str().expect("text")]), 0);
+    let path = |name: &str| home.join(name).to_str().expect("text").to_owned();
+    let (config, key) = (path("gateway.toml"), path("new.key"));
+    let join = |name: &str, epoch: &str| {
+        chartseal(&["ledger", "--config", &config, "join", "--key", &key, "--name", name, "--epoch", epoch], b"")
+    };
+    assert_eq!(join("a b", "0").status.code(), Some(64));
+    assert!(!home.join("new.key").exists(), "no key for a name that cannot be");
+    let genesis = Genesis::parse(&std::fs::read_to_string(path("genesis.json")).expect("a file")).expect("a genesis");
+    let mut made = vec![];
+    for epoch in [0, 3] {
+        let output = join("hospital-7", &epoch.to_string());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let member: Member = serde_json::from_slice(&output.stdout).expect("a line of the members file");
+        let message = possession_to_sign(&genesis.chain_id(), epoch, &member.validator());
+        let possession = member.possession.expect("a newcomer");
+        assert!(ledger_proof::verify_signature(&member.key, &message, &possession).is_ok(), "epoch {epoch}");
+        made.push((member.name, member.key));
+    }
+    assert_eq!(made[0], made[1], "the key is made once");
+    let mode = std::fs::metadata(&key).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::write(path("members.json"), "[{\"name\":\"v1\"}]").expect("written");
+    let vote =
+        chartseal(&["ledger", "--config", &config, "vote", "--key", &key, "--members", &path("members.json")], b"");
+    let message = String::from_utf8_lossy(&vote.stderr).into_owned();
+    assert_eq!(vote.status.code(), Some(64), "{message}");
+    assert!(message.contains("members.json") && message.contains("missing field `key`"), "{message}");
 }
 
 #[test]

@@ -9,12 +9,13 @@ mod sample;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ledger_client::{Ledger, LedgerError};
+use ledger_client::{Epochs, Ledger, LedgerError};
 use ledger_contract::StateError;
-use schemas::block::{Block, Header, SignedHead};
+use schemas::block::{Block, Epoch, Header, SignedHead};
 use schemas::genesis::Genesis;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::merkle::Frontier;
+use schemas::state::EpochRecord;
 use schemas::{ErrorClass, cbor, limits, state};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -79,13 +80,14 @@ pub struct ChainView {
     pub time: TimeMs,
     /// Hash of its header.
     pub header: Digest,
+    /// The epoch of the next block, by the state.
+    pub epoch: Epoch,
 }
 
 /// A handle. Cheap to clone.
 #[derive(Clone)]
 pub struct Follower {
     store: Store,
-    genesis: Arc<Genesis>,
     view: watch::Receiver<ChainView>,
     freshest: watch::Receiver<Freshest>,
 }
@@ -100,9 +102,10 @@ struct Freshest {
 }
 
 impl Freshest {
-    /// `None` when the heads of no quorum are young enough at `now`.
-    fn of(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Self> {
-        let fresh = ledger_client::proved_fresh(genesis, heads, now)?;
+    /// By heads of the epoch that the state is in, or of a later one: what validators say who left proves nothing. `None` when the
+    /// heads of no quorum are young enough at `now`.
+    fn of(epochs: &Epochs, from: Epoch, heads: &[SignedHead], now: TimeMs) -> Option<Self> {
+        let fresh = epochs.proved_fresh(from, heads, now)?;
         Some(Self { height: Some(fresh.height), until: fresh.until })
     }
 }
@@ -122,14 +125,9 @@ impl Follower {
         let position = Position::read(&store, &genesis).await?;
         let (to_view, view) = watch::channel(position.view());
         let (to_freshest, freshest) = watch::channel(Freshest::default());
-        let chasing = Chase {
-            store: store.clone(),
-            ledger: Arc::clone(&ledger),
-            genesis: Arc::clone(&genesis),
-            metrics,
-            sampler: Sampler::default(),
-        };
-        let follower = Self { store, genesis, view, freshest };
+        let chasing =
+            Chase { store: store.clone(), ledger: Arc::clone(&ledger), genesis, metrics, sampler: Sampler::default() };
+        let follower = Self { store, view, freshest };
         tokio::spawn(chasing.run(position, to_view, stop.clone()));
         tokio::spawn(watch_heads(ledger, follower.clone(), to_freshest, stop));
         Ok(follower)
@@ -196,6 +194,8 @@ pub(crate) struct Position {
     chain: Digest,
     header: Option<Header>,
     log: Frontier,
+    /// Of the next block.
+    epoch: Epoch,
 }
 
 impl Position {
@@ -205,20 +205,38 @@ impl Position {
             let mut write = store.begin().await?;
             chain::apply(&mut write, ledger_contract::genesis_changes(genesis).0.iter()).await?;
             store::commit(write).await?;
-            return Ok(Self { chain, header: None, log: Frontier::default() });
+            return Ok(Self { chain, header: None, log: Frontier::default(), epoch: 0 });
         };
         let corrupt = || StoreError::Corrupt { what: "chain_cursor.log" };
         let log: Frontier = cbor::decode(&log).map_err(|_| corrupt())?;
         let fits = log.is_consistent() && log.size() == header.log_size && Digest(header.chain.0) == chain;
-        if fits { Ok(Self { chain, header: Some(header), log }) } else { Err(corrupt()) }
+        if !fits {
+            return Err(corrupt());
+        }
+        let epoch = epoch_of(store, header.height + 1).await?;
+        Ok(Self { chain, header: Some(header), log, epoch })
     }
 
     fn view(&self) -> ChainView {
         match &self.header {
-            None => ChainView { height: 0, time: 0, header: self.chain },
-            Some(header) => ChainView { height: header.height, time: header.time, header: header.hash() },
+            None => ChainView { height: 0, time: 0, header: self.chain, epoch: self.epoch },
+            Some(header) => {
+                let (height, time) = (header.height, header.time);
+                ChainView { height, time, header: header.hash(), epoch: self.epoch }
+            }
         }
     }
+}
+
+/// The epoch of the block behind the stored state.
+async fn epoch_of(store: &Store, height: Height) -> Result<Epoch, StoreError> {
+    let corrupt = || StoreError::Corrupt { what: "chain_state epoch" };
+    let newest = chain::get(store, &state::newest_epoch_key()).await?.ok_or_else(corrupt)?;
+    let newest: Epoch = cbor::decode(&newest).map_err(|_| corrupt())?;
+    let record = chain::get(store, &state::epoch_key(newest)).await?.ok_or_else(corrupt)?;
+    let record: EpochRecord = cbor::decode(&record).map_err(|_| corrupt())?;
+    // the next one is decided while the one before still runs
+    Ok(if record.first <= height { newest } else { newest.saturating_sub(1) })
 }
 
 struct Chase {
@@ -310,7 +328,8 @@ async fn watch_heads(
             () = stop.cancelled() => return,
             heads = ledger.heads() => heads,
         };
-        if let Some(freshest) = Freshest::of(&follower.genesis, &heads, now_ms()) {
+        let from = follower.view.borrow().epoch;
+        if let Some(freshest) = Freshest::of(&ledger.validators(), from, &heads, now_ms()) {
             let wait = Duration::from_millis(limits::HEAD_INTERVAL_MS);
             follower.reach(freshest.height.unwrap_or(0), wait).await;
             to.send_replace(freshest);

@@ -3,6 +3,8 @@
 
 #[path = "way_in/bound.rs"]
 mod bound;
+#[path = "way_in/epochs.rs"]
+mod epochs;
 #[path = "way_in/journey.rs"]
 mod journey;
 #[path = "way_in/ledger.rs"]

@@ -81,7 +81,7 @@ async fn proves(ledger: &dyn Ledger, signed: &[u8], height: Height) -> Result<()
     let at = async |height| ledger.state(&key, height).await.map_err(|e| format!("state: {e}"));
     let now = at(height).await?.ok_or("the state at a final height must be provable")?;
     ensure(now.header.height == height && now.key == key && now.value.is_some(), "the key present at its height")?;
-    ensure(verify_state_proof(ledger.validators(), &now).is_ok(), "a proof that verifies")?;
+    ensure(verify_state_proof(&*ledger.validators(), &now).is_ok(), "a proof that verifies")?;
     if height > 1 {
         let before = at(height - 1).await?.ok_or("the state of an earlier height must be provable")?;
         ensure(before.value.is_none() && before.header.height == height - 1, "the key absent at the height before")?;
@@ -89,14 +89,14 @@ async fn proves(ledger: &dyn Ledger, signed: &[u8], height: Height) -> Result<()
     ensure(at(height + 1_000_000).await?.is_none(), "no proof of a height that is not there")?;
     let grown = ledger.consistency(1, height).await.map_err(|e| format!("consistency: {e}"))?;
     let grown = grown.ok_or("consistency of two final heights must be provable")?;
-    ensure(verify_consistency_proof(ledger.validators(), &grown).is_ok(), "a consistency proof that verifies")?;
+    ensure(verify_consistency_proof(&*ledger.validators(), &grown).is_ok(), "a consistency proof that verifies")?;
     let ahead = ledger.consistency(1, height + 1_000_000).await.map_err(|e| format!("consistency: {e}"))?;
     ensure(ahead.is_none(), "no consistency with a height that is not there")
 }
 
 async fn is_fresh(ledger: &dyn Ledger, height: Height, now: TimeMs) -> Result<(), String> {
     let heads = ledger.heads().await;
-    let fresh = ledger_proof::freshness(ledger.validators(), &heads, now);
+    let fresh = ledger.validators().proved_fresh(0, &heads, now).map(|fresh| fresh.height);
     ensure(fresh.is_some_and(|fresh| fresh >= height), "fresh heads of a quorum, not below a proven height")
 }
 

@@ -1,7 +1,10 @@
 //! `HttpLedger`: our validators' RPC. Submissions and lookups go to all validators at once and the first good answer wins, so
-//! that one that is down, slow or lying costs nothing; blocks come from one at a time, since they are large.
+//! that one that is down, slow or lying costs nothing; blocks come from one at a time, since they are large. What hinges on an epoch
+//! that is not known yet is asked once more when it is.
 
 mod config;
+mod epochs;
+mod heads;
 mod peer;
 mod proofs;
 mod submit;
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ledger_proof::{EntryProof, ValidatorSet, verify_entry_proof, verify_finalised_block, verify_head};
+use ledger_proof::{EntryProof, Epochs, verify_entry_proof, verify_finalised_block};
 use schemas::block::{Block, SignedHead, TransactionBytes, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
@@ -22,6 +25,7 @@ use tokio::task::JoinSet;
 use tracing::warn;
 
 pub use self::config::{LedgerConfig, ValidatorAddress};
+use self::epochs::{Known, is_of_another_epoch};
 use self::peer::{Peer, PeerError, Submitted};
 use crate::{Answer, Ledger, LedgerError, ValidatorStatus};
 
@@ -29,14 +33,12 @@ use crate::{Answer, Ledger, LedgerError, ValidatorStatus};
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a head: whoever does not answer by then has no fresh one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the others' heads are waited for once a quorum's are there: all together show who claims too much.
-const HEAD_GRACE: Duration = Duration::from_millis(250);
 
 /// The ledger over HTTP. Cheap to clone; connections are shared.
 #[derive(Clone, Debug)]
 pub struct HttpLedger {
     peers: Arc<[Peer]>,
-    set: ValidatorSet,
+    known: Arc<Known>,
     timeout: Duration,
     /// Whom `blocks` asks first.
     preferred: Arc<AtomicUsize>,
@@ -49,10 +51,11 @@ impl HttpLedger {
     /// `LedgerError` of class `Caller` that names the file or field.
     pub fn new(config: &LedgerConfig) -> Result<Self, LedgerError> {
         let (genesis, identity) = config.load()?;
-        let peers = config.peers(&genesis, &identity)?;
+        let epochs = Epochs::of(&genesis);
+        let peers = config.peers(&epochs, &identity)?;
         Ok(Self {
             peers: peers.into(),
-            set: ValidatorSet::of(&genesis),
+            known: Arc::new(Known::new(epochs)),
             timeout: Duration::from_millis(config.timeout_ms),
             preferred: Arc::default(),
         })
@@ -76,6 +79,16 @@ impl HttpLedger {
             return Err(LedgerError::Refused { votes: 0 });
         }
         let transaction = TransactionBytes(transaction.into());
+        loop {
+            let epochs = self.known.epochs();
+            match self.submit_once(&epochs, transaction.clone()).await {
+                Err(LedgerError::Unreachable { .. }) if self.learn(&epochs).await => {}
+                submitted => return submitted,
+            }
+        }
+    }
+
+    async fn submit_once(&self, epochs: &Epochs, transaction: TransactionBytes) -> Result<(), LedgerError> {
         let (answers, mut answered) = mpsc::channel(self.peers.len());
         for peer in self.peers.iter() {
             peer.submit(transaction.clone(), answers.clone(), self.timeout);
@@ -83,110 +96,130 @@ impl HttpLedger {
         drop(answers);
         let deadline = tokio::time::Instant::now() + self.timeout;
         let (mut refused, mut busy) = (0, 0);
-        while let Ok(Some(submitted)) = tokio::time::timeout_at(deadline, answered.recv()).await {
+        while let Ok(Some((peer, submitted))) = tokio::time::timeout_at(deadline, answered.recv()).await {
             match submitted {
                 // a request must reach all validators (PBFT §4.1): to the others it goes on its own
                 Submitted::Taken => return Ok(()),
-                Submitted::Refused => refused += 1,
+                // whoever has no seat may be wrong about everything
+                Submitted::Refused => refused += usize::from(self.has_seat(epochs, &peer)),
                 Submitted::Busy => busy += 1,
             }
         }
-        if refused > faults_tolerated(self.set.keys().len()) {
+        if refused > faults_tolerated(self.current(epochs).keys().len()) {
             return Err(LedgerError::Refused { votes: refused });
         }
         Err(if busy > 0 { LedgerError::Busy } else { self.unreachable() })
     }
 
-    /// The first acceptance. A refusal, of these bytes if `signed` names some, counts when a quorum has answered and none of
-    /// them knows better: a faulty validator may show the refusal of a copy for a transaction that was accepted.
     async fn first_proof(
         &self,
         id: Digest,
         signed: Option<Digest>,
         wait: Duration,
     ) -> Result<Option<EntryProof>, LedgerError> {
-        let (wait, timeout) = (wait.min(WAIT_MAX), self.timeout);
+        loop {
+            let epochs = self.known.epochs();
+            let found = self.first_proof_by(&epochs, id, signed, wait.min(WAIT_MAX)).await;
+            if !found.is_open() || !self.learn(&epochs).await {
+                return found.answer;
+            }
+        }
+    }
+
+    /// The first acceptance. A refusal, of these bytes if `signed` names some, counts when a quorum has answered and none of
+    /// them knows better: a faulty validator may show the refusal of a copy for a transaction that was accepted.
+    async fn first_proof_by(
+        &self,
+        epochs: &Epochs,
+        id: Digest,
+        signed: Option<Digest>,
+        wait: Duration,
+    ) -> Found<EntryProof> {
+        let timeout = self.timeout;
         let mut asked = self
             .ask_all(|peer| async move { peer.proof(&id, signed.as_ref(), wait, timeout).await.map(|p| (peer, p)) });
-        let (mut answers, mut refusal) = (0, None);
+        let (mut answers, mut seats, mut refusal, mut is_strange) = (0, 0, None, false);
         while let Some(joined) = asked.join_next().await {
             let Ok(Ok((peer, found))) = joined else { continue };
             if let Some(proof) = found {
-                if proof.entry.transaction != id || verify_entry_proof(&self.set, &proof).is_err() {
+                let verified = verify_entry_proof(epochs, &proof);
+                if let Err(e) = &verified
+                    && is_of_another_epoch(e)
+                {
+                    is_strange = true;
+                    continue;
+                }
+                if proof.entry.transaction != id || verified.is_err() {
                     warn!(validator = peer.name(), "a validator gave a proof that does not verify");
                     continue;
                 }
+                self.known.saw(proof.header.height);
                 if proof.entry.outcome == Outcome::Accepted {
-                    return Ok(Some(proof));
+                    return Found { answer: Ok(Some(proof)), is_strange: false };
                 }
                 refusal = Some(proof).filter(|p| signed.is_none_or(|signed| p.decides(&signed))).or(refusal);
             }
             answers += 1;
-            if refusal.is_some() && answers >= self.set.quorum() {
-                return Ok(refusal);
+            seats += usize::from(self.has_seat(epochs, &peer));
+            if refusal.is_some() && seats >= self.current(epochs).quorum() {
+                return Found { answer: Ok(refusal), is_strange };
             }
         }
-        if answers > 0 { Ok(None) } else { Err(self.unreachable()) }
+        Found { answer: if answers > 0 { Ok(None) } else { Err(self.unreachable()) }, is_strange }
     }
 
     async fn next_blocks(&self, from: Height, max: usize, wait: Duration) -> Result<Vec<Block>, LedgerError> {
-        let max = max.min(limits::CATCH_UP_BLOCKS_MAX);
+        let (max, wait) = (max.min(limits::CATCH_UP_BLOCKS_MAX), wait.min(WAIT_MAX));
+        loop {
+            let epochs = self.known.epochs();
+            match self.next_blocks_by(&epochs, from, max, wait).await {
+                Some(blocks) => {
+                    blocks.last().inspect(|block| self.known.saw(block.header.height));
+                    return Ok(blocks);
+                }
+                None if self.learn(&epochs).await => {}
+                None => return Err(self.unreachable()),
+            }
+        }
+    }
+
+    async fn next_blocks_by(
+        &self,
+        epochs: &Arc<Epochs>,
+        from: Height,
+        max: usize,
+        wait: Duration,
+    ) -> Option<Vec<Block>> {
         let first = self.preferred.load(Ordering::Relaxed);
         for turn in 0..self.peers.len() {
             let at = (first + turn) % self.peers.len();
             let Some(peer) = self.peers.get(at) else { continue };
-            let Ok(bytes) = peer.blocks(from, max, wait.min(WAIT_MAX), self.timeout).await else { continue };
-            let set = self.set.clone();
-            let checked = tokio::task::spawn_blocking(move || check_blocks(&set, &bytes, from, max)).await;
+            let Ok(bytes) = peer.blocks(from, max, wait, self.timeout).await else { continue };
+            let epochs = Arc::clone(epochs);
+            let checked = tokio::task::spawn_blocking(move || check_blocks(&epochs, &bytes, from, max)).await;
             let Ok(Some(blocks)) = checked else {
-                warn!(validator = peer.name(), "a validator gave blocks that do not verify");
+                warn!(validator = peer.name(), "a validator gave blocks that do not verify here");
                 continue;
             };
             // one that has nothing new may be behind: the next one is asked next time
             self.preferred.store(if blocks.is_empty() { at + 1 } else { at } % self.peers.len(), Ordering::Relaxed);
-            return Ok(blocks);
+            return Some(blocks);
         }
-        Err(self.unreachable())
-    }
-
-    async fn heads_of_quorum(&self) -> Vec<SignedHead> {
-        let timeout = self.timeout.min(HEAD_TIMEOUT);
-        let mut asked = self.ask_all(|peer| async move { peer.head(timeout).await.map(|head| (peer, head)) });
-        let mut heads: Vec<SignedHead> = Vec::with_capacity(self.peers.len());
-        let mut until = tokio::time::Instant::now() + timeout;
-        while let Ok(Some(joined)) = tokio::time::timeout_at(until, asked.join_next()).await {
-            let Ok(Ok((peer, head))) = joined else { continue };
-            if usize::from(head.by.validator) != peer.index() || verify_head(&self.set, &head).is_err() {
-                warn!(validator = peer.name(), "a validator gave a head that does not verify");
-                continue;
-            }
-            heads.push(head);
-            if self.are_enough(&heads) {
-                break;
-            }
-            if heads.len() == self.set.quorum() {
-                until = tokio::time::Instant::now() + HEAD_GRACE;
-            }
-        }
-        heads
-    }
-
-    /// Whether more heads can change nothing: a quorum, and one of them who is honest is as far as the highest.
-    fn are_enough(&self, heads: &[SignedHead]) -> bool {
-        let highest = heads.iter().map(|signed| signed.head.height).max();
-        let as_far = heads.iter().filter(|signed| Some(signed.head.height) == highest).count();
-        heads.len() >= self.set.quorum() && as_far > faults_tolerated(self.set.keys().len())
+        None
     }
 
     async fn all_status(&self) -> Vec<ValidatorStatus> {
         let timeout = self.timeout.min(HEAD_TIMEOUT);
         let asked = self.ask_all(|peer| async move {
             let status = peer.status(timeout).await.ok();
-            (peer.index(), ValidatorStatus { name: peer.name().to_owned(), status })
+            ValidatorStatus { name: peer.name().to_owned(), status }
         });
         let mut all = asked.join_all().await;
-        all.sort_by_key(|(index, _)| *index);
-        all.into_iter().map(|(_, status)| status).collect()
+        // those without a seat stand behind the others
+        let epochs = self.known.epochs();
+        let seats = self.current(&epochs).names();
+        all.sort_by_key(|one| seats.iter().position(|name| *name == one.name).unwrap_or(usize::MAX));
+        all
     }
 
     fn unreachable(&self) -> LedgerError {
@@ -233,18 +266,31 @@ impl Ledger for HttpLedger {
         Box::pin(self.all_status())
     }
 
-    fn validators(&self) -> &ValidatorSet {
-        &self.set
+    fn validators(&self) -> Arc<Epochs> {
+        self.known.epochs()
+    }
+}
+
+/// What came of a question, and whether something in it was of an epoch that is not known.
+struct Found<T> {
+    answer: Result<Option<T>, LedgerError>,
+    is_strange: bool,
+}
+
+impl<T> Found<T> {
+    /// Whether knowing more epochs may change it.
+    const fn is_open(&self) -> bool {
+        self.is_strange || self.answer.is_err()
     }
 }
 
 /// Decodes and verifies an answer: contiguous from `from`, each chained to the one before, each final.
-fn check_blocks(set: &ValidatorSet, bytes: &[u8], from: Height, max: usize) -> Option<Vec<Block>> {
+fn check_blocks(epochs: &Epochs, bytes: &[u8], from: Height, max: usize) -> Option<Vec<Block>> {
     let blocks: Vec<Block> = cbor::decode(bytes).ok()?;
     let contiguous = (from..).zip(&blocks).all(|(height, block)| block.header.height == height);
     let chained = blocks.windows(2).all(|pair| pair[1].header.previous == pair[0].header.hash());
     let valid = blocks.len() <= max && contiguous && chained;
-    (valid && blocks.iter().all(|block| verify_finalised_block(set, block).is_ok())).then_some(blocks)
+    (valid && blocks.iter().all(|block| verify_finalised_block(epochs, block).is_ok())).then_some(blocks)
 }
 
 impl From<reqwest::Error> for PeerError {

@@ -1,6 +1,6 @@
 //! The ledger as the rest of the house sees it: the `Ledger` trait that other engines can stand behind, and `HttpLedger`,
-//! which speaks to our validators over pinned TLS. Nothing is returned that was not verified against the genesis; no single
-//! validator is trusted.
+//! which speaks to our validators over pinned TLS. Nothing is returned that was not verified against the genesis and the epochs that
+//! follow from it; no single validator is trusted.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -10,14 +10,14 @@ mod tls;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::LedgerError;
 pub use http::{HttpLedger, LedgerConfig, ValidatorAddress};
-pub use ledger_proof::{EntryProof, Fresh, ValidatorSet};
+pub use ledger_proof::{EntryProof, Epochs, Fresh, ValidatorSet, Validators};
 use schemas::block::{Block, SignedHead};
-use schemas::genesis::Genesis;
-use schemas::id::{Digest, Height, TimeMs};
+use schemas::id::{Digest, Height};
 use schemas::proof::{ConsistencyProof, StateProof};
 
 /// What a method of `Ledger` returns: a future that can be sent between threads.
@@ -75,33 +75,23 @@ pub trait Ledger: Send + Sync {
     /// Transient when no validator answers.
     fn consistency(&self, from: Height, to: Height) -> Answer<'_, Result<Option<ConsistencyProof>, LedgerError>>;
 
-    /// Verified heads, of all validators that answer soon and of at least a quorum where so many are reachable, each
+    /// Verified heads, of all validators that answer soon and of at least a quorum of one epoch where so many are reachable, each
     /// validator once.
     fn heads(&self) -> Answer<'_, Vec<SignedHead>>;
 
     /// What each validator says about itself, for people. Unverified.
     fn status(&self) -> Answer<'_, Vec<ValidatorStatus>>;
 
-    /// The validators whose signatures count.
-    fn validators(&self) -> &ValidatorSet;
+    /// The validators whose signatures count, of all epochs that are known by now. Freshness (formats.md §4) is proved with them by
+    /// `heads`: `Epochs::proved_fresh`.
+    fn validators(&self) -> Arc<Epochs>;
 }
 
 /// What one validator says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ValidatorStatus {
-    /// Its name in the genesis.
+    /// Its name in the configuration.
     pub name: String,
     /// Its own JSON; `None` when it cannot be reached.
     pub status: Option<serde_json::Value>,
-}
-
-/// Freshness (formats.md §4): the height that whoever is up to date has reached, from heads younger than 5 s at `now` of at
-/// least q validators (`ledger_proof::freshness` says why). `None` when there are too few: nothing may be decided then.
-pub fn freshness(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Height> {
-    ledger_proof::freshness(&ValidatorSet::of(genesis), heads, now)
-}
-
-/// The same with the time until which these heads prove it.
-pub fn proved_fresh(genesis: &Genesis, heads: &[SignedHead], now: TimeMs) -> Option<Fresh> {
-    ledger_proof::proved_fresh(&ValidatorSet::of(genesis), heads, now)
 }

@@ -1,7 +1,8 @@
-//! Mutual TLS 1.3 without certificate authorities: a validator's certificate counts when its key is the one that the genesis
-//! names; ours is self-signed by the transport key on the spot. Names, dates and issuers in certificates say nothing here.
+//! Mutual TLS 1.3 without certificate authorities: a validator's certificate counts when its key is one that the newest epochs
+//! have under its name; ours is self-signed by the transport key on the spot. Names, dates and issuers in certificates say nothing here.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -32,13 +33,29 @@ impl Identity {
     }
 }
 
-/// A client configuration that talks to the holder of `expected` and to nobody else.
+/// Keys that a server may have. They change with the epochs; connections that are open stay.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pins(Arc<RwLock<BTreeSet<PublicKey>>>);
+
+impl Pins {
+    /// These and no others from now on.
+    pub(crate) fn set(&self, keys: BTreeSet<PublicKey>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn contains(&self, key: &PublicKey) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+}
+
+/// A client configuration that talks to holders of `pins` and to nobody else; without any, to whoever holds a key: for questions
+/// whose answers prove themselves.
 ///
 /// # Errors
 /// rustls' error when the identity does not fit together.
-pub(crate) fn client_config(identity: &Identity, expected: PublicKey) -> Result<ClientConfig, Error> {
+pub(crate) fn client_config(identity: &Identity, pins: Option<Pins>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let pinned = Pinned { expected, provider: Arc::clone(&provider) };
+    let pinned = Pinned { pins, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -63,7 +80,7 @@ fn certificate_key(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
 
 #[derive(Debug)]
 struct Pinned {
-    expected: PublicKey,
+    pins: Option<Pins>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -76,7 +93,8 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if certificate_key(end_entity) == Some(self.expected) {
+        let key = certificate_key(end_entity);
+        if key.is_some_and(|key| self.pins.as_ref().is_none_or(|pins| pins.contains(&key))) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))

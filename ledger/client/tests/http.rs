@@ -19,7 +19,7 @@ use schemas::transaction::{Outcome, Refusal, Transaction, signed_hash};
 const HONEST: Manner = Manner::Honest;
 
 async fn start(manners: [Manner; 4]) -> (Double, HttpLedger) {
-    let double = Double::start(manners).await;
+    let double = Double::start(&manners).await;
     let ledger = HttpLedger::new(&double.config).expect("a good configuration");
     (double, ledger)
 }
@@ -197,7 +197,7 @@ async fn cose_receipts_are_of_a_quorum_and_verify() {
     }
     let receipts = found.expect("just seen");
     assert_eq!(receipts.receipts.len(), 3);
-    let entry = ledger_proof::verify_cose_receipts(ledger.validators(), &receipts).expect("valid");
+    let entry = ledger_proof::verify_cose_receipts(ledger.validators().genesis(), &receipts).expect("valid");
     assert_eq!((entry.transaction, entry.outcome), (tx.id(), Outcome::Accepted));
     let unknown = anchor(double.chain, 100, vec![statement(8)]).id();
     assert_eq!(ledger.cose_receipts(&unknown).await.expect("answers"), None);
@@ -215,14 +215,14 @@ async fn one_who_boasts_does_not_stop_freshness() {
         let (double, ledger) = start(manners).await;
         ledger.submit(cbor::encode(&anchor(double.chain, 100, vec![statement(1)]))).await.expect("submitted");
         let heads = ledger.heads().await;
-        let fresh = ledger_proof::freshness(ledger.validators(), &heads, now_ms());
+        let fresh = ledger.validators().proved_fresh(0, &heads, now_ms()).map(|fresh| fresh.height);
         assert_eq!(fresh, Some(1), "{} heads, validator {boasting} boasts", heads.len());
     }
 }
 
 #[tokio::test]
 async fn a_bad_configuration_is_named() {
-    let double = Double::start([Manner::Down; 4]).await;
+    let double = Double::start(&[Manner::Down; 4]).await;
     let refused = |change: &dyn Fn(&mut ledger_client::LedgerConfig)| {
         let mut config = double.config.clone();
         change(&mut config);
@@ -231,7 +231,7 @@ async fn a_bad_configuration_is_named() {
         error.to_string()
     };
     assert!(refused(&|c| c.validators.truncate(2)).contains("found 2 validators, expected at least 3"));
-    assert!(refused(&|c| c.validators[0].name = "x".into()).contains("\"x\""));
+    assert!(refused(&|c| c.validators[0].name = "x y".into()).contains("\"x y\": expected a validator's name"));
     assert!(refused(&|c| c.validators[1] = c.validators[0].clone()).contains("twice"));
     assert!(refused(&|c| c.validators[0].url = "http://127.0.0.1:1".into()).contains("https"));
     assert!(refused(&|c| c.genesis = "/nowhere/genesis.json".into()).contains("/nowhere/genesis.json"));

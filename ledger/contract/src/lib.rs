@@ -17,4 +17,4 @@ pub use state::{
     Changes, State, StateError, access_cursor, case_head, consent_set, evidence, genesis_changes, institution,
     is_revoked, practitioner, subject, transaction_height, validator_key,
 };
-pub use tree::{Found, NodeName, Nodes, StateTree, Written, find, forget};
+pub use tree::{Found, NodeName, Nodes, StateTree, Written, find, forget, subtrees};

@@ -8,7 +8,7 @@
 mod node;
 
 use schemas::id::{Digest, Height};
-use schemas::tree::{DEPTH_MAX, Leaf, Place};
+use schemas::tree::{DEPTH_MAX, Leaf, Place, Subtree};
 
 use self::node::{Child, Reader, Sides, Writer};
 pub use self::node::{NodeName, Nodes, forget};
@@ -240,4 +240,38 @@ pub fn find(nodes: &dyn Nodes, root_row: &[u8], place: &Place) -> Result<Option<
         siblings.push(sibling.hash());
         child = next;
     }
+}
+
+/// All subtrees of the tree at `depth` (at most 32), from left to right. `None` when a node above was forgotten.
+///
+/// # Errors
+/// `StateError` when nodes cannot be read.
+pub fn subtrees(nodes: &dyn Nodes, root_row: &[u8], depth: u8) -> Result<Option<Vec<Subtree>>, StateError> {
+    let mut out = Vec::with_capacity(1 << depth);
+    let is_whole = cut_at(&mut Reader::new(nodes), Child::from_root(root_row)?, 0, usize::from(depth), &mut out)?;
+    Ok(is_whole.then_some(out))
+}
+
+fn cut_at(
+    reader: &mut Reader<'_>,
+    child: Child,
+    at: usize,
+    depth: usize,
+    out: &mut Vec<Subtree>,
+) -> Result<bool, StateError> {
+    let (start, width) = (out.len(), 1 << (depth - at));
+    match child {
+        Child::Empty => out.resize(start + width, Subtree::Empty),
+        Child::Leaf(leaf) => {
+            out.resize(start + width, Subtree::Empty);
+            let below = (at..depth).fold(0, |index, depth| index << 1 | usize::from(leaf.place.is_right(depth)));
+            out[start + below] = Subtree::Leaf(leaf.hash());
+        }
+        Child::Node(node) if at == depth => out.push(Subtree::Node(node.hash)),
+        Child::Node(node) => {
+            let Some(Sides(left, right)) = reader.sides(&node)? else { return Ok(false) };
+            return Ok(cut_at(reader, left, at + 1, depth, out)? && cut_at(reader, right, at + 1, depth, out)?);
+        }
+    }
+    Ok(true)
 }

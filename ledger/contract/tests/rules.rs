@@ -268,6 +268,23 @@ fn practitioners_prove_their_key_and_are_registered_once() {
     assert_eq!(ledger.execute(&tx), refused(Refusal::UnknownInstitution));
 }
 
+/// A state transfer does not hand on what was accepted longer ago than a transaction can be valid: it decides nothing any more.
+#[test]
+fn whether_a_transaction_was_accepted_is_asked_only_while_it_is_valid() {
+    let mut ledger = Ledger::new();
+    ledger.valid_until = limits::VALID_UNTIL_AHEAD_MAX;
+    let last = ledger.valid_until;
+    let tx = ledger.sign(subject(PATIENT, INSTITUTION, None, vec![]), &[(BY_INSTITUTION, institution_key())]);
+    assert_eq!(ledger.execute(&tx), ACCEPTED);
+    ledger.height = last - 1;
+    assert_eq!(ledger.execute(&tx), refused(Refusal::Duplicate), "at its last height");
+    for is_known in [true, false] {
+        ledger.height = last;
+        assert_eq!(ledger.execute(&tx), refused(Refusal::Expired), "known: {is_known}");
+        ledger.state.0.remove(&schemas::state::transaction_key(&tx.id()));
+    }
+}
+
 #[test]
 fn a_subject_gets_a_key_once_and_proves_it() {
     let mut ledger = Ledger::new();

@@ -4,11 +4,11 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use ledger_contract::{Changes, NodeName, Nodes, StateError, StateTree, Written, find, forget};
+use ledger_contract::{Changes, NodeName, Nodes, StateError, StateTree, Written, find, forget, subtrees};
 use proptest::prelude::*;
 use schemas::id::{CaseId, Digest, Height, SubjectId};
 use schemas::state::{case_key, subject_key, transaction_key};
-use schemas::tree::{DEPTH_MAX, EMPTY, Leaf, Place, node_hash, verify};
+use schemas::tree::{DEPTH_MAX, EMPTY, Leaf, Place, Subtree, first_place, node_hash, verify};
 
 /// The tree's definition, written down again: the root of all leaves whose places share `depth` bits.
 fn naive(leaves: &[Leaf], depth: usize) -> Digest {
@@ -278,4 +278,31 @@ fn an_update_is_cheap() {
     let each = spent.as_nanos() / keys as u128;
     println!("{keys} keys: {each} ns, {} B and {} reads of 1000 each", bytes / keys, kept.reads.get() * 1000 / keys);
     assert!(each < 60_000, "{each} ns for one key");
+}
+
+#[test]
+fn subtrees_fold_to_the_root_and_are_those_of_their_leaves() {
+    for keys in [0, 1, 2, 3, 7, 60, 900] {
+        let changes = Changes((0..keys).map(|number| (key(number), Some(vec![number as u8; 3]))).collect());
+        let (mut kept, mut tree) = (Kept::default(), StateTree::default().keeping(4));
+        kept.block(&mut tree, &changes);
+        let state = kept.state();
+        let leaf = |(key, value): (&Vec<u8>, &Vec<u8>)| Some(Leaf::of(Place::of(key)?, value));
+        let mut leaves: Vec<_> = state.iter().filter_map(leaf).collect();
+        leaves.sort_by_key(|leaf| leaf.place);
+        assert_eq!(Subtree::of(&leaves, 0).hash(), tree.root());
+        for depth in 0..9_u8 {
+            let cut = subtrees(&kept, &kept.roots[&0].root_row, depth).unwrap().unwrap();
+            assert_eq!(cut.len(), 1 << depth);
+            assert_eq!(Subtree::fold(&cut).unwrap().hash(), tree.root(), "{keys} keys at {depth}");
+            for (index, subtree) in (0..).zip(&cut) {
+                let first = first_place(depth, index).unwrap();
+                let inside: Vec<_> =
+                    leaves.iter().filter(|leaf| leaf.place.shares(&first, usize::from(depth))).copied().collect();
+                assert_eq!(Subtree::of(&inside, usize::from(depth)), *subtree, "{keys} keys, {index} at {depth}");
+            }
+            assert_eq!(first_place(depth, 1 << depth), None);
+        }
+        assert!(Subtree::fold(&[]).is_none() && Subtree::fold(&[Subtree::Empty; 3]).is_none());
+    }
 }

@@ -213,7 +213,11 @@ impl Plan {
     }
 }
 
-fn check_checkpoint(config: &Config, checkpoint: &Checkpoint, verify: &dyn Verify) -> Result<(), ChangeError> {
+pub(crate) fn check_checkpoint(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    verify: &dyn Verify,
+) -> Result<(), ChangeError> {
     let Checkpoint { height, header, attestations } = checkpoint;
     if *height <= config.base.height {
         return if *checkpoint == config.base { Ok(()) } else { Err(ChangeError::Checkpoint) };
@@ -252,7 +256,7 @@ fn check_prepared(config: &Config, change: &ViewChange, verify: &dyn Verify) -> 
 }
 
 /// Different members, sorted, each of whom signed.
-fn are_signed(config: &Config, all: &[ValidatorSignature], bytes: &[u8], verify: &dyn Verify) -> bool {
+pub(crate) fn are_signed(config: &Config, all: &[ValidatorSignature], bytes: &[u8], verify: &dyn Verify) -> bool {
     all.is_sorted_by(|a, b| a.validator < b.validator || planted("signer-counts-again"))
         && all.iter().all(|by| {
             usize::from(by.validator) < config.validators && verify.is_signed(by.validator, bytes, &by.signature)

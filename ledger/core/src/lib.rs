@@ -9,7 +9,7 @@
 //! `replica/agree.rs`; execution, `replica/execute.rs`; §4.3 checkpoints and garbage collection, `replica/attest.rs`; §4.4 view
 //! changes, `change.rs` (what is valid), `replica/change.rs` (leaving a view), `replica/renew.rs` (a new one begins); §4.5.2
 //! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`; recovery of one that lost its votes
-//! (the thesis' estimation), `replica/recover.rs`. What is not in the paper: evidence against
+//! (the thesis' estimation), `replica/recover.rs`; state transfer (§5.3 of the thesis, over one tree of the contract's), `transfer.rs`. What is not in the paper: evidence against
 //! whoever contradicts himself, `witness.rs` and `replica/blame.rs`.
 //!
 //! Effects are performed in order: an `Append` comes before the message that it justifies, and whoever performs effects
@@ -25,6 +25,7 @@ mod pool;
 mod proposal;
 mod replica;
 mod slot;
+mod transfer;
 mod witness;
 
 use schemas::block::{
@@ -40,6 +41,7 @@ pub use complete::Complete;
 pub use error::{CoreError, Divergence};
 pub use proposal::{Decided, Proposal, ProposalError, Request};
 pub use replica::{Replica, Start};
+pub use transfer::{Attests, Lie, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
 
 /// Signs with the validator's key. Must be deterministic (RFC 6979).
 pub trait Sign {

@@ -98,14 +98,16 @@ impl Pool {
         numbers.map(|(_, number)| number).min()
     }
 
-    /// Whether waiting is over: a full batch, a revocation, or the oldest has waited long enough.
-    pub fn is_ripe(&self, now: TimeMs) -> bool {
+    /// Whether waiting is over: a full batch, a revocation, or the oldest has waited long enough. The more blocks are in flight,
+    /// the longer is enough: whoever is busy makes few large blocks, each of which costs the same votes and syncs as a small one.
+    pub fn is_ripe(&self, now: TimeMs, in_flight: u64) -> bool {
         let Some(first) = self.ready.first() else { return false };
         let Some(waiting) = self.all.get(first) else { return false };
+        let wait_ms = limits::BATCH_AGE_MS.saturating_mul(in_flight).min(limits::BATCH_AGE_MS_MAX);
         first.0 == 0
             || self.ready.len() >= limits::BATCH_TRANSACTIONS_MAX
             || self.ready_bytes >= limits::BATCH_BYTES_MAX
-            || now >= waiting.since.saturating_add(limits::BATCH_AGE_MS_MAX)
+            || now >= waiting.since.saturating_add(wait_ms)
     }
 
     /// The next batch: as much as fits.

@@ -6,9 +6,14 @@ use schemas::block::{
 };
 use schemas::cbor::{decode, encode};
 use schemas::id::{ChainId, Digest, RawSignature, Signature, to_hex};
+use schemas::merkle::Frontier;
 use schemas::pbft::{
     Answer, Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Recovery, Repeated, SignedVote, Status,
 };
+use schemas::proof::Value;
+use schemas::transaction::{LogEntry, Outcome, Refusal};
+use schemas::transfer::{Asked, Content, LogManifest, Manifest, Offer, Piece, Row, Told};
+use schemas::tree::Subtree;
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
 const CHAIN: ChainId = ChainId([0xc5; 32]);
@@ -58,7 +63,13 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
     let prepared_certificate =
         PreparedCertificate { view: 0, height: 300, digest: batch.digest(), pre_prepare: signature(1), prepares };
     let checkpoint = Checkpoint { height: 299, header: Digest([4; 32]), attestations: signatures() };
-    let change = ViewChange { chain: CHAIN, epoch: 0, view: 1, checkpoint, prepared: vec![prepared_certificate] };
+    let change = ViewChange {
+        chain: CHAIN,
+        epoch: 0,
+        view: 1,
+        checkpoint: checkpoint.clone(),
+        prepared: vec![prepared_certificate],
+    };
     let signed = SignedViewChange { change: change.clone(), by };
     let new_view = NewView {
         chain: CHAIN,
@@ -68,6 +79,18 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         pre_prepares: vec![signature(2)],
         signature: signature(2),
     };
+    let asked = |piece| Asked { height: 300, piece };
+    let told = |piece, content| encode(&Message::Piece(Told { asked: asked(piece), content }));
+    let state = Piece::State { depth: 2, index: 3 };
+    let offered = checkpoint.clone();
+    let subtrees = vec![Subtree::Empty, Subtree::Leaf(Digest([5; 32])), Subtree::Node(Digest([6; 32])), Subtree::Empty];
+    let mut before = Frontier::default();
+    before.append(Digest([7; 32]), |_, _, _| {});
+    let log = LogManifest { before, pieces: vec![Digest([8; 32])] };
+    let manifest = Manifest { header: header.clone(), attestations: signatures(), state: subtrees, log };
+    let row = Row { key: Value(b"case/0123456789abcdef".to_vec()), value: Value(vec![9; 3]) };
+    let outcome = Outcome::Refused(Refusal::Expired);
+    let entry = LogEntry { height: 300, index: 1, transaction: Digest([10; 32]), signed: Digest([11; 32]), outcome };
     let again = Vote { view: 1, ..vote(Phase::PrePrepare) };
     let repeated = Repeated { vote: again, pre_prepare: signature(2), prepare: Some(signature(3)) };
     vec![
@@ -92,6 +115,16 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("shown", encode(&Message::Shown(SignedVote { vote: vote(Phase::PrePrepare), by }))),
         ("ask", encode(&Message::Ask(7))),
         ("answer", encode(&Message::Answer(Answer { nonce: 7, epoch: 0, executed: 300, view: 1 }))),
+        ("ask-offer", encode(&Message::AskOffer(7))),
+        ("offered", encode(&Message::Offered(Offer { nonce: 7, epoch: 0, checkpoint: offered }))),
+        ("ask-manifest", encode(&Message::AskPiece(asked(Piece::Manifest)))),
+        ("ask-state", encode(&Message::AskPiece(asked(state)))),
+        ("ask-log", encode(&Message::AskPiece(asked(Piece::Log(3))))),
+        ("gone", told(Piece::Manifest, Content::Gone)),
+        ("manifest", told(Piece::Manifest, Content::Manifest(Box::new(manifest)))),
+        ("state-piece", told(state, Content::State(vec![row]))),
+        ("log-piece", told(Piece::Log(3), Content::Log(vec![entry]))),
+        ("blocks-from", encode(&Message::BlocksFrom(300))),
         ("record-accepted", encode(&Record::Accepted(pre_prepare, Some(signature(3))))),
         ("record-prepared", encode(&Record::Prepared(prepared))),
         ("record-committed", encode(&Record::Committed(committed))),

@@ -41,6 +41,13 @@ pub struct NodeConfig {
     /// Blocks for which proofs of cases as they stood then can be given; for good unless said. Of all else they always can.
     #[serde(default)]
     pub case_history_blocks: Option<u64>,
+    /// Blocks whose transactions are kept, for followers and validators that are behind; for good unless said. Headers,
+    /// certificates and proofs always are.
+    #[serde(default)]
+    pub block_history_blocks: Option<u64>,
+    /// A new validator fetches and executes every block since the genesis, also when it could copy the state: somebody should.
+    #[serde(default)]
+    pub whole_history: bool,
 }
 
 /// Another validator.
@@ -96,6 +103,12 @@ impl NodeConfig {
         }
         if self.mempool_transactions == 0 || self.mempool_transactions > limits::MEMPOOL_TRANSACTIONS_MAX {
             return wrong("mempool_transactions: expected 1 to 8192");
+        }
+        if self.whole_history && self.block_history_blocks.is_some() {
+            return wrong("whole_history: found block_history_blocks too, expected one of them");
+        }
+        if self.block_history_blocks.is_some_and(|blocks| blocks < limits::BLOCK_HISTORY_MIN) {
+            return wrong("block_history_blocks: expected at least 1024, or nothing: all are kept");
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Why a validator does not start or stops. Paths and places, never keys.
 
 use schemas::ErrorClass;
+use schemas::block::Epoch;
+use schemas::id::Height;
 
 use crate::key::KeyError;
 use crate::store::StoreError;
@@ -32,6 +34,31 @@ pub enum NodeError {
     /// The block store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key is no validator's.
+    #[error(
+        "found a key that is no validator's in epoch {epoch}, which begins at height {first}: a validator that left may be switched \
+         off; a new one starts once its epoch has begun, with the genesis and another validator's KEY.epochs.json beside its own key"
+    )]
+    NoSeat {
+        /// The epoch.
+        epoch: Epoch,
+        /// Its first height.
+        first: Height,
+    },
+    /// Another process has the data folder.
+    #[error("data folder {path}: found another process that uses it, expected none; stop it first")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// A backup that cannot be made or used.
+    #[error("backup {place}: {message}")]
+    Backup {
+        /// File or folder.
+        place: String,
+        /// Found, expected, what to do.
+        message: String,
+    },
     /// Log and store contradict each other.
     #[error(transparent)]
     Core(#[from] ledger_core::CoreError),
@@ -61,7 +88,12 @@ impl NodeError {
     /// The class that decides about exit codes.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Config { .. } | Self::Genesis(_) | Self::Possession(_) => ErrorClass::Caller,
+            Self::Config { .. }
+            | Self::Backup { .. }
+            | Self::InUse { .. }
+            | Self::NoSeat { .. }
+            | Self::Genesis(_)
+            | Self::Possession(_) => ErrorClass::Caller,
             Self::Key(e) => e.class(),
             Self::Log(e) => e.class(),
             Self::Store(e) => e.class(),

@@ -14,6 +14,7 @@ use schemas::id::{Digest, PublicKey, Signature};
 use schemas::transaction::Transaction;
 use sha2::{Digest as _, Sha256};
 
+use crate::metrics::{OnCore, Step, Verifications};
 use crate::node::Node;
 use crate::store::{Executed, Store, StoreError};
 
@@ -21,12 +22,17 @@ use crate::store::{Executed, Store, StoreError};
 const GENERATION_MAX: usize = 1 << 15;
 
 /// Remembers valid signatures; what it does not know it verifies. Same answer for same arguments.
-#[derive(Default)]
 pub(crate) struct Verified {
     generations: Mutex<[HashSet<[u8; 32]>; 2]>,
+    verifications: Verifications,
 }
 
 impl Verified {
+    /// Remembers nothing yet.
+    pub fn new(verifications: Verifications) -> Self {
+        Self { generations: Mutex::default(), verifications }
+    }
+
     /// Verifies what execution will ask for, so that it only has to look up.
     pub fn prepare(&self, store: &Store, transaction: &Transaction) {
         // a state that cannot be read is reported by execution itself
@@ -60,7 +66,7 @@ impl Verifier for Verified {
         if self.contains(&id) {
             return true;
         }
-        let is_valid = AwsLc.verify(key, message, signature);
+        let is_valid = self.verifications.time(|| AwsLc.verify(key, message, signature));
         if is_valid {
             self.remember(id);
         }
@@ -74,12 +80,14 @@ impl Verifier for Verified {
 /// `StoreError`: nothing is decided then, and the process must end.
 pub(crate) fn execute(node: &Node, tree: &mut StateTree, execution: &Execution) -> Result<Header, StoreError> {
     let (store, chain, started) = (&*node.store, &node.chain, Instant::now());
+    let mut on_core = OnCore::of_thread();
     let tip = store.tip()?;
     let Execution { batch, transactions, certificate } = execution;
     assert!(batch.height == tip.height() + 1, "heights are executed in order");
     // effective time never goes back (formats.md §4)
     let time = tip.header.as_ref().map_or(0, |header| header.time).max(batch.time);
     let Contract { entries, changes } = execute_block(store, chain, batch.height, time, transactions, &node.verified)?;
+    node.metrics.worked(Step::Execute, on_core.lap());
     let (mut frontier, first_leaf) = (tip.frontier.clone(), tip.frontier.size());
     let mut nodes = Vec::with_capacity(entries.len() * 2);
     for entry in &entries {
@@ -97,6 +105,7 @@ pub(crate) fn execute(node: &Node, tree: &mut StateTree, execution: &Execution) 
         time,
         state_root: written.root,
     };
+    node.metrics.worked(Step::Hash, on_core.lap());
     let (entries, changes, frontier, nodes) = (&entries[..], &changes, &frontier, &nodes[..]);
     store.write(&Executed {
         batch,
@@ -110,6 +119,7 @@ pub(crate) fn execute(node: &Node, tree: &mut StateTree, execution: &Execution) 
         first_leaf,
         nodes,
     })?;
+    node.metrics.worked(Step::Store, on_core.lap());
     node.metrics.executed(started.elapsed(), entries.iter().map(|entry| entry.outcome));
     Ok(header)
 }

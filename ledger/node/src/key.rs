@@ -109,6 +109,13 @@ impl ValidatorKey {
 
 impl ledger_core::Sign for ValidatorKey {
     fn sign(&self, bytes: &[u8]) -> Signature {
+        self.sign_bytes(bytes)
+    }
+}
+
+impl ValidatorKey {
+    /// Signs what is labelled for this key: votes and heads by the node, a ballot or its seat by its operator.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> Signature {
         let signature: p256::ecdsa::Signature = self.signing.sign(bytes);
         let bytes: [u8; 64] = signature.normalize_s().to_bytes().into();
         Signature(RawSignature(bytes))

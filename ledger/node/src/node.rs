@@ -5,9 +5,9 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger_core::{Complete, Config, Input, Sign};
+use ledger_core::{Complete, Config, Input, Sign, TransferInput};
 use ledger_proof::{AwsLc, ValidatorSet};
-use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View};
+use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View, faults_tolerated};
 use schemas::cose::Verifier;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Digest, Height, PublicKey, Signature};
@@ -15,15 +15,36 @@ use schemas::limits;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::NodeConfig;
+use crate::behind::Behind;
 use crate::execute::Verified;
 use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
 use crate::peers::Outboxes;
 use crate::protocol::now_ms;
+use crate::snapshots::Snapshots;
 use crate::store::Store;
 
 /// A loop that was not seen for this long stands still.
 const LOOP_SEEN_MAX: Duration = Duration::from_millis(3 * limits::HEAD_INTERVAL_MS);
+
+/// How far back things are kept; none: for good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct History {
+    /// Blocks for which the tree of cases is kept.
+    pub cases: Option<u64>,
+    /// Blocks whose bodies are kept.
+    pub bodies: Option<u64>,
+    /// A new validator executes every block since the genesis instead of copying the state.
+    pub is_whole: bool,
+}
+
+impl History {
+    pub const fn of(config: &NodeConfig) -> Self {
+        let (cases, bodies) = (config.case_history_blocks, config.block_history_blocks);
+        Self { cases, bodies, is_whole: config.whole_history }
+    }
+}
 
 /// What outsiders may see: everything in it is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,8 +62,11 @@ pub(crate) struct Node {
     pub me: ValidatorIndex,
     pub validators: ValidatorSet,
     pub store: Arc<Store>,
-    /// Blocks for which the tree of cases is kept; none: for good.
-    pub case_history: Option<u64>,
+    pub history: History,
+    pub snapshots: Snapshots,
+    /// The way to the state transfer, while that is all that runs here.
+    pub transfer: Option<SyncSender<TransferInput>>,
+    pub behind: Behind,
     pub verified: Verified,
     pub metrics: Metrics,
     pub outboxes: Outboxes,
@@ -57,6 +81,10 @@ pub(crate) struct Node {
     pub view: AtomicU64,
     /// It left the view before and waits for this one to begin.
     pub changing: AtomicBool,
+    /// It lost its votes and says nothing.
+    pub silent: AtomicBool,
+    /// Where the epoch ends; the highest number while that is open.
+    pub seal: AtomicU64,
     pub waiting: AtomicUsize,
     pub waiting_bytes: AtomicUsize,
     pub waiting_max: usize,
@@ -77,9 +105,13 @@ pub(crate) enum Busy {
 /// What a node is made of.
 pub(crate) struct Parts {
     pub genesis: Genesis,
+    /// The validators of its epoch.
+    pub validators: ValidatorSet,
     pub config: Config,
     pub store: Arc<Store>,
-    pub case_history: Option<u64>,
+    pub history: History,
+    pub snapshots: Snapshots,
+    pub transfer: Option<SyncSender<TransferInput>>,
     pub outboxes: Outboxes,
     pub key: Arc<ValidatorKey>,
     pub metrics: Metrics,
@@ -91,17 +123,34 @@ pub(crate) struct Parts {
 
 impl Node {
     pub fn new(parts: Parts) -> Self {
-        let Parts { genesis, config, store, outboxes, key, case_history, metrics, heights, waiting_max, stop, inputs } =
-            parts;
+        let Parts {
+            genesis,
+            validators,
+            config,
+            store,
+            history,
+            snapshots,
+            transfer,
+            outboxes,
+            key,
+            metrics,
+            heights,
+            ..
+        } = parts;
+        let Parts { waiting_max, stop, inputs, .. } = parts;
+        let behind = Behind::new(faults_tolerated(validators.keys().len()), history.is_whole);
         Self {
             chain: genesis.chain_id(),
-            validators: ValidatorSet::of(&genesis),
+            validators,
             genesis,
             me: config.me,
             config,
             store,
-            case_history,
-            verified: Verified::default(),
+            history,
+            snapshots,
+            transfer,
+            behind,
+            verified: Verified::new(metrics.verifications.clone()),
             metrics,
             outboxes,
             heights: watch::Sender::new(heights),
@@ -111,6 +160,8 @@ impl Node {
             complete: watch::Sender::default(),
             view: AtomicU64::new(0),
             changing: AtomicBool::new(false),
+            silent: AtomicBool::new(true),
+            seal: AtomicU64::new(Height::MAX),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiting_max,
@@ -149,7 +200,10 @@ impl Node {
     /// The signed head, made when somebody asks; the same again for a moment. `None` while the loop does not turn: nobody who
     /// stands still proves that he is awake.
     pub fn head(&self) -> Option<SignedHead> {
-        let (height, header, _) = (*self.tip.borrow()).filter(|_| self.is_turning())?;
+        // who lost its votes may have shown a higher head; at the end of an epoch the next one's validators speak
+        let speaks = self.is_turning() && !self.silent.load(Ordering::Relaxed);
+        let seal = self.seal.load(Ordering::Relaxed);
+        let (height, header, _) = (*self.tip.borrow()).filter(|&(height, ..)| speaks && height < seal)?;
         let time = now_ms();
         let mut last = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let is_good = |signed: &&SignedHead| {
@@ -158,7 +212,7 @@ impl Node {
         if let Some(signed) = last.as_ref().filter(is_good) {
             return Some(signed.clone());
         }
-        let head = Head { chain: self.chain, epoch: 0, height, header, time };
+        let head = Head { chain: self.chain, epoch: self.config.epoch, height, header, time };
         let by = ValidatorSignature { validator: self.me, signature: self.key.sign(&head.to_sign()) };
         *last = Some(SignedHead { head, by });
         last.clone()
@@ -177,7 +231,8 @@ impl Node {
 
     /// Whether a validator signed this.
     pub fn is_signed(&self, by: ValidatorIndex, message: &[u8], signature: &Signature) -> bool {
-        self.key_of(by).is_some_and(|key| AwsLc.verify(key, message, signature))
+        let verify = |key| self.metrics.verifications.time(|| AwsLc.verify(key, message, signature));
+        self.key_of(by).is_some_and(verify)
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ledger_contract::StateTree;
-use ledger_core::{Effect, Execution, Input, Replica};
+use ledger_contract::{StateTree, seal};
+use ledger_core::{Effect, Execution, Input, Replica, Request};
 use schemas::block::ValidatorIndex;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
@@ -51,6 +51,10 @@ pub(crate) struct Protocol {
     flushing: Option<JoinHandle<Result<Height, StoreError>>>,
     /// Hash of the newest executed header.
     tip: Digest,
+    /// From the epoch before: handed in at the start.
+    pub waiting: Vec<Request>,
+    /// The epoch is over.
+    sealed: bool,
     /// Proof that the ledger does not hold, and when it was said last.
     evidence: (Pending, Instant),
 }
@@ -81,24 +85,36 @@ impl Protocol {
             dropped,
             flushing,
             tip,
+            waiting: vec![],
+            sealed: false,
             evidence,
         }
     }
 
-    /// Runs until told to stop.
+    /// Runs until told to stop, or until the epoch is over: then what waits for the next one.
     ///
     /// # Errors
     /// `NodeError` when log, store or agreement fail: the process must end.
-    pub fn run(mut self, start: Vec<Effect>) -> Result<(), NodeError> {
+    pub fn run(mut self, start: Vec<Effect>) -> Result<Option<Vec<Request>>, NodeError> {
         self.perform(start)?;
+        for request in std::mem::take(&mut self.waiting) {
+            self.step(Input::Request(request))?;
+        }
         self.end_turn()?;
-        while !self.node.stop.is_cancelled() {
+        while !self.node.stop.is_cancelled() && !self.sealed {
             self.turn()?;
         }
         if let Some(flushing) = self.flushing.take() {
             drop(flushing.join());
         }
-        Ok(())
+        self.log.mark()?;
+        if !self.sealed {
+            return Ok(None);
+        }
+        // the next epoch's votes must never stand in a log beside a store that has not come to it
+        self.node.store.flush()?;
+        info!(height = self.replica.certified_height(), "the epoch is over");
+        Ok(Some(self.replica.end()))
     }
 
     fn turn(&mut self) -> Result<(), NodeError> {
@@ -134,6 +150,9 @@ impl Protocol {
     }
 
     fn step(&mut self, input: Input) -> Result<(), NodeError> {
+        if self.sealed {
+            return Ok(());
+        }
         // it may have been executed while it waited: it would never be again, and the primary would be blamed
         if let Input::Request(request) = &input
             && is_known(&self.node, request)?
@@ -158,7 +177,7 @@ impl Protocol {
                 Effect::Execute(execution) => self.execute(&execution)?,
                 Effect::Certify(height, attestations) => self.node.store.attest(height, &attestations)?,
                 Effect::Stable(height) => self.stable = height,
-                Effect::Sealed(height) => unreachable!("no epoch ends, not at {height} either"),
+                Effect::Sealed(_) => self.sealed = true,
                 Effect::Blame(conflict) => {
                     let kind = conflict.kind.name();
                     warn!(peer = conflict.validator, kind, height = conflict.height, "a validator contradicts itself");
@@ -177,8 +196,11 @@ impl Protocol {
             self.sync()?;
         }
         let header = execute(&self.node, &mut self.tree, execution)?;
+        self.node.snapshots.executed(header.height);
         self.tip = header.hash();
-        self.step(Input::Executed(header, None))
+        let seal = seal(&*self.node.store, self.node.config.epoch).map_err(StoreError::from)?.map(|seal| seal.at);
+        self.node.seal.store(seal.unwrap_or(Height::MAX), Ordering::Relaxed);
+        self.step(Input::Executed(header, seal))
     }
 
     fn sync(&mut self) -> Result<(), NodeError> {
@@ -211,6 +233,7 @@ impl Protocol {
             info!(view, changing = self.replica.is_changing(), "another view");
         }
         self.node.changing.store(self.replica.is_changing(), Ordering::Relaxed);
+        self.node.silent.store(self.replica.is_silent(), Ordering::Relaxed);
         self.flush()
     }
 
@@ -226,9 +249,12 @@ impl Protocol {
         let (store, height) = (Arc::clone(&self.node.store), self.stable);
         self.dropped = height;
         debug!(height, "flushing the block store");
-        let forget_below = self.node.case_history.map_or(0, |blocks| height.saturating_sub(blocks));
+        let forget_below = |history: Option<u64>| history.map_or(0, |blocks| height.saturating_sub(blocks));
+        let (cases, bodies) = (forget_below(self.node.history.cases), forget_below(self.node.history.bodies));
         self.flushing = Some(std::thread::spawn(move || {
-            store.forget_cases(forget_below)?;
+            store.forget_cases(cases)?;
+            store.forget_bodies(bodies)?;
+            store.forget_entries(height)?;
             store.flush().map(|()| height)
         }));
         Ok(())

@@ -18,14 +18,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use ledger_contract::admit;
+use ledger_contract::{StateError, admit, epoch_at, seal};
 use ledger_core::{Input, Request};
-use schemas::block::{TransactionBytes, ValidatorIndex};
+use schemas::block::{TransactionBytes, quorum};
 use schemas::cbor;
 use schemas::evidence::Conflict;
 use schemas::id::{Digest, Height};
 use schemas::limits;
-use schemas::state::Evidence;
+use schemas::state::{EpochRecord, Evidence};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -52,6 +52,7 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
         .route("/ledger/v1/transactions/{id}/cose", get(proofs::cose))
         .route("/ledger/v1/state/{key}", get(proofs::state))
         .route("/ledger/v1/consistency", get(proofs::consistency))
+        .route("/ledger/v1/epochs", get(proofs::epochs))
         .route("/ledger/v1/blocks", get(blocks))
         .route("/ledger/v1/blocks/{height}", get(block))
         .route("/ledger/v1/head", get(head))
@@ -78,6 +79,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(status, text) => (status, text).into_response(),
+            Self::Store(e @ StoreError::NotHeld { .. }) => (StatusCode::GONE, e.to_string()).into_response(),
             Self::Store(e) => {
                 error!(error = %e, "the block store cannot be read");
                 (StatusCode::INTERNAL_SERVER_ERROR, "the block store cannot be read").into_response()
@@ -212,7 +214,11 @@ async fn transaction(
             return Ok(in_cbor(&proof));
         }
         if !changes(&node, &mut heights, deadline).await {
-            return Err(refused(StatusCode::NOT_FOUND, "no final block holds this transaction"));
+            let from = node.store.begins();
+            return Err(refused(
+                StatusCode::NOT_FOUND,
+                format!("no final block from {from} on holds this transaction"),
+            ));
         }
     }
 }
@@ -254,37 +260,45 @@ async fn head(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
 async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
     let heights = *node.heights.borrow();
     let view = node.view.load(Ordering::Relaxed);
-    let name = |validator: ValidatorIndex| node.genesis.validators.get(usize::from(validator)).map(|v| v.name.as_str());
-    let mut evidence = Vec::new();
-    for (validator, _) in (0..).zip(node.validators.keys()) {
-        if let Some(Evidence { conflict, height }) =
-            ledger_contract::evidence(&*node.store, 0, validator).map_err(StoreError::from)?
-        {
-            let Conflict { view, height: place, kind, .. } = conflict;
-            let kind = kind.name();
-            evidence.push(serde_json::json!({
-                "validator": name(validator), "view": view, "height": place, "kind": kind, "reported_at": height,
-            }));
-        }
-    }
+    let epoch = epoch_at(&*node.store, heights.executed + 1).map_err(StoreError::from)?;
+    let sealed = seal(&*node.store, epoch.epoch).map_err(StoreError::from)?;
     let answer = axum::Json(serde_json::json!({
-        "name": name(node.me),
+        "name": node.genesis.validators.get(usize::from(node.me)).map(|validator| validator.name.as_str()),
         "index": node.me,
         "chain": node.chain,
-        "epoch": 0,
+        "epoch": epoch.epoch,
+        "epoch_first": epoch.first,
+        "epoch_seal": sealed.map(|sealed| sealed.at),
         "view": view,
         "primary": schemas::block::primary_of(view, node.config.validators),
         "changing": node.changing.load(Ordering::Relaxed),
         "height": heights.certified,
         "executed": heights.executed,
-        "validators": node.validators.keys().len(),
-        "quorum": node.validators.quorum(),
+        "blocks_from": node.store.blocks_from(),
+        "validators": epoch.members.len(),
+        "quorum": quorum(epoch.members.len()),
         "peers_connected": node.outboxes.connected(),
         "mempool": node.waiting.load(Ordering::Relaxed),
         "mempool_bytes": node.waiting_bytes.load(Ordering::Relaxed),
-        "evidence": evidence,
+        "evidence": evidence_of(&node, &epoch).map_err(StoreError::from)?,
     }));
     Ok(answer.into_response())
+}
+
+/// What the state holds against validators of an epoch.
+fn evidence_of(node: &Node, epoch: &EpochRecord) -> Result<Vec<serde_json::Value>, StateError> {
+    let mut found = Vec::new();
+    for (index, validator) in (0..).zip(&epoch.members) {
+        let held = ledger_contract::evidence(&*node.store, epoch.epoch, index)?;
+        found.extend(held.map(|Evidence { conflict, height }| {
+            let Conflict { view, height: place, kind, .. } = conflict;
+            let kind = kind.name();
+            serde_json::json!({
+                "validator": validator.name, "view": view, "height": place, "kind": kind, "reported_at": height,
+            })
+        }));
+    }
+    Ok(found)
 }
 
 /// Each client has its own allowance.

@@ -1,13 +1,18 @@
 //! Frames of other validators become inputs of the protocol: decoded, bounded, signatures verified, transactions admitted.
 //! Runs beside the loop, in the order in which a peer sent. What does not verify is dropped with a word in the log.
 
+use std::sync::atomic::Ordering;
+
+use std::sync::mpsc::SyncSender;
+
 use ledger_contract::admit;
-use ledger_core::{Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_core::{Decided, Input, Proposal, Request, TransferInput, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
-use schemas::block::{self, Block, Phase, TransactionBytes, ValidatorIndex, Vote};
+use schemas::block::{self, Block, Epoch, Phase, TransactionBytes, ValidatorIndex, Vote};
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::transfer::Offer;
 use schemas::view::{NewView, SignedViewChange};
 
 use crate::node::Node;
@@ -31,23 +36,43 @@ pub(crate) enum Dropped {
 pub(crate) enum Heard {
     /// An input for the loop.
     Input(Input),
-    /// Final blocks for the peer.
-    Answer(Vec<Block>),
+    /// For the peer, at once.
+    Answer(Message),
+    /// It was taken, or there is nothing to say.
+    Nothing,
 }
 
 /// Verifies one message of a peer.
 pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Result<Heard, Dropped> {
     let certified = node.heights.borrow().certified;
+    // without a state nothing can be judged, and nothing is asked but pieces of it
+    if let Some(transfer) = &node.transfer {
+        return copied(transfer, from, message).map(|()| Heard::Nothing);
+    }
     match message {
         Message::Request(bytes) => request(node, bytes).map(Input::Request),
         Message::PrePrepare(pre_prepare) => proposal(node, certified, pre_prepare).map(Input::Proposed),
         Message::Vote(vote) => self::vote(node, certified, from, vote).map(Input::Voted),
         Message::Shown(signed) => shown(node, certified, signed).map(Input::Shown),
         Message::Attest(attest) => attestation(node, certified, from, attest).map(Input::Attested),
-        Message::Status(status) => status_of(status).map(|status| Input::Told(from, status)),
+        Message::Status(status) => status_of(status).map(|status| {
+            node.behind.is_at(certified, from, status.certified);
+            Input::Told(from, status)
+        }),
         Message::Ask(nonce) => Ok(Input::Asked(from, nonce)),
         Message::Answer(answer) => Ok(Input::Answered(from, answer)),
-        Message::Fetch(height) => return fetch(node, certified, height).map(Heard::Answer),
+        Message::Fetch(height) => return fetch(node, certified, height),
+        Message::BlocksFrom(height) => {
+            node.behind.holds_from(certified, from, height);
+            return Ok(Heard::Nothing);
+        }
+        Message::AskOffer(nonce) => return offer(node, certified, nonce).map(Heard::Answer),
+        Message::AskPiece(asked) => {
+            node.snapshots.ask(from, asked);
+            return Ok(Heard::Nothing);
+        }
+        // an answer that comes after the end
+        Message::Offered(_) | Message::Piece(_) => return Err(Dropped::Old),
         Message::Blocks(blocks) => finals(node, certified, blocks).map(Input::Final),
         Message::ViewChange(signed) => view_change(node, from, signed).map(Input::ViewChanged),
         Message::NewView(message) => new_view(node, message).map(Input::Renewed),
@@ -67,6 +92,11 @@ pub(crate) fn request(node: &Node, bytes: TransactionBytes) -> Result<Request, D
     Ok(request)
 }
 
+/// Whoever is in another epoch is early or late: no reason to complain.
+const fn is_of_another_epoch(node: &Node, epoch: Epoch) -> bool {
+    epoch != node.config.epoch
+}
+
 /// Accepted before, or executed before with exactly these bytes.
 pub(crate) fn is_known(node: &Node, request: &Request) -> Result<bool, StoreError> {
     Ok(node.store.verdict(&request.id(), &request.signed())?.is_some())
@@ -74,7 +104,7 @@ pub(crate) fn is_known(node: &Node, request: &Request) -> Result<bool, StoreErro
 
 fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<Proposal, Dropped> {
     let PrePrepare { view, batch, transactions, signature } = pre_prepare;
-    if batch.height <= certified {
+    if batch.height <= certified || is_of_another_epoch(node, batch.epoch) {
         return Err(Dropped::Old);
     }
     let too_many =
@@ -102,7 +132,7 @@ fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<P
 
 fn vote(node: &Node, certified: Height, from: ValidatorIndex, signed: SignedVote) -> Result<SignedVote, Dropped> {
     let SignedVote { vote, by } = signed;
-    if vote.height <= certified || node.complete.borrow().covers(&vote) {
+    if vote.height <= certified || is_of_another_epoch(node, vote.epoch) || node.complete.borrow().covers(&vote) {
         return Err(Dropped::Old);
     }
     let is_own = by.validator == from && vote.chain == node.chain;
@@ -115,7 +145,7 @@ fn vote(node: &Node, certified: Height, from: ValidatorIndex, signed: SignedVote
 /// Anyone may show what another one signed, also of a height that is final here.
 fn shown(node: &Node, certified: Height, signed: SignedVote) -> Result<SignedVote, Dropped> {
     let SignedVote { vote, by } = signed;
-    if vote.height.saturating_add(limits::WITNESS_HEIGHTS) <= certified {
+    if vote.height.saturating_add(limits::WITNESS_HEIGHTS) <= certified || is_of_another_epoch(node, vote.epoch) {
         return Err(Dropped::Old);
     }
     if vote.chain != node.chain || !node.is_signed(by.validator, &vote.to_sign(), &by.signature) {
@@ -128,10 +158,11 @@ fn shown(node: &Node, certified: Height, signed: SignedVote) -> Result<SignedVot
 fn attestation(node: &Node, certified: Height, from: ValidatorIndex, attest: Attest) -> Result<Attest, Dropped> {
     let Attest { height, by, .. } = attest;
     let until = if by.validator == from { height } else { height.saturating_add(limits::WITNESS_HEIGHTS) };
-    if until <= certified {
+    // it names no epoch: what lies beyond this one is signed by others
+    if until <= certified || height > node.seal.load(Ordering::Relaxed) {
         return Err(Dropped::Old);
     }
-    let bytes = block::attestation_bytes(&node.chain, 0, height, &attest.header);
+    let bytes = block::attestation_bytes(&node.chain, node.config.epoch, height, &attest.header);
     if !node.is_signed(by.validator, &bytes, &by.signature) {
         return Err(Dropped::Invalid("attestation"));
     }
@@ -145,17 +176,39 @@ fn status_of(status: Status) -> Result<Status, Dropped> {
     Ok(status)
 }
 
-fn fetch(node: &Node, certified: Height, from: Height) -> Result<Vec<Block>, Dropped> {
+fn fetch(node: &Node, certified: Height, from: Height) -> Result<Heard, Dropped> {
     let last = certified.min(from.saturating_add(limits::CATCH_UP_BLOCKS_MAX as u64 - 1));
     // an answer is one frame
-    Ok(node.store.blocks(from.max(1)..=last, limits::PEER_FRAME_BYTES_MAX / 2)?)
+    match node.store.blocks(from.max(1)..=last, limits::PEER_FRAME_BYTES_MAX / 2) {
+        Ok(blocks) if blocks.is_empty() => Ok(Heard::Nothing),
+        Ok(blocks) => Ok(Heard::Answer(Message::Blocks(blocks))),
+        Err(StoreError::NotHeld { from }) => Ok(Heard::Answer(Message::BlocksFrom(from))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What this validator can prove, for one who copies the state.
+fn offer(node: &Node, certified: Height, nonce: u64) -> Result<Message, Dropped> {
+    let checkpoint = node.store.checkpoint(certified, &node.chain)?;
+    Ok(Message::Offered(Offer { nonce, epoch: node.config.epoch, checkpoint }))
+}
+
+/// While the state is copied everything else is passed over. A full queue loses it: it is asked for again.
+fn copied(transfer: &SyncSender<TransferInput>, from: ValidatorIndex, message: Message) -> Result<(), Dropped> {
+    let input = match message {
+        Message::Offered(offer) => TransferInput::Offered(from, offer),
+        Message::Piece(told) => TransferInput::Told(from, told),
+        _ => return Err(Dropped::Old),
+    };
+    transfer.try_send(input).map_err(|_| Dropped::Old)
 }
 
 fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Block>, Dropped> {
     if blocks.len() > limits::CATCH_UP_BLOCKS_MAX {
         return Err(Dropped::Invalid("list of blocks"));
     }
-    let news: Vec<Block> = blocks.into_iter().filter(|block| block.header.height > certified).collect();
+    let is_news = |block: &Block| block.header.height > certified && !is_of_another_epoch(node, block.header.epoch);
+    let news: Vec<Block> = blocks.into_iter().filter(is_news).collect();
     if news.is_empty() {
         return Err(Dropped::Old);
     }
@@ -165,7 +218,7 @@ fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Bloc
 
 /// Only its sender says it: whoever resends someone else's gains nothing.
 fn view_change(node: &Node, from: ValidatorIndex, signed: SignedViewChange) -> Result<VerifiedViewChange, Dropped> {
-    if !node.is_news(signed.change.view) {
+    if !node.is_news(signed.change.view) || is_of_another_epoch(node, signed.change.epoch) {
         return Err(Dropped::Old);
     }
     if signed.by.validator != from {
@@ -176,7 +229,7 @@ fn view_change(node: &Node, from: ValidatorIndex, signed: SignedViewChange) -> R
 
 /// Anyone may pass it on.
 fn new_view(node: &Node, message: NewView) -> Result<VerifiedNewView, Dropped> {
-    if !node.is_news(message.view) {
+    if !node.is_news(message.view) || is_of_another_epoch(node, message.epoch) {
         return Err(Dropped::Old);
     }
     VerifiedNewView::check(&node.config, message, node).map_err(|_| Dropped::Invalid("new view"))
@@ -185,7 +238,7 @@ fn new_view(node: &Node, message: NewView) -> Result<VerifiedNewView, Dropped> {
 /// Its certificate holds an honest validator's admission of every transaction.
 fn decided(node: &Node, certified: Height, decision: Decision) -> Result<Decided, Dropped> {
     let Decision { batch, transactions, certificate } = decision;
-    if batch.height <= certified {
+    if batch.height <= certified || is_of_another_epoch(node, batch.epoch) {
         return Err(Dropped::Old);
     }
     let invalid = || Dropped::Invalid("decision");

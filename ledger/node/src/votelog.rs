@@ -3,6 +3,7 @@
 //! dropped, anything else that does not fit refuses the start: a validator that forgets its votes could contradict itself.
 
 mod group;
+mod mark;
 mod open;
 mod segment;
 
@@ -16,6 +17,8 @@ use schemas::ErrorClass;
 use schemas::cbor;
 use schemas::id::{Digest, Height};
 use schemas::pbft::Record;
+
+pub(crate) use self::mark::Mark;
 
 /// Size of a segment file; small in unit tests, which write hundreds of them.
 pub(crate) const SEGMENT_BYTES: u64 = if cfg!(test) { 128 << 10 } else { 16 << 20 };
@@ -34,7 +37,9 @@ pub enum LogError {
         cause: std::io::Error,
     },
     /// Bytes that were synced are not what was written.
-    #[error("vote log {path}, byte {offset}: found {what}; restore nothing: this validator must not vote")]
+    #[error(
+        "vote log {path}, byte {offset}: found {what}; bring nothing older back; `chartseal restore` makes the validator begin anew, in silence until it is safe"
+    )]
     Corrupt {
         /// The file.
         path: String,
@@ -43,16 +48,30 @@ pub enum LogError {
         /// What was found.
         what: &'static str,
     },
-    /// The store knows of a log that is not there.
-    #[error("vote log {path}: found none beside a block store; this validator must not vote")]
-    Missing {
+    /// It ends before the mark beside the key.
+    #[error(
+        "vote log {path}: found an older copy that ends before group {found}, expected it to reach group {expected}, as the mark \
+         beside the key says; without the newest votes this validator could contradict itself: `chartseal restore` makes it \
+         begin anew, in silence until it is safe"
+    )]
+    Older {
         /// The folder.
+        path: String,
+        /// The next group here.
+        found: u64,
+        /// The next group when the mark was written.
+        expected: u64,
+    },
+    /// The mark beside the key is damaged.
+    #[error("mark {path}: found other bytes than were written; `chartseal restore` makes the validator begin anew")]
+    Mark {
+        /// The file.
         path: String,
     },
     /// The key has voted before, and what it voted is gone.
     #[error(
-        "vote log {path}: found none, but {mark} says that this key has voted: without its votes this validator could \
-         contradict itself and must not start; bring the folder back as it was last, never an older copy"
+        "vote log {path}: found none, but {mark} or a block store says that this key has voted, and with so few validators \
+         nobody can say when it may vote again; bring the folder back as it was last, never an older copy"
     )]
     Forgotten {
         /// The folder.
@@ -73,7 +92,9 @@ impl LogError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::File { .. } => ErrorClass::Transient,
-            Self::Corrupt { .. } | Self::Missing { .. } | Self::Forgotten { .. } => ErrorClass::Corrupt,
+            Self::Corrupt { .. } | Self::Older { .. } | Self::Mark { .. } | Self::Forgotten { .. } => {
+                ErrorClass::Corrupt
+            }
             Self::TooLarge { .. } => ErrorClass::Bug,
         }
     }
@@ -100,6 +121,10 @@ pub(crate) struct VoteLog {
     pending_height: Height,
     /// The next segment, being filled with zeros.
     preparing: Option<JoinHandle<std::io::Result<()>>>,
+    /// Where the high-water mark is, and the next group when it was written last.
+    mark: Option<(PathBuf, u64)>,
+    /// A mark on its way to the disk.
+    marking: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 impl VoteLog {
@@ -108,12 +133,28 @@ impl VoteLog {
         Ok(!segment::list(folder)?.is_empty())
     }
 
-    /// Opens or creates the log and reads every record.
+    /// Opens or creates the log and reads every record. It must reach as far as the mark at `mark`.
     ///
     /// # Errors
     /// `LogError` for anything but a torn last group.
-    pub fn open(folder: &Path) -> Result<(Self, Vec<Record>), LogError> {
-        open::open(folder)
+    pub fn open(folder: &Path, mark: &Path) -> Result<(Self, Vec<Record>), LogError> {
+        let known = Mark::read(mark)?.unwrap_or_default();
+        let (mut log, records) = open::open(folder, &known)?;
+        log.mark = Some((mark.to_owned(), log.next));
+        log.mark()?;
+        Ok((log, records))
+    }
+
+    /// Makes a new log in place of a lost one, with one record. Its numbers go on where the mark says that the lost one was.
+    ///
+    /// # Errors
+    /// `LogError` when it cannot be made.
+    pub fn begin(folder: &Path, lost: &Mark, record: &Record) -> Result<(), LogError> {
+        let (mut log, records) = open::open(folder, &Mark::default())?;
+        assert!(records.is_empty(), "the folder is new");
+        log.next = lost.next;
+        log.append(record);
+        log.sync()
     }
 
     /// Adds a record to the group of this turn.
@@ -154,7 +195,41 @@ impl VoteLog {
         *height = self.pending_height.max(*height);
         self.pending.clear();
         self.prepare_next();
+        self.mark_beside()
+    }
+
+    /// Writes the mark now: at the start, and at an orderly end.
+    ///
+    /// # Errors
+    /// `LogError` when it cannot be made durable.
+    pub fn mark(&mut self) -> Result<(), LogError> {
+        self.marked()?;
+        let Some((path, at)) = &mut self.mark else { return Ok(()) };
+        *at = self.next;
+        Mark { next: self.next, digest: self.chain }.write(path).map_err(file_error(path))
+    }
+
+    /// Writes it beside the loop when the log has grown since.
+    fn mark_beside(&mut self) -> Result<(), LogError> {
+        let Some((path, at)) = &mut self.mark else { return Ok(()) };
+        if self.next < *at + mark::GROUPS || self.marking.as_ref().is_some_and(|marking| !marking.is_finished()) {
+            return Ok(());
+        }
+        *at = self.next;
+        let (path, mark) = (path.clone(), Mark { next: self.next, digest: self.chain });
+        self.marked()?;
+        self.marking = Some(std::thread::spawn(move || mark.write(&path)));
         Ok(())
+    }
+
+    /// A mark that failed ends the process like every sync.
+    fn marked(&mut self) -> Result<(), LogError> {
+        let Some((path, _)) = &self.mark else { return Ok(()) };
+        match self.marking.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result.map_err(file_error(path)),
+            Some(Err(_)) => Err(file_error(path)(std::io::Error::other("the mark was not written"))),
+            None => Ok(()),
+        }
     }
 
     /// Number of segments that hold records.
@@ -162,7 +237,7 @@ impl VoteLog {
         self.heights.len()
     }
 
-    /// Drops whole segments, oldest first, that hold nothing above `height`.
+    /// Drops whole segments, oldest first, that hold nothing above `height`: their files are used again.
     ///
     /// # Errors
     /// `LogError` when a file cannot be removed.
@@ -171,8 +246,7 @@ impl VoteLog {
             if oldest == self.segment || highest > height {
                 break;
             }
-            let path = segment::path(&self.folder, oldest);
-            std::fs::remove_file(&path).map_err(file_error(&path))?;
+            segment::free(&self.folder, oldest).map_err(file_error(&segment::path(&self.folder, oldest)))?;
             self.heights.remove(&oldest);
         }
         assert!(self.heights.last_key_value().is_none_or(|(&last, _)| last <= self.segment), "the current one stays");
@@ -208,6 +282,10 @@ impl Drop for VoteLog {
         if let Some(preparing) = self.preparing.take() {
             // an unfinished file is a leftover that the next start removes
             drop(preparing.join());
+        }
+        if let Some(marking) = self.marking.take() {
+            // the mark before is there still
+            drop(marking.join());
         }
     }
 }

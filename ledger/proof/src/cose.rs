@@ -50,7 +50,7 @@ pub fn verify_cose_receipts(genesis: &ValidatorSet, receipts: &CoseReceipts) -> 
         return Err(VerifyError::Incomplete { place: PLACE, found: signers.len(), expected: set.quorum() });
     }
     let would_do = |set: &ValidatorSet| set.last().is_some_and(|last| entry.height <= last) && is_quorum(set, &signers);
-    if (0..set.epoch()).filter_map(|epoch| epochs.of(epoch)).any(would_do) {
+    if (0..set.epoch()).filter_map(|epoch| epochs.in_epoch(epoch)).any(would_do) {
         return Err(contradiction("no more epoch proofs than needed"));
     }
     Ok(entry)
@@ -61,7 +61,17 @@ fn is_quorum(set: &ValidatorSet, signers: &BTreeSet<PublicKey>) -> bool {
     signers.len() >= set.quorum() && signers.iter().all(|signer| set.keys().contains(signer))
 }
 
-/// Checks one validator's receipt of an entry; the root of the log that it is over.
+/// Checks the receipt of an entry by one validator of any epoch that is known; the root of the log that it is over.
+///
+/// # Errors
+/// `VerifyError` naming what does not fit.
+pub fn verify_cose_receipt(epochs: &Epochs, entry: &[u8], receipt: &CoseReceipt) -> Result<Digest, VerifyError> {
+    let set = (0..=epochs.newest().epoch()).filter_map(|epoch| epochs.in_epoch(epoch));
+    let set = set.into_iter().find(|set| set.keys().contains(&receipt.key));
+    verify_one(set.unwrap_or_else(|| epochs.newest()), entry, receipt)
+}
+
+/// The same by a validator of this epoch.
 fn verify_one(set: &ValidatorSet, entry: &[u8], receipt: &CoseReceipt) -> Result<Digest, VerifyError> {
     let place = "COSE receipt";
     if receipt.chain != *set.chain() {

@@ -94,6 +94,11 @@ impl Epochs {
         self.earlier.push(ended);
     }
 
+    /// The chain.
+    pub const fn chain(&self) -> &ChainId {
+        self.newest.chain()
+    }
+
     /// Epoch 0.
     pub fn genesis(&self) -> &ValidatorSet {
         self.earlier.first().unwrap_or(&self.newest)
@@ -130,7 +135,7 @@ impl Validators for Epochs {
         self.newest.chain()
     }
 
-    fn of(&self, epoch: Epoch) -> Option<&ValidatorSet> {
+    fn in_epoch(&self, epoch: Epoch) -> Option<&ValidatorSet> {
         if epoch == self.newest.epoch() {
             return Some(&self.newest);
         }

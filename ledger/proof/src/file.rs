@@ -15,7 +15,7 @@ use crate::error::VerifyError;
 use crate::receipt::{Verified, verify_parsed_receipt};
 use crate::signature::P256;
 use crate::state::{verify_consistency_proof, verify_state_proof};
-use crate::validators::{ValidatorSet, Validators as _};
+use crate::validators::ValidatorSet;
 
 /// What a valid file proves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use schemas::cose::Verifier;
-use schemas::genesis::{Genesis, GenesisError, possession_to_sign};
+use schemas::genesis::{Genesis, GenesisError, NAMES, possession_to_sign};
 use schemas::limits;
 
 use crate::{P256, VerifyError};
@@ -19,6 +19,9 @@ pub fn verify_genesis(genesis: &Genesis) -> Result<(), VerifyError> {
     }
     if genesis.institutions.len() > limits::INSTITUTIONS_MAX {
         return contradiction("expected at most 1024 institutions");
+    }
+    if !genesis.has_proper_names() {
+        return contradiction(NAMES);
     }
     let mut ids = BTreeSet::new();
     let mut keys: BTreeSet<_> = genesis.validators.iter().map(|v| v.key).collect();

@@ -18,7 +18,7 @@ pub use certificate::{
     Fresh, freshness, proved_fresh, verify_attestations, verify_block, verify_commits, verify_finalised_block,
     verify_head,
 };
-pub use cose::verify_cose_receipts;
+pub use cose::{verify_cose_receipt, verify_cose_receipts};
 pub use entry::verify_entry_proof;
 pub use epochs::Epochs;
 pub use error::VerifyError;

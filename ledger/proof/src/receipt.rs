@@ -14,7 +14,6 @@ use crate::epochs::Epochs;
 use crate::error::VerifyError;
 use crate::file::epochs_of_file;
 use crate::signature::P256;
-use crate::validators::Validators as _;
 
 /// What a valid receipt proves: this version of this case was released by this institution and anchored at this height.
 #[derive(Clone, Debug, PartialEq, Eq)]

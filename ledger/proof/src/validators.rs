@@ -130,7 +130,7 @@ pub trait Validators {
     fn chain(&self) -> &ChainId;
 
     /// The validators of an epoch; none when it is not known.
-    fn of(&self, epoch: Epoch) -> Option<&ValidatorSet>;
+    fn in_epoch(&self, epoch: Epoch) -> Option<&ValidatorSet>;
 }
 
 impl Validators for ValidatorSet {
@@ -138,7 +138,7 @@ impl Validators for ValidatorSet {
         &self.chain
     }
 
-    fn of(&self, epoch: Epoch) -> Option<&ValidatorSet> {
+    fn in_epoch(&self, epoch: Epoch) -> Option<&ValidatorSet> {
         (epoch == self.epoch).then_some(self)
     }
 }
@@ -166,5 +166,5 @@ pub(crate) fn set_of<'a, V: Validators + ?Sized>(
     if chain != validators.chain() {
         return Err(VerifyError::OtherChain { place });
     }
-    validators.of(epoch).ok_or(VerifyError::OtherEpoch { place, epoch })
+    validators.in_epoch(epoch).ok_or(VerifyError::OtherEpoch { place, epoch })
 }

@@ -203,6 +203,12 @@ fn a_genesis_must_prove_possession_and_name_everything_once() {
     let mut validator_twice = good.clone();
     validator_twice.validators[1].key = validator_twice.validators[0].key;
     assert!(matches!(verify_genesis(&validator_twice), Err(VerifyError::Genesis(_))));
+    for name in ["v0", "", "v 1", "../v1"] {
+        let mut named = good.clone();
+        named.validators[1].name = name.into();
+        assert!(matches!(verify_genesis(&named), Err(VerifyError::Genesis(_))), "{name}");
+        assert!(schemas::genesis::Genesis::parse(&named.to_json()).is_err(), "{name}");
+    }
     let mut nobody = good;
     nobody.validators.clear();
     assert!(matches!(verify_genesis(&nobody), Err(VerifyError::Genesis(_))));

@@ -99,7 +99,7 @@ impl Bounds {
     }
 
     fn sign(&self, bytes: &[u8]) -> Signature {
-        self.keys.signer(self.liar).sign(bytes)
+        self.keys.signer(0, self.liar).sign(bytes)
     }
 
     fn proposal(&self, view: View, height: Height, number: usize) -> PrePrepare {

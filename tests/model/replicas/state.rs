@@ -113,14 +113,14 @@ impl State {
     pub fn new(bounds: &Bounds) -> Self {
         let mut replicas = BTreeMap::new();
         for me in bounds.honest() {
-            let config = Config { me, ..verify::config(&bounds.keys) };
+            let config = Config { me, ..bounds.keys.config(0).expect("the first epoch") };
             let checkpoint = Checkpoint::genesis(&bounds.keys.chain);
             let (executed, now) = (0, BEGINNING_MS);
             let start =
                 Start { config, executed, unattested: vec![], checkpoint, seal: None, records: vec![], now, nonce: 0 };
-            let (mut replica, _) = Replica::start(start, &bounds.keys.signer(me)).expect("an empty disk");
+            let (mut replica, _) = Replica::start(start, &bounds.keys.signer(0, me)).expect("an empty disk");
             for request in &bounds.requests {
-                let effects = replica.step(Input::Request(request.clone()), &bounds.keys.signer(me));
+                let effects = replica.step(Input::Request(request.clone()), &bounds.keys.signer(0, me));
                 assert!(effects.is_empty(), "a request waits for a tick");
             }
             let mut held = Held { replica, now, header: Digest(bounds.keys.chain.0), hash: 0 };
@@ -169,7 +169,7 @@ impl State {
     pub fn hear(&mut self, bounds: &Bounds, to: ValidatorIndex, from: ValidatorIndex, message: Message) {
         let frame = Frame::new(from, message);
         let input = match verify::check(&bounds.keys, &frame) {
-            Some(Checked::At(_, input) | Checked::View(_, input)) => input.clone(),
+            Some(Checked::At(_, input) | Checked::View(_, _, input)) => input.clone(),
             _ => return,
         };
         self.step(bounds, to, input);
@@ -206,7 +206,7 @@ impl State {
 
     fn step(&mut self, bounds: &Bounds, who: ValidatorIndex, input: Input) {
         let held = Arc::make_mut(self.replicas.get_mut(&who).expect("an honest one"));
-        let effects = held.replica.step(input, &bounds.keys.signer(who));
+        let effects = held.replica.step(input, &bounds.keys.signer(0, who));
         held.rehash();
         for effect in effects {
             match effect {

@@ -44,7 +44,7 @@ impl Equivocating {
     /// Different quorums of view changes for different validators; its own says whatever helps.
     fn begin(&self, first: &NewView, hand: &mut Hand) {
         let view = first.view;
-        let empty = hand.view_change(view, schemas::view::Checkpoint::genesis(&hand.keys.chain), vec![]);
+        let empty = hand.view_change(view, hand.base(), vec![]);
         for other in hand.others() {
             let mut changes: Vec<_> = self.heard.get(&view).into_iter().flat_map(|of| of.values().cloned()).collect();
             changes.push(empty.clone());
@@ -76,7 +76,7 @@ impl Equivocating {
 
 /// To some the truth, to others that nothing prepared.
 fn leave(signed: &SignedViewChange, hand: &mut Hand) {
-    let genesis = schemas::view::Checkpoint::genesis(&hand.keys.chain);
+    let genesis = hand.base();
     let empty = hand.view_change(signed.change.view, signed.change.checkpoint.clone(), vec![]);
     let nothing = hand.view_change(signed.change.view, genesis, vec![]);
     for other in hand.others() {

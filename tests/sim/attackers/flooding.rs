@@ -37,13 +37,13 @@ impl Attacker for Flooding {
                         proposed: height,
                         stuck,
                         changing,
-                        epoch: 0,
+                        epoch: hand.epoch,
                     };
                     Message::Status(status)
                 }
                 4 => {
                     let view = hand.view + hand.dice.below(50);
-                    let genesis = schemas::view::Checkpoint::genesis(&hand.keys.chain);
+                    let genesis = hand.base();
                     Message::ViewChange(hand.view_change(view, genesis, vec![]))
                 }
                 _ => hand.signed(hand.vote(hand.view, height, phase, digest)),

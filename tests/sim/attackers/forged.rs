@@ -58,10 +58,10 @@ impl Forged {
     /// A view change that claims what never prepared, or a checkpoint that nobody attested.
     fn view_change(&self, hand: &mut Hand) -> SignedViewChange {
         let view = hand.view + 1;
-        let mut checkpoint = Checkpoint::genesis(&hand.keys.chain);
+        let mut checkpoint = hand.base();
         if hand.dice.percent(40) {
             let (height, header) = (hand.height(), hand.digest());
-            let bytes = schemas::block::attestation_bytes(&hand.keys.chain, 0, height, &header);
+            let bytes = schemas::block::attestation_bytes(&hand.keys.chain, hand.epoch, height, &header);
             checkpoint = Checkpoint { height, header, attestations: signatures(hand, &bytes) };
             return hand.view_change(view, checkpoint, vec![]);
         }
@@ -104,7 +104,7 @@ impl Forged {
 /// A new view from view changes that nobody else made: its own several times, too few, with others' names.
 fn new_view(hand: &mut Hand) -> NewView {
     let view = hand.view + 1 + hand.dice.below(2);
-    let own = hand.view_change(view, Checkpoint::genesis(&hand.keys.chain), vec![]);
+    let own = hand.view_change(view, hand.base(), vec![]);
     let q = schemas::block::quorum(hand.n);
     let changes = match hand.dice.below(3) {
         0 => vec![own],
@@ -127,7 +127,7 @@ fn block(hand: &mut Hand) -> Block {
     let previous = hand.chain.at(height - 1).map_or(Digest(hand.keys.chain.0), |done| done.header.hash());
     let mut header = Header {
         chain: hand.keys.chain,
-        epoch: 0,
+        epoch: hand.epoch,
         height,
         batch: proposal.batch.digest(),
         previous,

@@ -53,7 +53,7 @@ impl Attacker for Views {
             let message = hand.signed(hand.vote(view, height, phase, digest));
             hand.send(None, message);
         }
-        let genesis = schemas::view::Checkpoint::genesis(&hand.keys.chain);
+        let genesis = hand.base();
         let change = hand.view_change(view, genesis, vec![]);
         hand.send(None, Message::ViewChange(change.clone()));
         if hand.dice.percent(30) {
@@ -62,7 +62,7 @@ impl Attacker for Views {
         }
         let far = hand.certified + hand.dice.below(1_000);
         let (stuck, changing) = (hand.dice.percent(50), hand.dice.percent(50));
-        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing, epoch: 0 };
+        let status = Status { view, executed: far, certified: far, proposed: far, stuck, changing, epoch: hand.epoch };
         hand.send(None, Message::Status(status));
     }
 }

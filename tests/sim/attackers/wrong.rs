@@ -80,7 +80,7 @@ impl Attacker for Wrong {
 /// What only a new view may propose.
 fn null(hand: &Hand, height: u64) -> PrePrepare {
     let transactions_root = schemas::merkle::empty_root();
-    let batch = Batch { chain: hand.keys.chain, epoch: 0, height, transactions_root, time: 0 };
+    let batch = Batch { chain: hand.keys.chain, epoch: hand.epoch, height, transactions_root, time: 0 };
     let vote = hand.vote(hand.view, height, Phase::PrePrepare, batch.digest());
     PrePrepare { view: hand.view, batch, transactions: vec![], signature: hand.sign(&vote.to_sign()) }
 }

@@ -6,7 +6,7 @@ use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::disk::{Log, Store};
-use crate::verify::{self, Published};
+use crate::verify::Published;
 
 impl World {
     /// The process ends; it starts again after a while.
@@ -23,18 +23,21 @@ impl World {
         // a new process knows of no checkpoint before it makes one: the store may have lost the last one's attestations
         (at.stable, at.dropped) = (0, 0);
         at.turn = (u64::MAX, at.turn.1 + 1);
+        at.sealed = false;
         at.log.crash(power_cut, &mut self.dice, &mut self.count);
         if power_cut {
             at.store.power_cut(&mut self.dice, &mut self.count);
         }
         self.count.fault(if power_cut { "power_cut" } else { "crash" });
+        // the worst to forget is a view that nobody else wants
+        let was_alone = self.plan.losses > 0 && self.seats[seat].published.changing;
         let may_die = self.seats[seat].is_honest() && self.deaths < self.plan.deaths;
         if !self.healed && may_die && self.dice.percent(self.plan.rot) {
             let at = &mut self.seats[seat];
             if at.log.rot(&mut self.dice, &mut self.count) {
                 self.deaths += 1;
             }
-        } else if !self.healed && may_die && self.dice.percent(self.plan.losses) {
+        } else if !self.healed && may_die && self.dice.percent(self.plan.losses.max(if was_alone { 50 } else { 0 })) {
             self.deaths += 1;
             self.lose(seat);
         }
@@ -46,7 +49,7 @@ impl World {
     /// A process starts from what is durable.
     pub(super) fn start(&mut self, seat: usize) {
         let at = &mut self.seats[seat];
-        if at.replica.is_some() || at.is_dead {
+        if at.replica.is_some() || at.is_dead || at.is_out {
             return;
         }
         let at = &mut self.seats[seat];
@@ -63,34 +66,47 @@ impl World {
         let (executed, certified) = (at.store.executed(), at.store.certified());
         at.tree = self.chain.tree_at(executed);
         let unattested = (certified + 1..=executed).filter_map(|height| self.chain.at(height));
+        // whatever is final decides the epoch: its last height is where the next one begins
+        let epoch = self.keys.epoch_of(certified + 1);
+        if usize::from(at.index) >= self.plan.members(epoch) {
+            at.is_out = true;
+            return;
+        }
+        let config = self.keys.config(epoch).expect("its base is executed here");
         let checkpoint = match certified {
-            0 => Checkpoint::genesis(&self.keys.chain),
+            height if height == config.base.height => config.base.clone(),
             height => {
                 let header = self.chain.at(height).expect("certified means executed").header.hash();
-                let attestations = at.store.proofs(height).map(|(_, attestations)| attestations.clone());
+                let attestations = at.store.proof().cloned();
                 Checkpoint { height, header, attestations: attestations.expect("certified means attested") }
             }
         };
         let start = Start {
-            config: Config { me: at.index, ..verify::config(&self.keys) },
+            config: Config { me: at.index, ..config },
             executed,
             unattested: unattested.map(|done| done.header.clone()).collect(),
             checkpoint,
-            seal: None,
+            seal: self
+                .chain
+                .at(executed)
+                .and_then(|done| done.seal.as_ref())
+                .map(|seal| seal.at)
+                .filter(|&at| at > certified),
             records,
             now: at.clock(self.now),
             nonce: self.dice.below(u64::MAX),
         };
         at.remember(&start.records);
+        (at.epoch, at.sealed) = (epoch, false);
         let (is_honest, index) = (at.is_honest(), at.index);
-        match Replica::start(start, &self.keys.signer(index)) {
+        match Replica::start(start, &self.keys.signer(epoch, index)) {
             Ok((replica, effects)) => {
                 let at = &mut self.seats[seat];
                 at.replica = Some(replica);
                 at.publish();
                 if is_honest {
                     let view = self.seats[seat].published.view;
-                    self.checks.restart(index, certified, view);
+                    self.checks.restart(index, certified, (epoch, view));
                 }
                 if executed > 0 {
                     self.count.reach("restarts");

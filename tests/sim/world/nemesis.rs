@@ -48,8 +48,7 @@ impl World {
         if self.dice.percent(60) {
             return self.dice.index(self.seats.len());
         }
-        let views = self.seats.iter().filter(|seat| seat.is_honest()).map(|seat| seat.published.view);
-        usize::from(schemas::block::primary_of(views.max().unwrap_or(0), self.plan.n))
+        self.primary()
     }
 
     /// Each of two twins talks to a part of the others.
@@ -61,8 +60,8 @@ impl World {
             }
             // the second twin sits behind all validators and takes who the first one leaves
             let index = at.index;
-            if seat < self.plan.n {
-                let circle: Vec<bool> = (0..self.plan.n).map(|_| self.dice.percent(60)).collect();
+            if seat < self.plan.seats() {
+                let circle: Vec<bool> = (0..self.plan.seats()).map(|_| self.dice.percent(60)).collect();
                 self.seats[seat].circle = circle;
             } else {
                 let first = self.seats[usize::from(index)].circle.clone();

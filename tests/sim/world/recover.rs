@@ -15,8 +15,15 @@ impl World {
     pub(super) fn lose(&mut self, seat: usize) {
         let at = &mut self.seats[seat];
         (at.log, at.store, at.published) = (Log::default(), Store::default(), Published::default());
+        // from the genesis it comes through all epochs, if it has been there from the first on
+        let is_old = seat < self.plan.n && self.dice.percent(30);
+        if !is_old && !self.take_state(seat) && seat >= self.plan.n {
+            self.seats[seat].is_dead = true;
+            return;
+        }
+        let at = &mut self.seats[seat];
         // it knows from its key that it has voted, and begins its log with that
-        let record = Record::Recovering(1, Recovery::unknown(0));
+        let record = Record::Recovering(at.store.executed() + 1, Recovery::unknown());
         at.append(&record, &cbor::encode(&record));
         at.log.write();
         at.synced();
@@ -26,12 +33,14 @@ impl World {
 
     /// Some honest validator still says nothing.
     pub fn has_silent(&self) -> bool {
-        self.seats.iter().any(|seat| seat.is_honest() && !seat.is_dead && self.checks.is_silent(seat.index))
+        self.seats
+            .iter()
+            .any(|seat| seat.is_honest() && !seat.is_dead && !seat.is_out && self.checks.is_silent(seat.index))
     }
 
     /// The primary stands still for longer than the others' patience.
     pub fn doze_primary(&mut self) {
-        let primary = usize::from(schemas::block::primary_of(self.view(), self.plan.n));
+        let primary = self.primary();
         let is_needed = self.seats[primary].attacker.as_ref().is_none_or(|(kind, _)| *kind != Kind::Silent);
         if is_needed {
             self.seats[primary].paused_until = self.now + limits::VIEW_TIMEOUT_MS + limits::TICK_GAP_MS_MAX;

@@ -19,7 +19,7 @@ impl World {
             Message::PrePrepare(pre_prepare) => {
                 let (view, batch) = (pre_prepare.view, &pre_prepare.batch);
                 // bodies of assigned batches are passed on by anyone
-                if block::primary_of(view, self.plan.n) == by {
+                if block::primary_of(view, self.keys.validators(batch.epoch)) == by {
                     self.check_vote(seat, &vote(view, batch, Phase::PrePrepare));
                 }
             }
@@ -48,7 +48,12 @@ impl World {
             | Message::Fetch(_)
             | Message::Blocks(_)
             | Message::Decided(_)
-            | Message::Ask(_) => {}
+            | Message::Ask(_)
+            | Message::AskOffer(_)
+            | Message::Offered(_)
+            | Message::AskPiece(_)
+            | Message::Piece(_)
+            | Message::BlocksFrom(_) => {}
         }
     }
 
@@ -56,35 +61,37 @@ impl World {
         let at = &self.seats[seat];
         let reason = Reason::Vote(vote.view, vote.height, vote.phase, vote.digest);
         // what a primary's new view assigns is a proposal of its own
-        let is_assigned = vote.phase == Phase::PrePrepare && at.justified.contains(&Reason::NewView(vote.view));
+        let is_assigned =
+            vote.phase == Phase::PrePrepare && at.justified.contains(&Reason::NewView(vote.epoch, vote.view));
         let is_durable = at.justified.contains(&reason) || is_assigned;
         assert!(is_durable, "durability: validator {} sends {reason:?} before its record is durable", at.index);
-        self.checks.say(at.index, vote, self.plan.n, self.plan.attackers.len());
+        let n = self.keys.validators(vote.epoch);
+        self.checks.say(at.index, vote, n, self.plan.attackers.len());
     }
 
     fn check_view_change(&mut self, seat: usize, by: ValidatorIndex, signed: &SignedViewChange) {
-        let view = signed.change.view;
+        let (epoch, view) = (signed.change.epoch, signed.change.view);
         assert!(signed.by.validator == by, "validator {by} sends a view change of {}", signed.by.validator);
-        let is_durable = self.seats[seat].justified.contains(&Reason::ViewChange(view));
+        let is_durable = self.seats[seat].justified.contains(&Reason::ViewChange(epoch, view));
         assert!(is_durable, "durability: validator {by} leaves for view {view} before its record is durable");
         self.checks.leave(by, &signed.change);
     }
 
     fn check_new_view(&mut self, seat: usize, by: ValidatorIndex, message: &NewView) {
-        let view = message.view;
-        let is_durable = self.seats[seat].justified.contains(&Reason::NewView(view));
+        let (epoch, view) = (message.epoch, message.view);
+        let is_durable = self.seats[seat].justified.contains(&Reason::NewView(epoch, view));
         assert!(is_durable, "durability: validator {by} passes view {view} on before its record is durable");
-        let verify = |who: ValidatorIndex, bytes: &[u8], signature: &_| self.keys.is_signed(who, bytes, signature);
-        let checked = VerifiedNewView::check(&verify::config(&self.keys), message.clone(), &verify);
+        let config = self.keys.config(epoch).expect("an epoch that began");
+        let checked = VerifiedNewView::check(&config, message.clone(), &verify::verify_with(&self.keys, epoch));
         let Ok(checked) = checked else { panic!("validator {by} sends a new view that does not verify: {view}") };
         let assigned: Vec<_> = checked.assigned().map(|(height, digest, _)| (height, digest)).collect();
-        if block::primary_of(view, self.plan.n) != by {
+        if block::primary_of(view, config.validators) != by {
             return;
         }
         check::view_changes(&self.keys, message);
         self.checks.new_view(message, &assigned);
-        let null = |height| Batch::null(self.keys.chain, 0, height).digest();
-        if self.checks.begins(view) {
+        let null = |height| Batch::null(self.keys.chain, epoch, height).digest();
+        if self.checks.begins(epoch, view) {
             self.count.reach("new_views");
             if assigned.iter().any(|&(height, digest)| digest == null(height)) {
                 self.count.reach("new_views_with_gaps");
@@ -95,7 +102,7 @@ impl World {
         }
         let chain = self.keys.chain;
         for (height, digest) in assigned {
-            self.check_vote(seat, &Vote { chain, epoch: 0, view, height, phase: Phase::PrePrepare, digest });
+            self.check_vote(seat, &Vote { chain, epoch, view, height, phase: Phase::PrePrepare, digest });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use ledger_core::{Effect, Execution, Input};
 use schemas::cbor;
-use schemas::evidence::Conflict;
+use schemas::evidence::{Conflict, Word};
 use schemas::transaction::{Body, Outcome, Transaction};
 
 use super::{Event, World};
@@ -27,7 +27,13 @@ impl World {
         }
         at.turn.0 = u64::MAX;
         for input in std::mem::take(&mut at.inbox) {
-            self.step(seat, input);
+            if !self.seats[seat].sealed {
+                self.step(seat, input);
+            }
+        }
+        if self.seats[seat].sealed {
+            self.end_turn(seat);
+            return;
         }
         let clock = self.seats[seat].clock(self.now);
         self.step(seat, Input::Tick(clock));
@@ -39,7 +45,7 @@ impl World {
         let at = &mut self.seats[seat];
         let Some(replica) = at.replica.as_mut() else { return };
         let (view, was_changing) = (replica.view(), replica.is_changing());
-        let effects = replica.step(input, &self.keys.signer(at.index));
+        let effects = replica.step(input, &self.keys.signer(at.epoch, at.index));
         let (slots, waiting, entered) = (replica.slots(), replica.waiting(), replica.view());
         let replica_changing = replica.is_changing();
         self.count.steps += 1;
@@ -89,7 +95,7 @@ impl World {
                     }
                     self.seats[seat].stable = height;
                 }
-                Effect::Sealed(_) => {}
+                Effect::Sealed(_) => self.seats[seat].sealed = true,
                 Effect::Blame(conflict) => self.blame(seat, &conflict),
                 Effect::Halt(divergence) => {
                     let at = &self.seats[seat];
@@ -116,6 +122,7 @@ impl World {
         if is_first {
             self.count.reach("blocks");
             self.check_validity(&done);
+            self.learn_epoch(&done);
             if done.transactions.is_empty() {
                 self.count.reach("null_blocks");
             }
@@ -125,7 +132,7 @@ impl World {
         at.store.execute(execution.certificate);
         let header = done.header.clone();
         self.mix(&header.hash().0);
-        self.step(seat, Input::Executed(header, None));
+        self.step(seat, Input::Executed(header, done.seal.as_ref().map(|seal| seal.at)));
     }
 
     /// Nothing is accepted that no client signed, but proof against an attacker.
@@ -161,8 +168,11 @@ impl World {
         let is_faulty = self.plan.attackers.iter().any(|&(index, _)| index == accused);
         assert!(is_faulty, "framed: validator {accused} is honest, and blamed with {conflict:?}");
         let words = conflict.words(self.keys.chain);
-        let valid = words.iter().all(|word| self.keys.is_signed(accused, &word.to_sign(), &word.by.signature));
-        assert!(conflict.is_canonical() && valid, "framed: no proof against {accused}: {conflict:?}");
+        let signed = |word: &Word| self.keys.is_signed(word.epoch, accused, &word.to_sign(), &word.by.signature);
+        assert!(
+            conflict.is_canonical() && words.iter().all(signed),
+            "framed: no proof against {accused}: {conflict:?}"
+        );
     }
 
     /// The group is written; the sync takes its time, and may be where the process dies.
@@ -227,6 +237,10 @@ impl World {
         if dies {
             let power_cut = self.dice.percent(self.plan.power_cuts);
             self.crash(seat, power_cut);
+            return;
+        }
+        if self.seats[seat].sealed {
+            self.next_epoch(seat);
             return;
         }
         let at = &mut self.seats[seat];

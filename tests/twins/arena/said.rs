@@ -1,7 +1,7 @@
 //! What leaves an honest replica: never two words that contradict, never a new view that does not follow from its view
 //! changes.
 
-use ::tests::{check, verify};
+use ::tests::check;
 use ledger_core::VerifiedNewView;
 use schemas::block::{self, Batch, Phase, ValidatorIndex, View, Vote};
 use schemas::id::{Digest, Height};
@@ -55,8 +55,9 @@ impl Arena<'_> {
 
     fn check_new_view(&mut self, by: ValidatorIndex, message: &NewView) {
         let (view, keys) = (message.view, self.keys);
-        let verify = |who: ValidatorIndex, bytes: &[u8], signature: &_| keys.is_signed(who, bytes, signature);
-        let checked = VerifiedNewView::check(&verify::config(keys), message.clone(), &verify);
+        let verify = |who: ValidatorIndex, bytes: &[u8], signature: &_| keys.is_signed(0, who, bytes, signature);
+        let config = keys.config(0).expect("the first epoch");
+        let checked = VerifiedNewView::check(&config, message.clone(), &verify);
         let Ok(checked) = checked else { panic!("validator {by} sends a new view that does not verify: {view}") };
         if block::primary_of(view, VALIDATORS) != by {
             return;
@@ -64,7 +65,7 @@ impl Arena<'_> {
         check::view_changes(keys, message);
         let assigned: Vec<_> = checked.assigned().map(|(height, digest, _)| (height, digest)).collect();
         self.checks.new_view(message, &assigned);
-        if self.checks.begins(view) {
+        if self.checks.begins(0, view) {
             self.count.new_views += 1;
             let null = |height| Batch::null(keys.chain, 0, height).digest();
             let keeps = assigned.iter().any(|&(height, digest)| digest != null(height));

@@ -1,5 +1,6 @@
 //! `chartseal bench`: figures with p50 and p99, and beside them what the disk does in the same minute. Starts private services and
 //! validators in a temporary folder and stops them. Nothing is switched off for it: everything is synced, encrypted and verified.
+//! A target that is missed is said, and is no failure: the machine may be busy with something else.
 
 mod disclose;
 mod ingest;
@@ -18,13 +19,17 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use self::ledger::{Full, Target};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, strong};
 
 /// Measures one part of the way, or all of it.
 #[derive(clap::Args)]
-#[command(after_help = "Needs no configuration. ingest and disclose need RabbitMQ's Debian package.\n\n\
-Example: chartseal bench ingest --seconds 30 --json")]
+#[command(
+    after_help = "Needs no configuration. ingest and disclose need RabbitMQ's Debian package, the comparison of ledger --full \
+etcd's (compose/services install etcd). ledger --full takes a quarter of an hour and 20 GB of disk.\n\n\
+Example: chartseal bench ingest --seconds 30 --json"
+)]
 pub struct Args {
     /// What to measure.
     what: What,
@@ -37,6 +42,15 @@ pub struct Args {
     /// Validators of `ledger`.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=64))]
     validators: u8,
+    /// `ledger` over a large state, against etcd and RocksDB alone, with 7 and 30 validators and a dying primary.
+    #[arg(long, conflicts_with_all = ["statements", "validators"])]
+    full: bool,
+    /// Keys of the large state of `--full`.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, requires = "full", value_parser = clap::value_parser!(u64).range(10_000..=100_000_000))]
+    keys: u64,
+    /// Transactions of the long run of `--full`.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, requires = "full", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    transactions: u64,
     /// Folder for data, to measure another disk [default: a temporary folder].
     #[arg(long, value_name = "DIR")]
     home: Option<std::path::PathBuf>,
@@ -77,6 +91,8 @@ pub struct Figures {
     pub fsync_per_s: f64,
     /// Their median.
     pub fsync_p50_ms: f64,
+    /// Their 99th percentile.
+    pub fsync_p99_ms: f64,
     /// Resident memory of all processes.
     pub rss_mb: u64,
     /// Share of time per step.
@@ -84,6 +100,15 @@ pub struct Figures {
     /// Of `ledger`: what a transaction costs, and what an idle chain needs for one.
     #[serde(flatten)]
     pub ledger: Option<LedgerFigures>,
+    /// Of `ledger`: rates by those of what ran in turn with it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ratio: BTreeMap<&'static str, f64>,
+    /// Of `ledger`: what must hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
+    /// Of `ledger --full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<Full>,
 }
 
 /// What only the ledger's bench measures.
@@ -103,23 +128,31 @@ pub struct LedgerFigures {
 
 /// Runs the command.
 pub fn run(args: Args, output: Output) -> Outcome {
+    if args.full && args.what != What::Ledger {
+        return Err(Failure::usage("--full: found it with another bench, expected `bench ledger --full`"));
+    }
     let temporary = tempfile::Builder::new().prefix("chartseal-bench-").tempdir().context("a temporary folder")?;
     let home = match &args.home {
         Some(home) => tempfile::Builder::new().prefix("bench-").tempdir_in(home),
         None => tempfile::Builder::new().prefix("home-").tempdir_in(temporary.path()),
     };
     let home = home.context("the folder for data")?;
-    let fsync = fsync(home.path())?;
-    output.note(format_args!("fsync: p50 {:.2} ms, {:.0} per second", fsync.0, fsync.1));
+    let fsync = Fsync::measure(home.path())?;
+    output.note(format_args!(
+        "fsync: p50 {:.2} ms, p99 {:.2} ms, {:.0} per second",
+        fsync.p50_ms, fsync.p99_ms, fsync.per_s
+    ));
     let seconds = Duration::from_secs(args.seconds);
     let mut figures = match args.what {
         What::Normalise => normalise::run(seconds)?,
         What::Seal => seal::run(home.path(), seconds)?,
-        What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), output)?,
+        What::Ledger if args.full => ledger::run_full(home.path(), seconds, (args.keys, args.transactions), output)?,
+        What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), &fsync, output)?,
         What::Ingest => ingest::run(home.path(), seconds, output)?,
         What::Disclose => disclose::run(home.path(), seconds, output)?,
     };
-    (figures.fsync_p50_ms, figures.fsync_per_s) = (round(fsync.0), round(fsync.1));
+    (figures.fsync_p50_ms, figures.fsync_p99_ms) = (round(fsync.p50_ms), round(fsync.p99_ms));
+    figures.fsync_per_s = round(fsync.per_s);
     print(&figures, output);
     output.document(&figures)?;
     Ok(Exit::Done)
@@ -135,8 +168,8 @@ fn print(figures: &Figures, output: Output) {
         figures.p99_ms
     ));
     output.line(format_args!(
-        "fsync p50 {} ms ({} per second), {} validators, {} MB of memory",
-        figures.fsync_p50_ms, figures.fsync_per_s, figures.validators, figures.rss_mb
+        "fsync p50 {} ms, p99 {} ms ({} per second), everything synced; {} validators, {} MB of memory",
+        figures.fsync_p50_ms, figures.fsync_p99_ms, figures.fsync_per_s, figures.validators, figures.rss_mb
     ));
     if let Some(ledger) = &figures.ledger {
         output.line(format_args!(
@@ -151,6 +184,11 @@ fn print(figures: &Figures, output: Output) {
     for (step, share) in &figures.steps {
         output.line(format_args!("  {step:<10} {:>5.1} %", share * 100.0));
     }
+    figures.full.iter().for_each(|full| ledger::print_full(full, output));
+    for (other, ratio) in &figures.ratio {
+        output.line(format_args!("  {ratio:>6} of the rate of {other}"));
+    }
+    ledger::print_targets(&figures.targets, output);
 }
 
 /// Latencies, in microseconds up to an hour.
@@ -201,9 +239,13 @@ impl Figures {
             synced: true,
             fsync_per_s: 0.0,
             fsync_p50_ms: 0.0,
+            fsync_p99_ms: 0.0,
             rss_mb,
             steps: BTreeMap::new(),
             ledger: None,
+            ratio: BTreeMap::new(),
+            targets: vec![],
+            full: None,
         }
     }
 }
@@ -216,22 +258,39 @@ pub fn shares(times: impl IntoIterator<Item = (String, f64)>) -> BTreeMap<String
 }
 
 /// As many digits as a figure of a bench has.
-fn round(value: f64) -> f64 {
+pub fn round(value: f64) -> f64 {
     if value >= 100.0 { value.round() } else { (value * 1000.0).round() / 1000.0 }
 }
 
-/// Median in milliseconds and rate of small synced appends.
-fn fsync(folder: &Path) -> Result<(f64, f64), Failure> {
-    let path = folder.join("fsync");
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).context("the file of the fsync measure")?;
-    let mut latencies = Latencies::new()?;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(500) {
-        let before = Instant::now();
-        file.write_all(&[0x5a; 4096]).and_then(|()| file.sync_data()).context("fsync")?;
-        latencies.record(before.elapsed());
+/// Small synced appends: what one costs here and now.
+#[derive(Clone, Copy, Debug)]
+pub struct Fsync {
+    /// Median.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// How many in a second.
+    pub per_s: f64,
+}
+
+impl Fsync {
+    /// Looks for half a second.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn measure(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("fsync");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let mut file = file.context("the file of the fsync measure")?;
+        let mut latencies = Latencies::new()?;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(500) {
+            let before = Instant::now();
+            file.write_all(&[0x5a; 4096]).and_then(|()| file.sync_data()).context("fsync")?;
+            latencies.record(before.elapsed());
+        }
+        let per_s = latencies.count() as f64 / start.elapsed().as_secs_f64();
+        std::fs::remove_file(&path).context("the file of the fsync measure")?;
+        Ok(Self { p50_ms: latencies.ms(0.5), p99_ms: latencies.ms(0.99), per_s })
     }
-    let rate = latencies.count() as f64 / start.elapsed().as_secs_f64();
-    std::fs::remove_file(&path).context("the file of the fsync measure")?;
-    Ok((latencies.ms(0.5), rate))
 }

@@ -87,6 +87,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         home: &home,
         validators: VALIDATORS,
         hospitals: &HOSPITALS,
+        watched: false,
         broker: true,
         authorities: &AUTHORITIES,
         clients: &CLIENTS,

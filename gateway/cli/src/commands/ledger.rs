@@ -1,14 +1,15 @@
-//! `chartseal ledger submit|get|consistency|blocks|follow|status|validators`: the smart contract from the command line. Everything shown was verified against the
-//! genesis by `ledger-client`; it must never trust a single validator.
+//! `chartseal ledger submit|get|consistency|blocks|follow|status|validators|vote|join`: the smart contract from the command line.
+//! Everything shown was verified against the genesis by `ledger-client`; it must never trust a single validator.
 
 mod follow;
+mod members;
 pub mod prove;
 
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorStatus};
+use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorSet, ValidatorStatus};
 use schemas::block::{Block, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
@@ -47,7 +48,7 @@ enum Command {
     Examples: chartseal ledger get 8c3f…64 hex digits --prove entry.json\n          \
     chartseal ledger get case/6791beabb97cbf7b73e3542b98897fc6 --height 12 --prove case.json")]
     Get {
-        /// Transaction id (64 hex digits), or kind and id of a key: case, subj, cons, dead, inst, prac, gate.
+        /// Transaction id (64 hex digits), or kind and id of a key: case, subj, cons, dead, inst, prac, gate, epoc, ball, seat.
         what: String,
         /// Of a key: after the block at this height [default: the newest that is proved fresh].
         #[arg(long)]
@@ -83,9 +84,47 @@ enum Command {
         #[arg(long)]
         max: Option<u64>,
     },
-    /// Lists the validators of the genesis.
-    #[command(after_help = "Example: chartseal ledger validators")]
-    Validators,
+    /// Shows the epoch: its validators, proof against them, votes for the next one, and what is decided.
+    #[command(after_help = "Exit codes: 0 shown, 75 fewer than a quorum answer with a fresh head.\n\n\
+    Example: chartseal ledger validators --members members.json")]
+    Validators {
+        /// Writes the list of now, to be changed and voted for.
+        #[arg(long, value_name = "FILE")]
+        members: Option<PathBuf>,
+    },
+    /// Votes for the members of the next epoch, as a validator of this one. A newer vote replaces the older; one for the list of now
+    /// takes it back.
+    #[command(
+        after_help = "The file is a JSON list in order of index: what `ledger validators --members` wrote, less who leaves,\n\
+    and for each newcomer what `ledger join` printed. Another key of a validator is a newcomer under the old name.\n\
+    When a quorum votes for the same list, the epoch ends at the next multiple of 256 that is 128 blocks away.\n\n\
+    Exit codes: 0 counted, 1 refused, 75 not executed within the time, or the next epoch is decided already.\n\n\
+    Example: chartseal ledger vote --key validator.key --members members.json"
+    )]
+    Vote {
+        /// The validator's private key (PEM).
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Who the validators of the next epoch shall be.
+        #[arg(long, value_name = "FILE")]
+        members: PathBuf,
+        /// Longest wait for the certificate, in seconds.
+        #[arg(long, default_value_t = 30)]
+        wait_s: u64,
+    },
+    /// Prints a newcomer's line for the members file: proof that its key is held and wants the seat.
+    #[command(after_help = "Example: chartseal ledger join --key validator.key --name hospital-7")]
+    Join {
+        /// The newcomer's private key (PEM); made when there is none.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Its name: letters, digits, -.
+        #[arg(long)]
+        name: String,
+        /// The epoch in which is voted [default: the current one, which the ledger is asked for].
+        #[arg(long)]
+        epoch: Option<schemas::block::Epoch>,
+    },
     /// Lists final blocks.
     #[command(after_help = "Example: chartseal ledger blocks --from 1 --max 10")]
     Blocks {
@@ -131,14 +170,19 @@ pub fn run(args: Args, output: Output) -> Outcome {
                 let files = prove::Files { prove: prove.as_deref(), cose: cose.as_deref() };
                 match what.parse::<Digest>() {
                     Ok(id) => prove::transaction(&ledger, id, &files, output).await,
-                    Err(_) => prove::key(&ledger, &genesis, (&what, height), &files, output).await,
+                    Err(_) => prove::key(&ledger, (&what, height), &files, output).await,
                 }
             }
             Command::Consistency { from, to, prove } => {
                 prove::consistency(&ledger, (from, to), prove.as_deref(), output).await
             }
             Command::Follow { from, max } => follow::follow(&ledger, &genesis, from, max, output).await,
-            Command::Validators => validators(&genesis, output),
+            Command::Validators { members } => members::show(&ledger, &genesis, members.as_deref(), output).await,
+            Command::Vote { key, members, wait_s } => {
+                let wait = Duration::from_secs(wait_s);
+                members::vote(&ledger, &genesis, (&key, &members, wait), output).await
+            }
+            Command::Join { key, name, epoch } => members::join(&ledger, &genesis, (&key, &name, epoch), output).await,
             Command::Blocks { from, max } => blocks(&ledger, from, max, output).await,
             Command::Status => status(&ledger, &genesis, output).await,
         }
@@ -156,6 +200,17 @@ async fn submit(ledger: &HttpLedger, file: &std::path::Path, wait: Duration, out
     };
     let transaction: Transaction = cbor::decode(&bytes)
         .map_err(|e| Failure::usage(format_args!("{}: {e}; expected the CBOR of a transaction", file.display())))?;
+    hand_in(ledger, bytes, &transaction, wait, output).await
+}
+
+/// Submits signed bytes and waits for what the ledger decides about exactly these.
+async fn hand_in(
+    ledger: &HttpLedger,
+    bytes: Vec<u8>,
+    transaction: &Transaction,
+    wait: Duration,
+    output: Output,
+) -> Outcome {
     let (id, signed) = (transaction.id(), signed_hash(&bytes));
     ledger.submit(bytes).await.map_err(failed)?;
     output.note(format_args!("submitted {} {id}", transaction.core.body.name()));
@@ -170,14 +225,6 @@ async fn submit(ledger: &HttpLedger, file: &std::path::Path, wait: Duration, out
             return Err(Failure::new(Exit::TryAgain, found));
         }
     }
-}
-
-fn validators(genesis: &schemas::genesis::Genesis, output: Output) -> Outcome {
-    for (index, validator) in genesis.validators.iter().enumerate() {
-        output.line(format_args!("{index:>3}  {:20}  {}", validator.name, validator.key));
-    }
-    output.document(&serde_json::json!({ "chain": genesis.chain_id(), "validators": genesis.validators }))?;
-    Ok(Exit::Done)
 }
 
 fn show_entry(entry: &LogEntry, time: u64, attestations: usize, output: Output) -> Outcome {
@@ -247,13 +294,13 @@ fn describe(block: &Block, output: Output) -> serde_json::Value {
 }
 
 /// Validators against which more others than can be faulty say that the ledger holds proof, and of which kind it is.
-fn faulty<'g>(all: &'g [ValidatorStatus], genesis: &'g schemas::genesis::Genesis) -> Vec<(&'g str, &'g str)> {
+fn faulty<'g>(all: &'g [ValidatorStatus], set: &'g ValidatorSet) -> Vec<(&'g str, &'g str)> {
     let kind = |status: &'g ValidatorStatus, name: &str| {
         let held = status.status.as_ref()?["evidence"].as_array()?;
         held.iter().find(|one| one["validator"] == name).map(|one| one["kind"].as_str().unwrap_or("other"))
     };
-    let tolerated = faults_tolerated(genesis.validators.len());
-    let names = genesis.validators.iter().map(|validator| validator.name.as_str());
+    let tolerated = faults_tolerated(set.names().len());
+    let names = set.names().iter().map(String::as_str);
     let proven = names.map(|name| (name, all.iter().filter_map(|status| kind(status, name)).collect::<Vec<_>>()));
     proven.filter(|(_, kinds)| kinds.len() > tolerated).map(|(name, kinds)| (name, kinds[0])).collect()
 }
@@ -261,7 +308,9 @@ fn faulty<'g>(all: &'g [ValidatorStatus], genesis: &'g schemas::genesis::Genesis
 async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output: Output) -> Outcome {
     let (all, heads) = tokio::join!(ledger.status(), ledger.heads());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-    let fresh = ledger_client::freshness(genesis, &heads, now);
+    let epochs = ledger.validators();
+    let fresh = epochs.proved_fresh(0, &heads, now).map(|fresh| fresh.height);
+    let set = epochs.at(fresh.unwrap_or(0).saturating_add(1));
     for validator in &all {
         let text = match &validator.status {
             Some(status) => {
@@ -278,7 +327,7 @@ async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output
         Some(height) => output.line(format_args!("{} at height {height}", good("fresh"))),
         None => output.line(bad("not fresh: fewer than a quorum of validators show a head younger than 5 s")),
     }
-    let faulty = faulty(&all, genesis);
+    let faulty = faulty(&all, set);
     for (name, kind) in &faulty {
         output.line(format_args!(
             "{} {name}: the ledger holds two signatures of it that contradict each other ({kind})",
@@ -287,7 +336,7 @@ async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output
     }
     let faulty: Vec<_> = faulty.into_iter().map(|(name, _)| name).collect();
     output.document(&serde_json::json!({
-        "chain": genesis.chain_id(), "fresh_height": fresh, "faulty": faulty, "validators": all,
+        "chain": genesis.chain_id(), "epoch": set.epoch(), "fresh_height": fresh, "faulty": faulty, "validators": all,
     }))?;
     Ok(if fresh.is_some() { Exit::Done } else { Exit::TryAgain })
 }

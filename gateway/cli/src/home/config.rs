@@ -160,11 +160,12 @@ pub fn node(own: &ValidatorHome, all: &[ValidatorHome], genesis: &str) -> String
         r#"# {name}. Paths are taken from this file's folder.
 genesis = {genesis}
 name = {quoted_name}              # as in the genesis
-data = "data"                     # vote log and RocksDB: never restored from a backup
+data = "data"                     # vote log and RocksDB: `chartseal backup` and `restore`, never a copy of the folder
 key = "validator.key"
 listen = "{peer}"         # other validators, mutual TLS
 rpc = "{rpc}"            # gateways, mutual TLS
-# operators = "127.0.0.1:9464"    # /livez, /readyz, /metrics: never open to the outside
+{operators}    # /livez, /readyz, /metrics: never open to the outside
+# block_history_blocks = 1000000  # transactions of older blocks are dropped; headers and all proofs stay
 peers = [
 {peers}]
 {development}"#,
@@ -173,6 +174,10 @@ peers = [
         genesis = quoted(genesis),
         peer = own.peer,
         rpc = own.rpc,
+        operators = match &own.operators {
+            Some(address) => format!("operators = \"{address}\""),
+            None => "# operators = \"127.0.0.1:9464\"".to_owned(),
+        },
         peers = peers.concat(),
         development = if all.len() < 4 {
             "development = true             # fewer than four validators tolerate no fault\n"

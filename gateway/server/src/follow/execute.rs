@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use ledger_contract::{Changes, State, StateError, admit, execute_block};
+use ledger_contract::{Changes, State, StateError, admit, epoch_at, execute_block};
 use ledger_proof::AwsLc;
 use schemas::block::{Block, Header};
 use schemas::id::ChainId;
@@ -27,6 +27,10 @@ pub async fn prefetch(store: &Store, chain: &ChainId, blocks: &[Block]) -> Resul
             transaction.core.body.statements_root().map(|(institution, _)| state::institution_key(institution)),
         );
     }
+    // which epoch each block is of
+    keys.push(state::newest_epoch_key());
+    let epochs = blocks.iter().map(|block| block.header.epoch);
+    keys.extend(epochs.flat_map(|epoch| [epoch, epoch.saturating_add(1)]).map(state::epoch_key));
     keys.sort_unstable();
     keys.dedup();
     chain::get_all(store, &keys).await
@@ -53,6 +57,7 @@ pub fn run(
         }
         base.changes.extend(executed.changes);
         position.header = Some(header.clone());
+        position.epoch = epoch_at(&base, header.height + 1)?.epoch;
     }
     Ok((position, base.changes))
 }
@@ -61,6 +66,7 @@ fn follows(position: &Position, header: &Header) -> Result<(), FollowError> {
     let view = position.view();
     let what = match () {
         () if header.height != view.height + 1 => "height",
+        () if header.epoch != view.epoch => "epoch",
         () if header.previous != view.header => "previous header",
         () if header.time < view.time => "time",
         () => return Ok(()),

@@ -93,6 +93,7 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     let mut known = std::mem::take(heads);
     known.learn(&mut write, &new).await?;
     let (added, beheaded) = known.place(new);
+    anchors::keep_epochs(&mut write, &proofs, &on.ledger.validators()).await?;
     anchors::add(&mut write, &proofs).await?;
     cases::add(&mut write, &rows).await?;
     units::behead(&mut write, &beheaded).await?;

@@ -10,12 +10,13 @@ use sqlx::{AnyPool, AssertSqlSafe};
 use super::units::PART_ROWS;
 use super::{Engine, StoreError};
 
-/// Version, name, text. WAYIN's are below 100, the way out's from 100.
+/// Version, name, text. WAYIN's are below 100, the way out's from 100, what both read from 200.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "way in", include_str!("../../migrations/001_way_in.sql")),
     (101, "way out", include_str!("../../migrations/101_way_out.sql")),
     (102, "consent versions", include_str!("../../migrations/102_consent_versions.sql")),
     (103, "bound keys", include_str!("../../migrations/103_bound_keys.sql")),
+    (201, "epochs", include_str!("../../migrations/201_epochs.sql")),
 ];
 
 /// Brings the schema up to date; refuses a schema that is newer or was changed.

@@ -1,31 +1,34 @@
-//! The ledger's double: each submitted transaction becomes a block, executed by the real contract and attested by four real
-//! keys. It can be away, lose what it takes, and let time pass.
+//! The ledger's double: each submitted transaction becomes a block, executed by the real contract and attested by the real keys
+//! of its epoch. It can be away, lose what it takes, let time pass, and change its validators.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ledger_client::{Answer, Ledger, LedgerError, ValidatorSet, ValidatorStatus};
-use ledger_contract::{Changes, State as _, execute_block, genesis_changes};
+use ledger_client::{Answer, Epochs, Ledger, LedgerError, ValidatorStatus};
+use ledger_contract::{Changes, State as _, StateTree, execute_block, find, genesis_changes, seal};
 use ledger_proof::{EntryProof, P256};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature as Ecdsa, SigningKey};
+use schemas::ballot::{Ballot, Member, possession_to_sign};
 use schemas::block::{
-    Batch, Block, CommitCertificate, Head, Header, SignedHead, TransactionBytes, ValidatorSignature,
+    Batch, Block, CommitCertificate, Epoch, Head, Header, SignedHead, TransactionBytes, ValidatorSignature,
     attestation_to_sign, transactions_root,
 };
+use schemas::cose::transaction_to_sign;
 use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{CaseId, Digest, Height, PublicKey, RawPublicKey, RawSignature, Signature, TimeMs};
-use schemas::proof::{ConsistencyProof, StateProof, Value};
-use schemas::transaction::{Outcome as Executed, Transaction};
+use schemas::proof::{ConsistencyProof, EpochProof, StateProof, Value};
+use schemas::state::{EpochRecord, epoch_key};
+use schemas::transaction::{Body, Core, Outcome as Executed, Signed, Signer, Transaction};
+use schemas::tree::Place;
 use schemas::{cbor, merkle};
 use tokio::sync::watch;
 
 pub struct Double {
     pub genesis: Genesis,
-    validators: ValidatorSet,
-    keys: Vec<SigningKey>,
+    validators: Mutex<Arc<Epochs>>,
     inner: Mutex<Inner>,
     height: watch::Sender<Height>,
     pub away: AtomicBool,
@@ -35,12 +38,21 @@ pub struct Double {
     pub shows: AtomicUsize,
     /// How often it was asked for a key.
     pub sampled: AtomicUsize,
+    /// Only those of the genesis speak, of a height below the first seal.
+    pub stale: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
     blocks: Vec<Block>,
+    epoch: Epoch,
+    /// Of the epoch's validators.
+    keys: Vec<SigningKey>,
     state: Changes,
+    tree: StateTree,
+    nodes: BTreeMap<(u64, u16), Vec<u8>>,
+    /// Of the tree after each height.
+    roots: Vec<Vec<u8>>,
     leaves: Vec<Digest>,
     proofs: Vec<EntryProof>,
 }
@@ -60,24 +72,94 @@ fn sign(key: &SigningKey, message: &[u8]) -> Signature {
     Signature(RawSignature::from_slice(&signature.normalize_s().to_bytes()).expect("64 bytes"))
 }
 
+/// The validators' keys of an epoch: none stays.
+fn keys_of(epoch: u8) -> Vec<SigningKey> {
+    (1..=4_u8).map(|n| SigningKey::from_slice(&[epoch * 10 + n; 32]).expect("a scalar")).collect()
+}
+
+fn validators_of(keys: &[SigningKey]) -> Vec<Validator> {
+    keys.iter().enumerate().map(|(n, key)| Validator { name: format!("v{n}"), key: public(key) }).collect()
+}
+
+fn signatures(keys: &[SigningKey], message: &[u8]) -> Vec<ValidatorSignature> {
+    (0..).zip(keys).map(|(validator, key)| ValidatorSignature { validator, signature: sign(key, message) }).collect()
+}
+
+impl Inner {
+    fn change(&mut self, height: Height, changes: Changes) -> Digest {
+        let written = self.tree.update(&self.nodes, height, &changes).expect("in memory");
+        self.nodes.extend((0..).zip(written.pieces).map(|(piece, bytes)| ((height, piece), bytes)));
+        self.roots.push(written.root_row);
+        self.state.extend(changes);
+        written.root
+    }
+
+    /// That the state holds an epoch's record, under the header of the block that decided it.
+    fn prove(&self, record: &EpochRecord) -> EpochProof {
+        let at = usize::try_from(record.decided_at).expect("a small height");
+        let place = Place::of(&epoch_key(record.epoch)).expect("a key of the tree");
+        let found = find(&self.nodes, &self.roots[at], &place).expect("in memory").expect("kept");
+        let Block { header, attestations, .. } = self.blocks[at - 1].clone();
+        EpochProof { record: record.clone(), siblings: found.siblings, header, attestations }
+    }
+}
+
 impl Double {
     pub fn new(institution: GenesisInstitution) -> Arc<Self> {
-        let keys: Vec<SigningKey> = (1..=4_u8).map(|n| SigningKey::from_slice(&[n; 32]).expect("a scalar")).collect();
-        let validators =
-            keys.iter().enumerate().map(|(n, key)| Validator { name: format!("v{n}"), key: public(key) }).collect();
-        let genesis = Genesis { created: 1, validators, institutions: vec![institution] };
-        let inner = Inner { state: genesis_changes(&genesis), ..Inner::default() };
+        let keys = keys_of(0);
+        let genesis = Genesis { created: 1, validators: validators_of(&keys), institutions: vec![institution] };
+        let mut inner = Inner { keys, ..Inner::default() };
+        inner.change(0, genesis_changes(&genesis));
         Arc::new(Self {
-            validators: ValidatorSet::of(&genesis),
+            validators: Mutex::new(Arc::new(Epochs::of(&genesis))),
             genesis,
-            keys,
             inner: Mutex::new(inner),
             height: watch::Sender::new(0),
             away: AtomicBool::new(false),
             loses: AtomicBool::new(false),
             shows: AtomicUsize::new(0),
             sampled: AtomicUsize::new(0),
+            stale: AtomicBool::new(false),
         })
+    }
+
+    /// The validators vote for others in place of all of them; empty blocks lead behind the seal.
+    pub fn change_validators(&self) {
+        let (chain, epoch, keys, height) = {
+            let inner = self.inner.lock().expect("not poisoned");
+            (self.genesis.chain_id(), inner.epoch, inner.keys.clone(), inner.blocks.len() as u64)
+        };
+        let next = keys_of(u8::try_from(epoch).expect("few") + 1);
+        let list = validators_of(&next);
+        let possession = |(one, key): (&Validator, &SigningKey)| sign(key, &possession_to_sign(&chain, epoch, one));
+        let members: Vec<_> = list
+            .iter()
+            .zip(&next)
+            .map(|both| Member { name: both.0.name.clone(), key: both.0.key, possession: Some(possession(both)) })
+            .collect();
+        for (voter, key) in (0..3).zip(&keys) {
+            let body = Body::Ballot(Ballot { epoch, voter, members: members.clone() });
+            let core = Core { chain, valid_until: height + 10, body };
+            let signature = sign(key, &transaction_to_sign(&chain, &core.id()));
+            let signatures = vec![Signed { signer: Signer::Validator(voter), signature }];
+            let tx = Transaction { core, statements: vec![], signatures, authored: vec![] };
+            self.execute(vec![TransactionBytes(cbor::encode(&tx).into())]);
+        }
+        let decided = {
+            let inner = self.inner.lock().expect("not poisoned");
+            let decided = seal(&inner.state, epoch).expect("a map").expect("decided");
+            let mut known = self.validators.lock().expect("not poisoned");
+            let mut epochs = Epochs::clone(&known);
+            epochs.extend(&inner.prove(&decided.next)).expect("proved");
+            *known = Arc::new(epochs);
+            decided
+        };
+        self.pass(decided.at - height - 3);
+        {
+            let mut inner = self.inner.lock().expect("not poisoned");
+            (inner.epoch, inner.keys) = (epoch + 1, next);
+        }
+        self.pass(1);
     }
 
     /// Adds blocks without transactions, as other institutions' traffic would.
@@ -105,35 +187,29 @@ impl Double {
         anchors
     }
 
-    fn signatures(&self, message: &[u8]) -> Vec<ValidatorSignature> {
-        (0..)
-            .zip(&self.keys)
-            .map(|(validator, key)| ValidatorSignature { validator, signature: sign(key, message) })
-            .collect()
-    }
-
     fn execute(&self, transactions: Vec<TransactionBytes>) {
         let mut inner = self.inner.lock().expect("not poisoned");
         let chain = self.genesis.chain_id();
         let previous = inner.blocks.last().map_or(Digest(chain.0), |block| block.header.hash());
         let height = inner.blocks.len() as u64 + 1;
         let time = now_ms();
-        let batch = Batch { chain, epoch: 0, height, transactions_root: transactions_root(&transactions), time };
+        let epoch = inner.epoch;
+        let batch = Batch { chain, epoch, height, transactions_root: transactions_root(&transactions), time };
         let executed = execute_block(&inner.state, &chain, height, time, &transactions, &P256).expect("executes");
-        inner.state.extend(executed.changes);
+        let state_root = inner.change(height, executed.changes);
         inner.leaves.extend(executed.entries.iter().map(schemas::transaction::LogEntry::leaf));
         let header = Header {
             chain,
-            epoch: 0,
+            epoch,
             height,
             batch: batch.digest(),
             previous,
             log_size: inner.leaves.len() as u64,
             log_root: merkle::root(&inner.leaves),
             time,
-            state_root: Digest::ZERO,
+            state_root,
         };
-        let attestations = self.signatures(&attestation_to_sign(&header));
+        let attestations = signatures(&inner.keys, &attestation_to_sign(&header));
         let first = inner.leaves.len() - executed.entries.len();
         for (at, entry) in executed.entries.into_iter().enumerate() {
             let path = merkle::path(&inner.leaves, first + at).expect("in the log");
@@ -218,13 +294,15 @@ impl Ledger for Double {
             if self.gone().is_err() {
                 return Vec::new();
             }
-            let (height, header) = {
-                let inner = self.inner.lock().expect("not poisoned");
-                let chain = Digest(self.genesis.chain_id().0);
-                (inner.blocks.len() as u64, inner.blocks.last().map_or(chain, |block| block.header.hash()))
+            let inner = self.inner.lock().expect("not poisoned");
+            let chain = self.genesis.chain_id();
+            let header = inner.blocks.last().map_or(Digest(chain.0), |block| block.header.hash());
+            let (epoch, height, keys) = match self.stale.load(Ordering::SeqCst) {
+                true => (0, 200, keys_of(0)),
+                false => (inner.epoch, inner.blocks.len() as u64, inner.keys.clone()),
             };
-            let head = Head { chain: self.genesis.chain_id(), epoch: 0, height, header, time: now_ms() };
-            self.signatures(&head.to_sign()).into_iter().map(|by| SignedHead { head: head.clone(), by }).collect()
+            let head = Head { chain, epoch, height, header, time: now_ms() };
+            signatures(&keys, &head.to_sign()).into_iter().map(|by| SignedHead { head: head.clone(), by }).collect()
         })
     }
 
@@ -232,7 +310,7 @@ impl Ledger for Double {
         Box::pin(async { Vec::new() })
     }
 
-    fn validators(&self) -> &ValidatorSet {
-        &self.validators
+    fn validators(&self) -> Arc<Epochs> {
+        Arc::clone(&self.validators.lock().expect("not poisoned"))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gateway_server::disclose::progress::{Later, Progress};
 use gateway_server::store::{self, Store, chain};
-use ledger_client::{Answer, Ledger, LedgerError, ValidatorSet, ValidatorStatus};
+use ledger_client::{Answer, Epochs, Ledger, LedgerError, ValidatorStatus};
 use ledger_contract::{Changes, execute_block, genesis_changes};
 use ledger_proof::P256;
 use p256::ecdsa::signature::Signer as _;
@@ -30,7 +30,7 @@ pub struct TestLedger {
     store: Store,
     genesis: Genesis,
     keys: Vec<SigningKey>,
-    validators: ValidatorSet,
+    validators: Arc<Epochs>,
     state: Mutex<State>,
     seen: std::sync::Mutex<(Height, TimeMs)>,
     pub stale: AtomicBool,
@@ -78,7 +78,7 @@ impl TestLedger {
         chain::apply(&mut write, changes.0.iter()).await.expect("apply");
         chain::advance(&mut write, &header, &[]).await.expect("advance");
         store::commit(write).await.expect("commit");
-        let validators = ValidatorSet::of(&genesis);
+        let validators = Arc::new(Epochs::of(&genesis));
         let state = Mutex::new(State { header, changes, leaves: Vec::new(), proofs: HashMap::new() });
         let seen = std::sync::Mutex::new((0, BEGIN));
         let (stale, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -202,8 +202,8 @@ impl Ledger for TestLedger {
         Box::pin(async { Vec::new() })
     }
 
-    fn validators(&self) -> &ValidatorSet {
-        &self.validators
+    fn validators(&self) -> Arc<Epochs> {
+        Arc::clone(&self.validators)
     }
 }
 

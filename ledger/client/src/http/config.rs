@@ -1,16 +1,21 @@
 //! What `HttpLedger` is configured with, and the checks before the first connection: the genesis verifies, the key is
-//! readable by its owner only, and the validators are those of the genesis.
+//! readable by its owner only, and there are enough validators. Which of them have a seat, the epochs say.
 
 use std::path::{Path, PathBuf};
 
+use ledger_proof::Epochs;
+use schemas::ballot::is_name;
 use schemas::block::quorum;
 use schemas::genesis::Genesis;
+use schemas::limits;
 use serde::Deserialize;
+use tracing::info;
 use zeroize::Zeroizing;
 
+use super::epochs::keys_of;
 use super::peer::Peer;
 use crate::LedgerError;
-use crate::tls::{Identity, client_config};
+use crate::tls::Identity;
 
 /// The `ledger` table of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -18,7 +23,7 @@ use crate::tls::{Identity, client_config};
 pub struct LedgerConfig {
     /// The genesis file.
     pub genesis: PathBuf,
-    /// Where validators are reached: at least a quorum of the genesis.
+    /// Where validators are reached: those of the genesis, and those that came later.
     pub validators: Vec<ValidatorAddress>,
     /// Private key (PEM, PKCS#8) whose public key an institution's `transports` names.
     pub key: PathBuf,
@@ -27,7 +32,7 @@ pub struct LedgerConfig {
     pub timeout_ms: u64,
 }
 
-/// A validator by its name in the genesis.
+/// A validator by its name in the genesis or a later epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidatorAddress {
@@ -52,24 +57,28 @@ impl LedgerConfig {
         Ok((genesis, identity))
     }
 
-    pub(super) fn peers(&self, genesis: &Genesis, identity: &Identity) -> Result<Vec<Peer>, LedgerError> {
-        let needed = quorum(genesis.validators.len());
+    pub(super) fn peers(&self, epochs: &Epochs, identity: &Identity) -> Result<Vec<Peer>, LedgerError> {
+        // an epoch may have fewer validators than the genesis, but not fewer than a ballot can name
+        let needed = quorum(epochs.newest().keys().len().min(limits::VALIDATORS_MIN));
         let mut peers: Vec<Peer> = Vec::with_capacity(self.validators.len());
         for address in &self.validators {
             let place = format!("validator \"{}\"", address.name);
-            let index =
-                genesis.validators.iter().position(|validator| validator.name == address.name).ok_or_else(|| {
-                    LedgerError::Config(format!("{place}: found a name that the genesis does not have"))
-                })?;
-            if peers.iter().any(|peer| peer.index() == index) {
+            if !is_name(&address.name) {
+                let expected = "expected a validator's name: at most 32 letters, digits and -";
+                return Err(LedgerError::Config(format!("{place}: {expected}")));
+            }
+            if peers.iter().any(|peer| peer.name() == address.name) {
                 return Err(LedgerError::Config(format!("{place}: found it twice, expected each validator once")));
             }
             if !address.url.starts_with("https://") {
                 return Err(LedgerError::Config(format!("{place}: expected a url https://HOST:PORT")));
             }
-            let key = genesis.validators[index].key;
-            let tls = client_config(identity, key).map_err(|e| LedgerError::Config(format!("{place}: {e}")))?;
-            let peer = Peer::new(index, address, tls).map_err(|e| LedgerError::Config(format!("{place}: {e}")))?;
+            let peer = Peer::new(address, identity)?;
+            let keys = keys_of(epochs, &address.name);
+            if keys.is_empty() {
+                info!(validator = address.name, "the genesis does not name it; it is asked once an epoch has it");
+            }
+            peer.pin(keys);
             peers.push(peer);
         }
         if peers.len() < needed {

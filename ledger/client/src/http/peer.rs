@@ -1,19 +1,23 @@
 //! One validator: its requests, with a bound on time and on the bytes of an answer. What it answers is still unverified.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
 use rustls::ClientConfig;
-use schemas::block::SignedHead;
+use schemas::block::{Epoch, SignedHead};
 use schemas::cbor::{self, Record};
-use schemas::id::{Digest, Height};
+use schemas::id::{Digest, Height, PublicKey};
 use schemas::limits;
 use schemas::receipt::EntryProof;
 use tokio::sync::Semaphore;
 
 use super::ValidatorAddress;
+use super::epochs::{Answered, EPOCHS_BYTES_MAX};
 use super::submit::Submissions;
+use crate::LedgerError;
+use crate::tls::{Identity, Pins, client_config};
 
 /// Largest answer that is not a list of blocks, in bytes.
 const ANSWER_BYTES_MAX: usize = limits::TRANSACTION_BYTES_MAX;
@@ -47,31 +51,35 @@ pub(super) enum Submitted {
 /// A validator's RPC.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    index: usize,
     name: String,
     pub(super) base: String,
     pub(super) client: Client,
+    /// For the epochs only: takes any key.
+    stranger: Client,
+    pins: Pins,
     pub(super) submissions: Arc<Submissions>,
     /// Each request under way has a connection of its own; heads and status are few and never wait.
     look_ups: Arc<Semaphore>,
 }
 
 impl Peer {
-    pub(super) fn new(index: usize, address: &ValidatorAddress, tls: ClientConfig) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(2))
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
+    /// Reached under no key until one is pinned.
+    pub(super) fn new(address: &ValidatorAddress, identity: &Identity) -> Result<Self, LedgerError> {
+        let pins = Pins::default();
+        let failed = |e: &dyn std::fmt::Display| LedgerError::Config(format!("validator \"{}\": {e}", address.name));
+        let client = |pins| {
+            let tls = client_config(identity, pins).map_err(|e| failed(&e))?;
+            self::client(tls).map_err(|e| failed(&e))
+        };
+        let (client, stranger) = (client(Some(pins.clone()))?, client(None)?);
         let base = format!("{}/ledger/v1", address.url.trim_end_matches('/'));
         let (submissions, look_ups) = (Arc::default(), Arc::new(Semaphore::new(LOOK_UPS_MAX)));
-        Ok(Self { index, name: address.name.clone(), base, client, submissions, look_ups })
+        Ok(Self { name: address.name.clone(), base, client, stranger, pins, submissions, look_ups })
     }
 
-    pub(super) const fn index(&self) -> usize {
-        self.index
+    /// It is reached under these keys from now on.
+    pub(super) fn pin(&self, keys: BTreeSet<PublicKey>) {
+        self.pins.set(keys);
     }
 
     pub(super) fn name(&self) -> &str {
@@ -122,9 +130,26 @@ impl Peer {
         serde_json::from_slice(&bytes).map_err(|_| PeerError::Answer)
     }
 
+    /// Proofs of epochs from this one on, of whoever answers at the address.
+    pub(super) async fn epochs(&self, from: Epoch, timeout: Duration) -> Result<Answered, PeerError> {
+        let request = self.stranger.get(format!("{}/epochs?from={from}", self.base)).timeout(timeout);
+        let bytes = read(request.send().await?, EPOCHS_BYTES_MAX).await?;
+        cbor::decode(&bytes).map_err(|_| PeerError::Answer)
+    }
+
     async fn get(&self, path: &str, timeout: Duration) -> Result<Response, PeerError> {
         Ok(self.client.get(format!("{}/{path}", self.base)).timeout(timeout).send().await?)
     }
+}
+
+fn client(tls: ClientConfig) -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(2))
+        .pool_idle_timeout(Duration::from_secs(30))
+        .build()
 }
 
 /// The body of a 200 answer, refused as soon as it grows past `max` bytes.

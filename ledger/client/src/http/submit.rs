@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use super::peer::{Peer, PeerError, Submitted, read};
 
-/// Where a validator's answer to one submission goes; closed without one when there is none.
-pub(super) type Answers = mpsc::Sender<Submitted>;
+/// Where a validator's answer to one submission goes, with its name; closed without one when there is none.
+pub(super) type Answers = mpsc::Sender<(Peer, Submitted)>;
 
 /// The transactions that one validator has not been sent.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Peer {
             let Ok(codes) = self.send_many(&transactions, timeout).await else { continue };
             for (answers, code) in answers.into_iter().zip(codes) {
                 // nobody may wait for it any more
-                submitted(code).and_then(|submitted| answers.try_send(submitted).ok());
+                submitted(code).and_then(|submitted| answers.try_send((self.clone(), submitted)).ok());
             }
         }
     }

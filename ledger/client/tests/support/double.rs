@@ -1,5 +1,6 @@
 //! Validators' RPC without consensus: real TLS, real contract, real signatures, one shared chain that makes a block of every
 //! transaction. Each server can be honest or misbehave, so that the client meets both.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,26 +14,33 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use ledger_client::{LedgerConfig, ValidatorAddress};
-use ledger_contract::{Changes, State as _, StateTree, admit, execute_block, find, genesis_changes};
+use ledger_contract::{
+    Changes, State as _, StateTree, admit, epoch_at, epoch_record, execute_block, find, genesis_changes, newest_epoch,
+    seal,
+};
 use ledger_proof::{AwsLc, EntryProof};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature};
+use schemas::ballot::{Ballot, Member, possession_to_sign};
+use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature, quorum};
 use schemas::cbor;
+use schemas::cose::transaction_to_sign;
 use schemas::cose_receipt::{self, CoseReceipt, CoseReceipts, ReceiptBytes};
+use schemas::genesis::Validator;
 use schemas::id::Digest;
-use schemas::proof::{AttestedHeader, ConsistencyProof, StateProof, Value};
-use schemas::transaction::{Outcome, signed_hash};
+use schemas::proof::{AttestedHeader, ConsistencyProof, EpochProof, StateProof, Value};
+use schemas::state::epoch_key;
+use schemas::transaction::{Body, Core, Outcome, Signed, Signer, Transaction, signed_hash};
 use schemas::tree::Place;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::chain::{Chain, key, public, sign};
+use crate::chain::{self, Chain, key, public, sign};
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +79,32 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The next block, by the validators of its epoch.
+    fn make_block(&mut self, transactions: Vec<TransactionBytes>) {
+        let (height, chain) = (self.chain.height + 1, self.chain.id);
+        let epoch = epoch_at(&self.state, height).expect("a map");
+        self.chain.epoch = epoch.epoch;
+        self.chain.seats =
+            epoch.members.iter().map(|member| member.name[1..].parse().expect("v and its seed")).collect();
+        let done = execute_block(&self.state, &chain, height, now_ms(), &transactions, &AwsLc).expect("a map");
+        self.change(height, done.changes);
+        let (block, proofs) = self.chain.block(transactions, &done.entries);
+        self.blocks.push(block);
+        self.proofs.extend(proofs.into_iter().map(|proof| (proof.entry.transaction, proof)));
+    }
+
+    /// What a key held after a block.
+    fn prove(&self, key: Vec<u8>, height: usize) -> Option<StateProof> {
+        let block = height.checked_sub(1).and_then(|at| self.blocks.get(at))?;
+        let (state, root) = &self.states[height];
+        let place = Place::of(&key).expect("of the tree");
+        let found = find(&self.nodes, root, &place).expect("in memory").expect("kept");
+        let value = state.get(&key).expect("a map").map(Value);
+        let other = found.leaf.filter(|leaf| leaf.place != place);
+        let (header, attestations) = (block.header.clone(), block.attestations.clone());
+        Some(StateProof { key, value, other, siblings: found.siblings, header, attestations })
+    }
+
     fn change(&mut self, height: u64, changes: Changes) {
         let written = self.tree.update(&self.nodes, height, &changes).expect("in memory");
         self.nodes.extend((0..).zip(written.pieces).map(|(piece, bytes)| ((height, piece), bytes)));
@@ -100,11 +134,13 @@ pub struct Double {
     /// Submissions that arrived, at all of them.
     pub lists: Arc<AtomicUsize>,
     _folder: tempfile::TempDir,
+    shared: Arc<Mutex<Shared>>,
     servers: tokio::task::JoinSet<()>,
 }
 
 impl Double {
-    pub async fn start(manners: [Manner; 4]) -> Self {
+    /// One server for each manner; the first four are the validators of the genesis.
+    pub async fn start(manners: &[Manner]) -> Self {
         let chain = Chain::new(4);
         let genesis = chain.genesis.clone();
         let id = chain.id;
@@ -125,7 +161,7 @@ impl Double {
         write_key(&path("transport.key"), &key(102));
         let (mut servers, lists) = (tokio::task::JoinSet::new(), Arc::default());
         let mut validators = vec![];
-        for (index, manner) in (0..).zip(manners) {
+        for (index, &manner) in (0..).zip(manners) {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("https://{}", listener.local_addr().expect("bound"));
             validators.push(ValidatorAddress { name: format!("v{index}"), url });
@@ -139,7 +175,40 @@ impl Double {
         }
         let config =
             LedgerConfig { genesis: path("genesis.json"), validators, key: path("transport.key"), timeout_ms: 5_000 };
-        Self { config, chain: id, lists, _folder: folder, servers }
+        Self { config, chain: id, lists, _folder: folder, shared, servers }
+    }
+
+    /// The validators vote for these, then empty blocks lead over the seal into their epoch.
+    pub fn change_validators(&self, seats: &[u16]) {
+        let mut shared = self.shared.lock().expect("not poisoned");
+        let current = epoch_at(&shared.state, shared.chain.height + 1).expect("a map");
+        let members: Vec<Member> = seats
+            .iter()
+            .map(|seed| {
+                let new = Validator { name: format!("v{seed}"), key: public(&key(*seed)) };
+                let is_current = current.members.contains(&new);
+                let possession = sign(&key(*seed), &possession_to_sign(&shared.chain.id, current.epoch, &new));
+                Member { possession: (!is_current).then_some(possession), name: new.name, key: new.key }
+            })
+            .collect();
+        for (voter, member) in (0..).zip(&current.members).take(quorum(current.members.len())) {
+            let body = Body::Ballot(Ballot { epoch: current.epoch, voter, members: members.clone() });
+            let core = Core { chain: shared.chain.id, valid_until: shared.chain.height + 10, body };
+            let seed = member.name[1..].parse().expect("v and its seed");
+            let signature = sign(&key(seed), &transaction_to_sign(&core.chain, &core.id()));
+            let signatures = vec![Signed { signer: Signer::Validator(voter), signature }];
+            let tx = Transaction { core, statements: vec![], signatures, authored: vec![] };
+            shared.make_block(vec![chain::bytes(&tx)]);
+        }
+        let seal = seal(&shared.state, current.epoch).expect("a map").expect("decided").at;
+        while shared.chain.height <= seal {
+            shared.make_block(vec![]);
+        }
+    }
+
+    /// The newest height.
+    pub fn height(&self) -> u64 {
+        self.shared.lock().expect("not poisoned").chain.height
     }
 
     pub fn stop(&mut self) {
@@ -162,6 +231,7 @@ fn router(server: Server) -> Router {
         .route("/ledger/v1/transactions/{id}/cose", get(cose))
         .route("/ledger/v1/state/{key}", get(state))
         .route("/ledger/v1/consistency", get(consistency))
+        .route("/ledger/v1/epochs", get(epochs))
         .route("/ledger/v1/head", get(head))
         .route("/ledger/v1/status", get(async || "{\"height\":1}"))
         .with_state(server)
@@ -190,13 +260,7 @@ fn take(server: &Server, bytes: TransactionBytes) -> StatusCode {
     if shared.proofs.iter().any(|(id, proof)| *id == tx.id() && proof.decides(&signed)) {
         return StatusCode::OK;
     }
-    let transactions = vec![bytes];
-    let (height, chain) = (shared.chain.height + 1, shared.chain.id);
-    let done = execute_block(&shared.state, &chain, height, now_ms(), &transactions, &AwsLc).expect("a map");
-    shared.change(height, done.changes);
-    let (block, proofs) = shared.chain.block(transactions, &done.entries);
-    shared.blocks.push(block);
-    shared.proofs.extend(proofs.into_iter().map(|proof| (proof.entry.transaction, proof)));
+    shared.make_block(vec![bytes]);
     StatusCode::ACCEPTED
 }
 
@@ -263,18 +327,35 @@ async fn state(
     Query(At { height }): Query<At>,
 ) -> Result<Vec<u8>, StatusCode> {
     let shared = server.shared.lock().expect("not poisoned");
-    let block = height.checked_sub(1).and_then(|at| shared.blocks.get(at)).ok_or(StatusCode::NOT_FOUND)?;
-    let (state, root) = &shared.states[height];
-    let key = schemas::id::from_hex(&key).expect("hex");
-    let place = Place::of(&key).expect("of the tree");
-    let found = find(&shared.nodes, root, &place).expect("in memory").expect("kept");
-    let mut value = state.get(&key).expect("a map").map(Value);
+    let mut proof = shared.prove(schemas::id::from_hex(&key).expect("hex"), height).ok_or(StatusCode::NOT_FOUND)?;
     if server.manner == Manner::Lying {
-        value = if value.is_some() { None } else { Some(Value(vec![1])) };
+        proof.value = if proof.value.is_some() { None } else { Some(Value(vec![1])) };
     }
-    let other = found.leaf.filter(|leaf| leaf.place != place);
-    let (header, attestations) = (block.header.clone(), block.attestations.clone());
-    Ok(cbor::encode(&StateProof { key, value, other, siblings: found.siblings, header, attestations }))
+    Ok(cbor::encode(&proof))
+}
+
+#[derive(Deserialize)]
+struct FirstEpoch {
+    from: u64,
+}
+
+async fn epochs(State(server): State<Server>, Query(FirstEpoch { from }): Query<FirstEpoch>) -> Vec<u8> {
+    let shared = server.shared.lock().expect("not poisoned");
+    let newest = newest_epoch(&shared.state).expect("a map");
+    let mut proofs: Vec<_> = (from..=newest)
+        .map(|epoch| {
+            let decided_at = epoch_record(&shared.state, epoch).expect("a map").expect("decided").decided_at;
+            let proof = shared.prove(epoch_key(epoch), decided_at as usize).expect("a block");
+            EpochProof::of(proof).expect("of an epoch")
+        })
+        .collect();
+    if server.manner == Manner::Lying {
+        // itself on every seat
+        for proof in &mut proofs {
+            proof.record.members[0] = Validator { name: "v0".into(), key: public(&key(900 + server.index)) };
+        }
+    }
+    cbor::encode(&proofs)
 }
 
 #[derive(Deserialize)]
@@ -308,12 +389,17 @@ async fn cose(State(server): State<Server>, Path(id): Path<String>) -> Result<Ve
     Ok(cbor::encode(&CoseReceipts { entry, receipts: vec![ReceiptBytes(cbor::encode(&receipt))], epochs: vec![] }))
 }
 
-async fn head(State(server): State<Server>) -> Vec<u8> {
+/// Of the epoch of the next block; none by whoever has no seat in it.
+async fn head(State(server): State<Server>) -> Result<Vec<u8>, StatusCode> {
     let shared = server.shared.lock().expect("not poisoned");
+    let epoch = epoch_at(&shared.state, shared.chain.height + 1).expect("a map");
+    let own = public(&key(server.index));
+    let place = epoch.members.iter().position(|member| member.key == own).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let place = u16::try_from(place).expect("few");
     let last = shared.blocks.last().map(|block| block.header.hash());
     let head = Head {
         chain: shared.chain.id,
-        epoch: 0,
+        epoch: epoch.epoch,
         height: match server.manner {
             Manner::Lying => shared.chain.height + 100,
             Manner::Boasting => 1 << 63,
@@ -323,9 +409,9 @@ async fn head(State(server): State<Server>) -> Vec<u8> {
         time: now_ms(),
     };
     // the liar signs for a neighbour
-    let validator = if server.manner == Manner::Lying { (server.index + 1) % 4 } else { server.index };
+    let validator = if server.manner == Manner::Lying { (place + 1) % 4 } else { place };
     let signature = sign(&key(server.index), &head.to_sign());
-    cbor::encode(&SignedHead { head, by: ValidatorSignature { validator, signature } })
+    Ok(cbor::encode(&SignedHead { head, by: ValidatorSignature { validator, signature } }))
 }
 
 /// TLS 1.3 with a self-signed certificate of a validator's key; every client must show a certificate.

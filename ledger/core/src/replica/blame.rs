@@ -156,6 +156,10 @@ impl Replica {
         signatures: &[ValidatorSignature],
         effects: &mut Vec<Effect>,
     ) {
+        // an attestation names no epoch: others are signed over another one
+        if height <= self.config.base.height || self.seal.is_some_and(|seal| height > seal) {
+            return;
+        }
         for &by in signatures {
             let attest = Attest { height, header, by };
             self.see(&Word::attested(self.config.chain, self.config.epoch, &attest), effects);

@@ -71,7 +71,7 @@ impl Replica {
 
     fn may_propose(&self) -> bool {
         let in_flight = self.next.saturating_sub(self.executed + 1);
-        let is_ripe = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now) };
+        let is_ripe = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now, in_flight) };
         let is_wanted = is_ripe || self.is_sealing(self.next);
         // who does not know every batch before could propose a transaction twice
         let knows_all = self.executed >= self.checkpoint.height && self.has_bodies();

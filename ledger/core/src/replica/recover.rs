@@ -5,12 +5,13 @@
 //!
 //! Why `until` is what others executed and the heights open above it: the newest checkpoint that it ever held was attested by q. Any q that
 //! answer share f + 1 with those, so an honest one, who had executed it; and no vote lies further above the checkpoint than
-//! `OPEN_HEIGHTS_MAX`. Why one view more than claimed: whoever is honest asks for a view only when q were in the view before or wanted
+//! `OPEN_HEIGHTS_MAX`. Heights go on from epoch to epoch; views count within one, so that the newest epoch in which it may have spoken
+//! is estimated with them, and behind that one it is free. Why one view more than claimed: whoever is honest asks for a view only when q were in the view before or wanted
 //! it, and again one of them answers. Of the answers the q smallest count, so that f − 1 liars cannot silence it for ever.
 
 use std::collections::BTreeMap;
 
-use schemas::block::{ValidatorIndex, View};
+use schemas::block::{Epoch, ValidatorIndex, View};
 use schemas::id::{Height, TimeMs};
 use schemas::limits;
 use schemas::pbft::{Answer, Message, Record, Recovery};
@@ -25,8 +26,8 @@ use crate::{Effect, Input, Sign};
 pub(crate) struct Asking {
     nonce: u64,
     asked_at: Option<TimeMs>,
-    /// The lowest executed height and view of each: whatever it said after the loss is late enough.
-    answers: BTreeMap<ValidatorIndex, (Height, View)>,
+    /// The lowest executed height and the lowest epoch and view of each: whatever it said after the loss is late enough.
+    answers: BTreeMap<ValidatorIndex, (Height, (Epoch, View))>,
 }
 
 impl Asking {
@@ -35,7 +36,7 @@ impl Asking {
     }
 
     /// The q-th lowest height and view; `None` while fewer than q have answered.
-    fn estimate(&self, quorum: usize) -> Option<(Height, View)> {
+    fn estimate(&self, quorum: usize) -> Option<(Height, (Epoch, View))> {
         let (mut heights, mut views): (Vec<_>, Vec<_>) = self.answers.values().copied().unzip();
         heights.sort_unstable();
         views.sort_unstable();
@@ -50,11 +51,9 @@ impl Replica {
         self.silence.is_some()
     }
 
-    /// What a log that begins anew says. An epoch that is over binds nobody.
+    /// What a log that begins anew says. Behind the last epoch in which it may have spoken it is free.
     pub(super) fn restore_silence(&mut self, recovery: Recovery) {
-        if recovery.epoch == self.config.epoch {
-            self.silence = Some(recovery);
-        }
+        self.silence = Some(recovery).filter(|_| self.config.epoch <= recovery.epoch);
     }
 
     /// The record that keeps it silent after a restart.
@@ -90,7 +89,10 @@ impl Replica {
     /// Says how far this replica is; it knows all that it said, so it may.
     pub(super) fn answer(&self, to: ValidatorIndex, nonce: u64, effects: &mut Vec<Effect>) {
         assert!(!self.is_silent(), "who lost its votes knows nothing");
-        let (epoch, executed, view) = (self.config.epoch, self.executed, self.view);
+        let executed = self.executed;
+        // at the end of an epoch others may have begun the next one
+        let is_over = self.seal == Some(executed);
+        let (epoch, view) = if is_over { (self.config.epoch + 1, 0) } else { (self.config.epoch, self.view) };
         effects.push(Effect::Send(to, Message::Answer(Answer { nonce, epoch, executed, view })));
     }
 
@@ -105,14 +107,21 @@ impl Replica {
     fn hear_answer(&mut self, from: ValidatorIndex, answer: Answer, effects: &mut Vec<Effect>) {
         let Answer { nonce, epoch, executed, view } = answer;
         let is_other = self.is_member(from) && from != self.config.me;
-        if nonce != self.asking.nonce || epoch != self.config.epoch || !is_other {
+        if nonce != self.asking.nonce || !is_other {
             return;
         }
-        let lowest = self.asking.answers.entry(from).or_insert((executed, view));
-        *lowest = (lowest.0.min(executed), lowest.1.min(view));
-        let (Some(before), Some((height, view))) = (self.silence, self.asking.estimate(self.quorum())) else { return };
+        let lowest = self.asking.answers.entry(from).or_insert((executed, (epoch, view)));
+        *lowest = (lowest.0.min(executed), lowest.1.min((epoch, view)));
+        let (Some(before), Some((height, (epoch, view)))) = (self.silence, self.asking.estimate(self.quorum())) else {
+            return;
+        };
+        // had it been in a later epoch, one of them would have seen this one's end: then only that epoch's validators can tell
+        if epoch > self.config.epoch {
+            return;
+        }
         let until = before.until.min(height.saturating_add(limits::OPEN_HEIGHTS_MAX));
-        let recovery = Recovery { until, above: before.above.min(view.saturating_add(1)), ..before };
+        let (epoch, above) = (before.epoch, before.above).min((epoch, view.saturating_add(1)));
+        let recovery = Recovery { epoch, until, above };
         if recovery != before {
             self.silence = Some(recovery);
             effects.extend(self.silence_record(self.certified.saturating_add(1)).map(Effect::Append));
@@ -148,15 +157,21 @@ impl Replica {
 
     /// Speaks again, once nothing that it may have said can matter: in the view that it followed into, or by joining others.
     fn rejoin(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
-        let Some(Recovery { until, above, .. }) = self.silence else { return };
-        if self.certified < until && !planted("recovers-too-early") {
+        let Some(Recovery { epoch, until, above }) = self.silence else { return };
+        let is_free = self.config.epoch > epoch;
+        let is_past = self.config.epoch == epoch && (self.certified >= until || planted("recovers-too-early"));
+        if !is_free && !is_past {
             return;
         }
-        let is_late_enough = |view| view > above || planted("recovers-in-its-view");
+        let is_late_enough = |view| is_free || view > above || planted("recovers-in-its-view");
         let followed = self.changing.began.take_if(|began| is_late_enough(began.view()));
         if let Some(new_view) = followed {
             self.silence = None;
             self.enter(new_view, signer, effects);
+            return;
+        }
+        if (is_free || planted("recovers-in-its-view")) && self.view == 0 {
+            (self.silence, self.active) = (None, true);
             return;
         }
         let (count, earliest) = self.changing.wanted_above(self.view.max(above));

@@ -4,7 +4,10 @@
 mod blame;
 mod forgeries;
 mod logs;
+mod mock;
 mod network;
+mod recover;
+mod seal;
 mod views;
 
 use ledger_core::{Input, Proposal, ProposalError, Request, Sign};

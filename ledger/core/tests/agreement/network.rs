@@ -5,66 +5,17 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use ledger_core::{
-    ChangeError, Config, Decided, Effect, Execution, Input, Proposal, Replica, Request, Sign, Start, VerifiedNewView,
+    ChangeError, Config, Decided, Effect, Execution, Input, Proposal, Replica, Request, Start, VerifiedNewView,
     VerifiedViewChange,
 };
-use schemas::block::{Block, Header, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, Vote};
-use schemas::cbor::{self, sha256};
+use schemas::block::{Block, Header, Phase, ValidatorIndex, ValidatorSignature, Vote};
+use schemas::cbor::sha256;
 use schemas::evidence::Word;
-use schemas::id::{ChainId, Digest, Height, RawSignature, Signature, SubjectId, TimeMs};
-use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, SignedVote};
-use schemas::transaction::{Body, Core, RevokeConsent, Transaction};
+use schemas::id::{Digest, Height, TimeMs};
+use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, Recovery, SignedVote, Status};
 use schemas::view::{Checkpoint, NewView};
 
-pub const CHAIN: ChainId = ChainId([7; 32]);
-
-/// Signs with a hash of who and what.
-pub struct Mock(pub ValidatorIndex);
-
-impl Sign for Mock {
-    fn sign(&self, bytes: &[u8]) -> Signature {
-        let half = sha256(&[&self.0.to_be_bytes()[..], bytes].concat());
-        let mut out = [0; 64];
-        out[..32].copy_from_slice(&half.0);
-        out[32..].copy_from_slice(&half.0);
-        Signature(RawSignature(out))
-    }
-}
-
-/// Whether a mocked signature is right.
-pub fn is_signed(by: ValidatorIndex, bytes: &[u8], signature: &Signature) -> bool {
-    Mock(by).sign(bytes) == *signature
-}
-
-/// xorshift64*: enough for faults.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
-    }
-
-    pub fn percent(&mut self, p: u64) -> bool {
-        self.below(100) < p
-    }
-}
-
-/// A transaction that differs by its number; the protocol does not look further.
-pub fn transaction(number: u64) -> TransactionBytes {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&number.to_be_bytes());
-    let body = Body::RevokeConsent(RevokeConsent { consent: schemas::id::ConsentId(id), subject: SubjectId([1; 16]) });
-    let core = Core { chain: CHAIN, valid_until: 1000, body };
-    let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
-    TransactionBytes(cbor::encode(&transaction).into())
-}
+pub use crate::mock::{CHAIN, Dice, Mock, is_signed, transaction};
 
 /// What survives a crash.
 #[derive(Default)]
@@ -127,6 +78,12 @@ pub struct Network {
     pub cut: Vec<(ValidatorIndex, ValidatorIndex)>,
     /// Requests to this one are lost: it never hears of them.
     pub deaf: Option<ValidatorIndex>,
+    /// Where the epoch ends, and the height whose execution decides it.
+    pub seal: Option<(Height, Height)>,
+    /// Who came to the end of the epoch.
+    pub sealed: BTreeSet<ValidatorIndex>,
+    /// Votes, attestations and view changes of each.
+    pub spoken: BTreeMap<ValidatorIndex, u64>,
     /// The NEW-VIEW of each view that began.
     pub new_views: BTreeMap<u64, NewView>,
     said: BTreeMap<(ValidatorIndex, u64, Height, u8), Digest>,
@@ -157,6 +114,9 @@ impl Network {
             refused: vec![],
             cut: vec![],
             deaf: None,
+            seal: None,
+            sealed: BTreeSet::new(),
+            spoken: BTreeMap::new(),
             new_views: BTreeMap::new(),
             said: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -233,7 +193,7 @@ impl Network {
             executed: disk.executed(),
             unattested,
             checkpoint: disk.checkpoint(),
-            seal: None,
+            seal: self.seal.filter(|(decided, _)| disk.executed() >= *decided).map(|(_, at)| at),
             records: disk.log.clone(),
             now: self.now,
             nonce: 0,
@@ -253,6 +213,18 @@ impl Network {
             node.disk.blocks.truncate(keep as usize);
             node.disk.attestations.retain(|&h, _| h <= keep);
         }
+    }
+
+    /// The disk is gone; the key says that votes are missing.
+    pub fn lose(&mut self, index: ValidatorIndex) {
+        let node = &mut self.nodes[usize::from(index)];
+        (node.replica, node.disk) = (None, Disk::default());
+        node.disk.log.push(Record::Recovering(1, Recovery::unknown()));
+        self.start(index);
+    }
+
+    pub fn is_silent(&self, index: usize) -> bool {
+        self.nodes[index].replica.as_ref().is_some_and(Replica::is_silent)
     }
 
     /// Crashes in the middle of a turn: nothing of the turn reached the log or the wire, the store may have it all.
@@ -279,6 +251,9 @@ impl Network {
             let before = *said.entry(key).or_insert(digest);
             assert_eq!(before, digest, "validator {from} contradicts itself at (view, height, phase) {key:?}");
         };
+        if matches!(message, Message::Vote(_) | Message::Attest(_) | Message::ViewChange(_)) {
+            *self.spoken.entry(from).or_default() += 1;
+        }
         let left = self.left.entry(from).or_default();
         match message {
             Message::Vote(SignedVote { vote, by }) if by.validator == from => {
@@ -391,6 +366,13 @@ impl Network {
                 let requests = transactions.into_iter().map(|t| Request::read(t).unwrap()).collect();
                 Input::Decided(Decided::check(batch, requests, certificate).unwrap())
             }
+            Message::Ask(nonce) => Input::Asked(from, nonce),
+            Message::Answer(answer) => Input::Answered(from, answer),
+            Message::AskOffer(_)
+            | Message::Offered(_)
+            | Message::AskPiece(_)
+            | Message::Piece(_)
+            | Message::BlocksFrom(_) => unreachable!("everyone has a state and all blocks"),
             Message::Fetch(height) => {
                 let blocks: Vec<_> = (height..height + 10).map_while(|h| node.disk.block(h)).collect();
                 if node.replica.is_some() && !blocks.is_empty() {
@@ -413,9 +395,27 @@ impl Network {
     }
 
     pub fn input(&mut self, index: ValidatorIndex, input: Input) {
-        let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
+        if matches!(input, Input::Tick(now) if now.is_multiple_of(1_000)) && self.sealed.contains(&index) {
+            self.say_next_epoch(index);
+        }
+        // who came to the end takes nothing more
+        let Some(replica) =
+            &mut self.nodes[usize::from(index)].replica.as_mut().filter(|_| !self.sealed.contains(&index))
+        else {
+            return;
+        };
         let effects = replica.step(input, &Mock(index));
         self.perform(index, effects, true);
+    }
+
+    /// What its replica of the next epoch says.
+    fn say_next_epoch(&mut self, index: ValidatorIndex) {
+        let height = self.certified(usize::from(index));
+        let (executed, certified, proposed) = (height, height, height);
+        let status = Status { view: 0, executed, certified, proposed, stuck: false, changing: false, epoch: 1 };
+        for to in (0..self.n as ValidatorIndex).filter(|&to| to != index) {
+            self.send(index, to, Message::Status(status));
+        }
     }
 
     fn perform(&mut self, index: ValidatorIndex, effects: Vec<Effect>, synced: bool) {
@@ -457,7 +457,14 @@ impl Network {
                     assert_eq!(self.attacker, Some(conflict.validator), "{index} blames one who is honest");
                     assert!(self.blamed.insert((index, conflict.validator)), "{index} blames it once");
                 }
-                Effect::Sealed(height) => panic!("validator {index}: nobody ends the epoch, least of all at {height}"),
+                Effect::Sealed(height) => {
+                    assert_eq!(
+                        Some(height),
+                        self.seal.map(|(_, at)| at),
+                        "validator {index}: the epoch ends elsewhere"
+                    );
+                    self.sealed.insert(index);
+                }
                 Effect::Halt(divergence) => panic!("validator {index}: {divergence}"),
             }
         }
@@ -493,7 +500,8 @@ impl Network {
         }
         disk.blocks.push((execution, header.clone()));
         let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
-        let effects = replica.step(Input::Executed(header, None), &Mock(index));
+        let seal = self.seal.filter(|(decided, _)| header.height >= *decided).map(|(_, at)| at);
+        let effects = replica.step(Input::Executed(header, seal), &Mock(index));
         self.perform(index, effects, synced);
     }
 }

@@ -12,6 +12,8 @@ fn what_happened_is_in_the_text() {
     metrics.executed(Duration::from_millis(3), outcomes.into_iter());
     metrics.synced(Duration::from_millis(1));
     metrics.blamed.inc();
+    metrics.worked(Step::Hash, Duration::from_millis(250));
+    assert!((0..32).all(|_| metrics.verifications.time(|| true)) && !metrics.verifications.time(|| false));
     let now = Now { height: 9, certified: 8, view: 2, waiting: 5, waiting_bytes: 500, peers: 3 };
     let text = metrics.to_text(&now);
     for line in [
@@ -25,6 +27,8 @@ fn what_happened_is_in_the_text() {
         "sync_seconds_count 1",
         "dropped_total 0",
         "blamed_total 1",
+        "verifications_total 33",
+        "on_core_seconds_total{step=\"hash\"} 0.25",
         "height 9",
         "certified_height 8",
         "view 2",
@@ -33,4 +37,18 @@ fn what_happened_is_in_the_text() {
     ] {
         assert!(text.contains(&format!("chartseal_node_{line}\n")), "{line}: {text}");
     }
+}
+
+#[test]
+fn the_clock_of_a_core_stands_still_while_a_thread_waits() {
+    let (mut clock, started) = (OnCore::of_thread(), std::time::Instant::now());
+    let (_open, nothing) = std::sync::mpsc::channel::<()>();
+    assert!(nothing.recv_timeout(Duration::from_millis(50)).is_err());
+    let waited = clock.lap();
+    assert!(waited < started.elapsed() / 2, "found {waited:?} on a core while the thread waited");
+    let mut sum = 0u64;
+    while clock.1 == now_of(clock.0) {
+        sum = std::hint::black_box(sum + 1);
+    }
+    assert!(clock.lap() > Duration::ZERO, "work is on a core");
 }

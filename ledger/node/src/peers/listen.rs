@@ -89,6 +89,7 @@ async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStrea
             Message::Request(_) | Message::Vote(_) | Message::Shown(_) | Message::Attest(_) | Message::Status(_) => {
                 true
             }
+            Message::AskPiece(_) | Message::BlocksFrom(_) => true,
             Message::PrePrepare(_) => length <= QUICK_BYTES_MAX,
             _ => false,
         };
@@ -104,9 +105,8 @@ async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStrea
                 Err(Busy::Full) => debug!(peer, "the loop is busy, an input is dropped"),
                 Err(Busy::Ended) => return Ok(()),
             },
-            Ok(Heard::Answer(blocks)) if blocks.is_empty() => {}
-            Ok(Heard::Answer(blocks)) => node.outboxes.send(Some(peer), &Message::Blocks(blocks)),
-            Err(Dropped::Old) => {}
+            Ok(Heard::Answer(answer)) => node.outboxes.send(Some(peer), &answer),
+            Ok(Heard::Nothing) | Err(Dropped::Old) => {}
             Err(e) => warn!(peer, error = %e, "a validator's message is dropped"),
         }
     }

@@ -7,9 +7,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use ledger_core::Sign;
+use schemas::block::Epoch;
 use schemas::cbor;
 use schemas::cose_receipt::{self, CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::id::{self, Height};
+use schemas::limits;
 use schemas::merkle;
 use serde::Deserialize;
 
@@ -63,6 +65,35 @@ pub(super) async fn consistency(
     proof
         .map(|proof| in_cbor(&proof))
         .ok_or_else(|| refused(StatusCode::NOT_FOUND, "expected two final heights in order"))
+}
+
+/// `?from=E`
+#[derive(Deserialize)]
+pub(super) struct From {
+    /// The first epoch that is not known to whoever asks.
+    #[serde(default = "first_change")]
+    from: Epoch,
+}
+
+const fn first_change() -> Epoch {
+    1
+}
+
+/// Proofs of epochs from one on, in order without a gap: all that are decided, and at most so many as one answer may hold.
+pub(super) async fn epochs(
+    State(node): State<Arc<Node>>,
+    Query(From { from }): Query<From>,
+) -> Result<Response, Failure> {
+    let certified = node.heights.borrow().certified;
+    let read = move || {
+        let mut found = Vec::new();
+        for epoch in (from.max(1)..).take(limits::EPOCH_PROOFS_MAX) {
+            let Some(proof) = node.store.epoch_proof(epoch, certified)? else { break };
+            found.push(proof);
+        }
+        Ok(found)
+    };
+    beside(read).await.map(|found| in_cbor(&found))
 }
 
 /// RFC 9942: signed over the log of the entry's own block, so that the receipts of all validators are over one root.

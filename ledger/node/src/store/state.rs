@@ -1,16 +1,18 @@
-//! The state tree in the store: the nodes of each block as one run of rows with the root behind them, the names of what it
-//! replaced as one more, and the values that were overwritten, so that what stood at a height can be shown later. Only nodes
-//! of cases are ever forgotten.
+//! The state and its tree in the store: each row under its place, so that a subtree is a range; the nodes of each block as one run
+//! of rows with the root behind them, the names of what it replaced as one more, and the values that were overwritten, so that
+//! what stood at a height can be shown later. Only nodes of cases are ever forgotten.
 
 use std::collections::BTreeMap;
 
-use ledger_contract::{Changes, NodeName, Nodes, State, StateError, StateTree, Written, find, forget};
-use rocksdb::{Direction, IteratorMode, WriteBatch};
-use schemas::id::Height;
+use ledger_contract::{Changes, NodeName, Nodes, StateError, StateTree, Written, find, forget};
+use rocksdb::{DBRawIterator, Direction, IteratorMode, WriteBatch};
+use schemas::cbor;
+use schemas::id::{Digest, Height};
 use schemas::proof::{StateProof, Value};
 use schemas::tree::{Leaf, Place};
 
-use super::{STATE_NODES, STATE_OLD, STATE_STALE, Store, StoreError, Tip, height_key};
+use super::format::{STATE, STATE_NODES, STATE_OLD, STATE_STALE};
+use super::{Store, StoreError, Tip, height_key};
 
 /// Stands where a piece's number would: the root after the block.
 const ROOT: u16 = u16::MAX;
@@ -46,12 +48,45 @@ impl Store {
         }
     }
 
-    pub(super) fn put_tree(&self, batch: &mut WriteBatch, height: Height, written: &Written) {
-        let nodes = self.family(STATE_NODES);
-        for (piece, bytes) in (0..).zip(&written.pieces) {
-            batch.put_cf(nodes, node_key(height, piece), bytes);
+    /// The value of a key. `tx/` keys have no place in the tree: they follow from where transactions were executed.
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(place) = Place::of(key) else {
+            let id = key.get(b"tx/".len()..).and_then(Digest::from_slice).ok_or(StoreError::Corrupt { row: "key" })?;
+            return Ok(self.accepted(&id)?.map(|height| cbor::encode(&height)));
+        };
+        let Some(row) = self.db.get_pinned_cf(self.family(STATE), place.0.0)? else { return Ok(None) };
+        match row_of(&row) {
+            Some((found, value)) if found == key => Ok(Some(value.to_vec())),
+            _ => Err(StoreError::Corrupt { row: "state" }),
         }
-        batch.put_cf(nodes, node_key(height, ROOT), &written.root_row);
+    }
+
+    /// Rows of the state. `tx/` rows come with the entries of the block.
+    pub(super) fn put_changes(&self, batch: &mut WriteBatch, changes: &Changes) -> Result<(), StoreError> {
+        for (key, value) in &changes.0 {
+            let Some(place) = Place::of(key) else { continue };
+            match value {
+                Some(value) => batch.put_cf(self.family(STATE), place.0.0, to_row(key, value)?),
+                None => batch.delete_cf(self.family(STATE), place.0.0),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_tree(&self, batch: &mut WriteBatch, height: Height, written: &Written) {
+        self.put_nodes(batch, height, written);
+        self.put_root(batch, height, &written.root_row);
+    }
+
+    pub(super) fn put_root(&self, batch: &mut WriteBatch, height: Height, root_row: &[u8]) {
+        batch.put_cf(self.family(STATE_NODES), node_key(height, ROOT), root_row);
+    }
+
+    /// New nodes and the names of those that they replace.
+    pub(super) fn put_nodes(&self, batch: &mut WriteBatch, height: Height, written: &Written) {
+        for (piece, bytes) in (0..).zip(&written.pieces) {
+            batch.put_cf(self.family(STATE_NODES), node_key(height, piece), bytes);
+        }
         if !written.stale.is_empty() {
             let names: Vec<u8> = written.stale.iter().flat_map(name_bytes).collect();
             batch.put_cf(self.family(STATE_STALE), height_key(height), names);
@@ -69,10 +104,11 @@ impl Store {
         if replaced.is_empty() {
             return Ok(());
         }
-        let was_there = |key: &&Vec<u8>| Place::of(key).is_some_and(|place| replaced.binary_search(&place).is_ok());
-        for key in changes.0.keys().filter(was_there) {
-            let old = self.get(key)?.ok_or(StoreError::Corrupt { row: "state" })?;
-            batch.put_cf(self.family(STATE_OLD), old_key(key, height), old);
+        let was_there = |place: &Place| replaced.binary_search(place).is_ok();
+        for key in changes.0.keys() {
+            let Some(place) = Place::of(key).filter(was_there) else { continue };
+            let old = self.value(key)?.ok_or(StoreError::Corrupt { row: "state" })?;
+            batch.put_cf(self.family(STATE_OLD), old_key(&place, height), old);
         }
         Ok(())
     }
@@ -83,7 +119,7 @@ impl Store {
     /// `StoreError` when a row does not fit.
     pub fn state_proof(&self, key: &[u8], height: Height) -> Result<Shown, StoreError> {
         let Some(place) = Place::of(key) else { return Ok(Shown::NoKey) };
-        let Some(block) = self.block(height)? else { return Ok(Shown::NotFinal) };
+        let Some(attested) = self.attested(height)? else { return Ok(Shown::NotFinal) };
         let Some(found) = find(self, &self.root_row(height)?, &place)? else { return Ok(Shown::Forgotten) };
         let (value, other) = match found.leaf {
             Some(leaf) if leaf.place == place => {
@@ -92,30 +128,27 @@ impl Store {
             }
             other => (None, other),
         };
-        let (header, attestations) = (block.header, block.attestations);
+        let (header, attestations) = (attested.header, attested.attestations);
         let proof = StateProof { key: key.to_vec(), value, other, siblings: found.siblings, header, attestations };
         Ok(Shown::Proof(Box::new(proof)))
     }
 
     /// The value that the key held after a height: the first one that was overwritten later, or the one of now.
     fn value_at(&self, key: &[u8], height: Height) -> Result<Option<Vec<u8>>, StoreError> {
-        let from = old_key(key, height + 1);
+        let place = Place::of(key).ok_or(StoreError::Corrupt { row: "key" })?;
+        let from = old_key(&place, height + 1);
         let mut rows = self.db.iterator_cf(self.family(STATE_OLD), IteratorMode::From(&from, Direction::Forward));
         if let Some(row) = rows.next() {
             let (at, value) = row?;
-            if at.len() == from.len() && at.starts_with(key) {
+            if at.starts_with(&place.0.0) {
                 return Ok(Some(value.into()));
             }
         }
-        Ok(self.get(key)?)
+        self.value(key)
     }
 
     fn root_row(&self, height: Height) -> Result<Vec<u8>, StoreError> {
-        let mut rows = self.db.raw_iterator_cf(self.family(STATE_NODES));
-        rows.seek_for_prev(node_key(height, ROOT));
-        rows.status()?;
-        let found = rows.item().filter(|(key, _)| key.ends_with(&ROOT.to_be_bytes()));
-        found.map(|(_, row)| row.to_vec()).ok_or(StoreError::Corrupt { row: "state root" })
+        root_before(self.db.raw_iterator_cf(self.family(STATE_NODES)), height)
     }
 
     /// Forgets the nodes of cases that no tree from `height` on needs, block by block, so much of it as is done beside the loop at
@@ -163,7 +196,27 @@ impl Nodes for Store {
     }
 }
 
-fn node_key(height: Height, piece: u16) -> [u8; 10] {
+/// The root at a height: the newest that was written up to it.
+pub(super) fn root_before(mut rows: DBRawIterator<'_>, height: Height) -> Result<Vec<u8>, StoreError> {
+    rows.seek_for_prev(node_key(height, ROOT));
+    rows.status()?;
+    let found = rows.item().filter(|(key, _)| key.ends_with(&ROOT.to_be_bytes()));
+    found.map(|(_, row)| row.to_vec()).ok_or(StoreError::Corrupt { row: "state root" })
+}
+
+/// Length of the key, key, value.
+pub(super) fn to_row(key: &[u8], value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let length = u16::try_from(key.len()).map_err(|_| StoreError::Corrupt { row: "key" })?;
+    Ok([&length.to_be_bytes(), key, value].concat())
+}
+
+/// Key and value of a row.
+pub(super) fn row_of(row: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = row.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+pub(super) fn node_key(height: Height, piece: u16) -> [u8; 10] {
     let mut key = [0; 10];
     let (at, number) = key.split_at_mut(8);
     at.copy_from_slice(&height_key(height));
@@ -171,8 +224,8 @@ fn node_key(height: Height, piece: u16) -> [u8; 10] {
     key
 }
 
-fn old_key(key: &[u8], height: Height) -> Vec<u8> {
-    [key, &height_key(height)].concat()
+fn old_key(place: &Place, height: Height) -> Vec<u8> {
+    [&place.0.0[..], &height_key(height)].concat()
 }
 
 fn name_bytes(name: &NodeName) -> [u8; NAME_BYTES] {

@@ -10,7 +10,7 @@ use schemas::id::{Digest, Height};
 use schemas::pbft::Record;
 
 use super::group::{self, HEAD, Head, SECTOR};
-use super::{LogError, SEGMENT_BYTES, VoteLog, file_error, segment};
+use super::{LogError, Mark, SEGMENT_BYTES, VoteLog, file_error, segment};
 
 /// The reader's place in the chain.
 struct Reader {
@@ -18,9 +18,10 @@ struct Reader {
     heights: BTreeMap<u64, Height>,
     next: u64,
     chain: Option<Digest>,
+    mark: Mark,
 }
 
-pub(super) fn open(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
+pub(super) fn open(folder: &Path, mark: &Mark) -> Result<(VoteLog, Vec<Record>), LogError> {
     std::fs::create_dir_all(folder).map_err(file_error(folder))?;
     let mut numbers = segment::list(folder)?;
     if numbers.is_empty() {
@@ -31,7 +32,7 @@ pub(super) fn open(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
         }
         numbers.push(1);
     }
-    let mut reader = Reader { records: vec![], heights: BTreeMap::new(), next: 0, chain: None };
+    let mut reader = Reader { records: vec![], heights: BTreeMap::new(), next: 0, chain: None, mark: *mark };
     let mut end = (numbers[0], 0);
     for (at, &number) in numbers.iter().enumerate() {
         let path = segment::path(folder, number);
@@ -57,6 +58,10 @@ pub(super) fn open(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
             end = (number, offset as u64);
         }
     }
+    if reader.next < mark.next {
+        let (path, found, expected) = (folder.display().to_string(), reader.next, mark.next);
+        return Err(LogError::Older { path, found, expected });
+    }
     let path = segment::path(folder, end.0);
     let file = segment::open(&path).map_err(file_error(&path))?;
     reader.heights.entry(end.0).or_default();
@@ -72,6 +77,8 @@ pub(super) fn open(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
         pending: vec![],
         pending_height: 0,
         preparing: None,
+        mark: None,
+        marking: None,
     };
     Ok((log, reader.records))
 }
@@ -106,6 +113,9 @@ impl Reader {
             }
             if whole[HEAD + head.length..].iter().any(|&b| b != 0) {
                 return Err((offset, "bytes behind a group"));
+            }
+            if head.number + 1 == self.mark.next && head.digest != self.mark.digest {
+                return Err((offset, "another group than the mark beside the key names"));
             }
             let records = group::records(payload).ok_or((offset, "a group without records"))?;
             let highest = self.heights.entry(segment).or_default();

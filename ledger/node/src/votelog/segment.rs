@@ -1,5 +1,7 @@
 //! Segment files: `00000001.log` …, each filled with zeros and synced before it is used, so that appending overwrites blocks
-//! that exist already.
+//! that exist already. Those that are dropped are used again: their blocks are there, so that a full disk cannot stop the log
+//! and the file system has nothing to write down. They are zeroed like new ones, or a torn group could not be told from an
+//! altered one.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,17 +19,44 @@ pub(super) fn open(path: &Path) -> std::io::Result<File> {
     std::fs::OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Makes an empty segment: whole or not at all.
+/// Freed files that are kept.
+const FREE_MAX: usize = 2;
+
+/// Makes an empty segment, out of a freed one if there is one: whole or not at all.
 pub(super) fn create(folder: &Path, number: u64) -> std::io::Result<()> {
     let unfinished = folder.join(format!("{number:08}.new"));
-    let mut file = File::create(&unfinished)?;
+    match freed(folder)?.first() {
+        Some(free) => std::fs::rename(free, &unfinished)?,
+        None => drop(File::create(&unfinished)?),
+    }
+    let mut file = open(&unfinished)?;
     let zeros = vec![0; 128 << 10];
     for _ in 0..SEGMENT_BYTES / zeros.len() as u64 {
         file.write_all(&zeros)?;
     }
+    file.set_len(SEGMENT_BYTES)?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path(folder, number))?;
     File::open(folder)?.sync_all()
+}
+
+/// Takes a segment out of the log.
+pub(super) fn free(folder: &Path, number: u64) -> std::io::Result<()> {
+    if freed(folder)?.len() < FREE_MAX {
+        std::fs::rename(path(folder, number), folder.join(format!("{number:08}.free")))
+    } else {
+        std::fs::remove_file(path(folder, number))
+    }
+}
+
+fn freed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        out.push(entry?.path());
+    }
+    out.retain(|path| path.extension().is_some_and(|end| end == "free"));
+    out.sort_unstable();
+    Ok(out)
 }
 
 /// Numbers of the segments in order; leftovers of an interrupted `create` are removed.

@@ -19,9 +19,14 @@ fn record(height: Height) -> Record {
     Record::Prepared(Prepared { vote, prepares, commit })
 }
 
+/// Opened with a mark that stands beside it.
+fn opened(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
+    VoteLog::open(&folder.join("votes"), &folder.join("key.started"))
+}
+
 /// A log with one group per height; returns where each group starts.
 fn written(folder: &Path, heights: Height) -> Vec<u64> {
-    let (mut log, before) = VoteLog::open(folder).unwrap();
+    let (mut log, before) = opened(folder).unwrap();
     assert!(before.is_empty());
     (1..=heights)
         .map(|height| {
@@ -34,7 +39,7 @@ fn written(folder: &Path, heights: Height) -> Vec<u64> {
 }
 
 fn alter(folder: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let path = segment::path(folder, 1);
+    let path = segment::path(&folder.join("votes"), 1);
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes);
     std::fs::write(&path, bytes).unwrap();
@@ -44,12 +49,12 @@ fn alter(folder: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 fn what_was_synced_is_read_again_and_continued() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 10);
-    let (mut log, records) = VoteLog::open(folder.path()).unwrap();
+    let (mut log, records) = opened(folder.path()).unwrap();
     assert_eq!(records, (1..=10).map(record).collect::<Vec<_>>());
     log.append(&record(11));
     log.sync().unwrap();
     drop(log);
-    assert_eq!(VoteLog::open(folder.path()).unwrap().1.len(), 11);
+    assert_eq!(opened(folder.path()).unwrap().1.len(), 11);
 }
 
 #[test]
@@ -57,18 +62,18 @@ fn a_torn_last_group_is_dropped_whichever_sectors_are_missing() {
     let folder = tempfile::tempdir().unwrap();
     let starts = written(folder.path(), 7);
     let last = *starts.last().unwrap() as usize;
-    let full = std::fs::read(segment::path(folder.path(), 1)).unwrap();
+    let full = std::fs::read(segment::path(&folder.path().join("votes"), 1)).unwrap();
     let sectors = full[last..].chunks(512).take_while(|s| s.iter().any(|&b| b != 0)).count();
     assert!(sectors >= 3, "the group spans sectors");
     for missing in 0..sectors {
-        std::fs::write(segment::path(folder.path(), 1), &full).unwrap();
+        std::fs::write(segment::path(&folder.path().join("votes"), 1), &full).unwrap();
         alter(folder.path(), |bytes| bytes[last + missing * 512..last + (missing + 1) * 512].fill(0));
-        let (mut log, records) = VoteLog::open(folder.path()).unwrap();
+        let (mut log, records) = opened(folder.path()).unwrap();
         assert_eq!(records.len(), 6, "sector {missing} is missing");
         log.append(&record(8));
         log.sync().unwrap();
         drop(log);
-        assert_eq!(VoteLog::open(folder.path()).unwrap().1.len(), 7);
+        assert_eq!(opened(folder.path()).unwrap().1.len(), 7);
     }
 }
 
@@ -77,10 +82,10 @@ fn a_missing_sector_before_a_good_group_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let starts = written(folder.path(), 9);
     for at in [starts[0], starts[2] + 512, starts[4]] {
-        let path = segment::path(folder.path(), 1);
+        let path = segment::path(&folder.path().join("votes"), 1);
         let full = std::fs::read(&path).unwrap();
         alter(folder.path(), |bytes| bytes[at as usize..at as usize + 512].fill(0));
-        assert!(matches!(VoteLog::open(folder.path()), Err(LogError::Corrupt { .. })), "at {at}");
+        assert!(matches!(opened(folder.path()), Err(LogError::Corrupt { .. })), "at {at}");
         std::fs::write(&path, full).unwrap();
     }
 }
@@ -89,12 +94,12 @@ fn a_missing_sector_before_a_good_group_refuses() {
 fn every_flipped_bit_refuses_the_last_group_included() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 3);
-    let path = segment::path(folder.path(), 1);
+    let path = segment::path(&folder.path().join("votes"), 1);
     let full = std::fs::read(&path).unwrap();
     let used = full.iter().rposition(|&b| b != 0).unwrap() + 1;
     for at in (0..used).step_by(7) {
         alter(folder.path(), |bytes| bytes[at] ^= 1 << (at % 8));
-        assert!(matches!(VoteLog::open(folder.path()), Err(LogError::Corrupt { .. })), "byte {at}");
+        assert!(matches!(opened(folder.path()), Err(LogError::Corrupt { .. })), "byte {at}");
         std::fs::write(&path, &full).unwrap();
     }
 }
@@ -102,7 +107,7 @@ fn every_flipped_bit_refuses_the_last_group_included() {
 #[test]
 fn segments_turn_over_and_old_ones_are_dropped() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut log, _) = VoteLog::open(folder.path()).unwrap();
+    let (mut log, _) = opened(folder.path()).unwrap();
     let mut height = 0;
     while log.segments() < 4 {
         height += 1;
@@ -115,11 +120,121 @@ fn segments_turn_over_and_old_ones_are_dropped() {
     log.drop_up_to(height / 2).unwrap();
     assert!(log.segments() < 4, "whole segments below are gone");
     drop(log);
-    let (log, records) = VoteLog::open(folder.path()).unwrap();
+    let (log, records) = opened(folder.path()).unwrap();
     assert!(records.iter().any(|r| r.height() == kept), "what is above stays");
     assert!(records.iter().all(|r| r.height() > 1), "what is below went with its segment");
     drop(log);
-    let middle = segment::list(folder.path()).unwrap()[1];
-    std::fs::remove_file(segment::path(folder.path(), middle)).unwrap();
-    assert!(matches!(VoteLog::open(folder.path()), Err(LogError::Corrupt { .. })), "a lost segment");
+    let middle = segment::list(&folder.path().join("votes")).unwrap()[1];
+    std::fs::remove_file(segment::path(&folder.path().join("votes"), middle)).unwrap();
+    assert!(matches!(opened(folder.path()), Err(LogError::Corrupt { .. })), "a lost segment");
+}
+
+/// The log's folder as it is now, elsewhere.
+fn copied(folder: &Path, to: &str) {
+    std::fs::create_dir(folder.join(to)).unwrap();
+    for entry in std::fs::read_dir(folder.join("votes")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.join(to).join(entry.file_name())).unwrap();
+    }
+}
+
+fn brought_back(folder: &Path, from: &str) {
+    std::fs::remove_dir_all(folder.join("votes")).unwrap();
+    std::fs::rename(folder.join(from), folder.join("votes")).unwrap();
+}
+
+#[test]
+fn an_older_copy_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 3);
+    copied(folder.path(), "old");
+    let (mut log, _) = opened(folder.path()).unwrap();
+    for height in 4..=3 + 3 * mark::GROUPS {
+        log.append(&record(height));
+        log.sync().unwrap();
+    }
+    // as after a crash: what is marked beside the loop, not at its end
+    drop(log);
+    copied(folder.path(), "new");
+    brought_back(folder.path(), "old");
+    for _ in 0..2 {
+        let refused = opened(folder.path()).map(|(_, records)| records.len());
+        assert!(matches!(refused, Err(LogError::Older { found: 3, .. })), "{refused:?}");
+    }
+    brought_back(folder.path(), "new");
+    let (log, records) = opened(folder.path()).unwrap();
+    assert_eq!(records.len() as u64, 3 + 3 * mark::GROUPS);
+    drop(log);
+    // what was written after an older copy was brought back, and then the mark of the true one
+    let mark = std::fs::read(folder.path().join("key.started")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("votes")).unwrap();
+    std::fs::remove_file(folder.path().join("key.started")).unwrap();
+    let (mut log, _) = opened(folder.path()).unwrap();
+    for height in 1..=3 + 3 * mark::GROUPS {
+        log.append(&record(height + 2));
+        log.sync().unwrap();
+    }
+    drop(log);
+    std::fs::write(folder.path().join("key.started"), mark).unwrap();
+    assert!(
+        matches!(opened(folder.path()).map(|_| ()), Err(LogError::Corrupt { .. })),
+        "another log of the same length"
+    );
+}
+
+#[test]
+fn a_damaged_mark_is_refused_and_an_empty_one_says_only_that_the_key_has_voted() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 3);
+    let path = folder.path().join("key.started");
+    let good = std::fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 4;
+        std::fs::write(&path, bad).unwrap();
+        assert!(matches!(opened(folder.path()).map(|_| ()), Err(LogError::Mark { .. })), "byte {at}");
+    }
+    std::fs::write(&path, []).unwrap();
+    assert_eq!(opened(folder.path()).unwrap().1.len(), 3);
+}
+
+#[test]
+fn a_log_that_begins_anew_goes_on_behind_the_lost_one() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 20);
+    drop(opened(folder.path()).unwrap());
+    copied(folder.path(), "old");
+    std::fs::remove_dir_all(folder.path().join("votes")).unwrap();
+    let mark = Mark::read(&folder.path().join("key.started")).unwrap().unwrap();
+    assert_eq!(mark.next, 20);
+    VoteLog::begin(&folder.path().join("votes"), &mark, &record(7)).unwrap();
+    assert_eq!(opened(folder.path()).unwrap().1, [record(7)]);
+    brought_back(folder.path(), "old");
+    assert!(matches!(opened(folder.path()).map(|_| ()), Err(LogError::Older { .. })), "the lost one is older now");
+}
+
+#[test]
+fn dropped_segments_are_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = opened(folder.path()).unwrap();
+    let (mut height, mut reused) = (0, 0);
+    let frees = |folder: &Path| {
+        let entries = std::fs::read_dir(folder.join("votes")).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "free")).count()
+    };
+    while log.segment < 12 {
+        height += 1;
+        (0..10).for_each(|_| log.append(&record(height)));
+        log.sync().unwrap();
+        if log.segments() > 3 {
+            log.drop_up_to(height - 1).unwrap();
+            reused += usize::from(frees(folder.path()) > 0);
+        }
+    }
+    assert!(reused > 2);
+    drop(log);
+    assert!(frees(folder.path()) <= 2);
+    let (_, records) = opened(folder.path()).unwrap();
+    assert_eq!(records.last(), Some(&record(height)), "what stood in a file before is gone");
+    assert!(records.windows(2).all(|two| two[0].height() <= two[1].height()));
 }

@@ -12,7 +12,8 @@ use ledger_node::{NodeConfig, NodeError, PeerConfig};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
-use schemas::block::{Phase, ValidatorSignature, Vote};
+use schemas::ballot::{Ballot, Member, possession_to_sign as possession_to_sign_seat};
+use schemas::block::{Epoch, Phase, ValidatorSignature, Vote};
 use schemas::cose::transaction_to_sign;
 use schemas::envelope::{Statement, statements_root};
 use schemas::evidence::Conflict;
@@ -38,13 +39,19 @@ pub struct Validators {
 impl Validators {
     /// Keys, genesis and configurations of n validators; none runs yet.
     pub fn new(n: usize) -> Self {
+        Self::among(n, n)
+    }
+
+    /// The same with keys and configurations of more, who are in no genesis.
+    pub fn among(members: usize, n: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
         let held: Vec<_> = (0..2 * n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
         let name = |index: usize| format!("validator-{}", index + 1);
         let key_path = |index: usize| home.path().join(format!("{index}.key"));
-        let validators =
+        let mut validators: Vec<_> =
             (0..n).map(|i| Validator { name: name(i), key: ledger_node::key::create(&key_path(i)).unwrap() }).collect();
+        validators.truncate(members);
         let signing = SigningKey::from_slice(&[3; 32]).unwrap();
         let transport = SigningKey::from_slice(&[4; 32]).unwrap();
         write_key(&home.path().join("transport.key"), &transport);
@@ -77,6 +84,8 @@ impl Validators {
                 store_bytes: 32 << 20,
                 mempool_transactions: 8192,
                 case_history_blocks: None,
+                block_history_blocks: None,
+                whole_history: false,
             })
             .collect();
         Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
@@ -98,6 +107,35 @@ impl Validators {
 
     pub fn start_all(&mut self) {
         (0..self.configs.len()).for_each(|index| self.start(index));
+    }
+
+    /// How a running validator ends by itself.
+    pub async fn end(&mut self, index: usize) -> Result<(), NodeError> {
+        let (task, _stop) = self.running.remove(&index).unwrap();
+        task.await.unwrap()
+    }
+
+    /// A validator's vote for these as the next epoch's: names as they are configured, keys as they lie in the files.
+    pub fn ballot(&self, epoch: Epoch, before: &[PublicKey], voter: usize, members: &[usize]) -> (Digest, Vec<u8>) {
+        let key_of = |index: usize| ledger_node::key::open(&self.configs[index].key).unwrap();
+        let member = |&index: &usize| {
+            let (key, name) = (key_of(index), self.configs[index].name.clone());
+            let validator = Validator { name: name.clone(), key: key.public() };
+            let message = possession_to_sign_seat(&self.chain, epoch, &validator);
+            let possession = (!before.contains(&key.public())).then(|| key.sign(&message));
+            Member { name, key: key.public(), possession }
+        };
+        let members = members.iter().map(member).collect();
+        let voter_key = before[voter];
+        let body = Body::Ballot(Ballot { epoch, voter: voter as u16, members });
+        let core = Core { chain: self.chain, valid_until: 9_000, body };
+        let held = (0..self.configs.len()).map(key_of).find(|key| key.public() == voter_key);
+        let key =
+            held.unwrap_or_else(|| ledger_node::key::open(&self.home.path().join(format!("{voter}.key"))).unwrap());
+        let signature = key.sign(&transaction_to_sign(&self.chain, &core.id()));
+        let signatures = vec![Signed { signer: Signer::Validator(voter as u16), signature }];
+        let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
+        (transaction.id(), schemas::cbor::encode(&transaction))
     }
 
     /// Ends a validator between two turns of its loop.
@@ -240,7 +278,7 @@ pub async fn caught_up(ledger: &HttpLedger, validators: &[usize], height: Height
 /// Waits for heads of a quorum that were signed without a block.
 pub async fn idle_heads(ledger: &HttpLedger) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    let (first, quorum) = (now(), ledger.validators().quorum());
+    let (first, quorum) = (now(), ledger.validators().newest().quorum());
     loop {
         let heads = ledger.heads().await;
         if heads.iter().filter(|signed| signed.head.time > first).count() >= quorum {

@@ -30,6 +30,7 @@ pub fn plan<'a>(folder: &'a Path) -> Plan<'a> {
         home: folder,
         validators: VALIDATORS,
         hospitals: &[("north", "Bench Hospital")],
+        watched: false,
         broker: true,
         authorities: &[("NORTH", message::SYSTEM)],
         clients: &[

@@ -7,8 +7,8 @@ use gateway_server::ingest::normalise::{Format, Normaliser};
 use schemas::cbor::sha256;
 
 use super::{Figures, Latencies, message};
-use crate::children::resident_kb;
 use crate::failure::{Exit, Failure};
+use crate::usage::resident_kb;
 
 /// Runs for `seconds`.
 pub fn run(seconds: Duration) -> Result<Figures, Failure> {

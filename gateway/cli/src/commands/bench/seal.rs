@@ -10,9 +10,9 @@ use schemas::id::{ChainId, InstitutionId};
 use schemas::limits::STATEMENTS_MAX;
 
 use super::{Figures, Latencies, message, shares};
-use crate::children::resident_kb;
 use crate::failure::{Exit, Failure};
 use crate::home;
+use crate::usage::resident_kb;
 
 /// Runs for `seconds`.
 pub fn run(folder: &Path, seconds: Duration) -> Result<Figures, Failure> {

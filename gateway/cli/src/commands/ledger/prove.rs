@@ -5,11 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use ledger_client::{HttpLedger, Ledger};
+use schemas::block::Epoch;
 use schemas::cbor::{self, Record};
-use schemas::genesis::Genesis;
 use schemas::id::{Digest, Height, PublicKey, to_hex};
-use schemas::proof::{Filed, StateProof};
-use schemas::state::{self, AccessCursor, CaseHead, ConsentSet, Evidence, Institution, Practitioner, Subject};
+use schemas::proof::{Filed, Proof, StateProof};
+use schemas::state::{
+    self, AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, Institution, Practitioner, Subject,
+};
 
 use super::{failed, show_entry};
 use crate::commands::verify::timestamp;
@@ -27,7 +29,7 @@ pub(super) async fn transaction(ledger: &HttpLedger, id: Digest, files: &Files<'
         return Err(Failure::new(Exit::Failed, format_args!("{id}: no validator that answered has this transaction")));
     };
     if let Some(file) = files.prove {
-        write(file, Filed::new(*ledger.validators().chain(), proof.clone()).to_json().as_bytes(), output)?;
+        write(file, &filed(ledger, &proof)?, output)?;
     }
     if let Some(file) = files.cose {
         let receipts = ledger.cose_receipts(&id).await.map_err(failed)?;
@@ -39,14 +41,14 @@ pub(super) async fn transaction(ledger: &HttpLedger, id: Digest, files: &Files<'
 
 pub(super) async fn key(
     ledger: &HttpLedger,
-    genesis: &Genesis,
     (text, height): (&str, Option<Height>),
     files: &Files<'_>,
     output: Output,
 ) -> Outcome {
     let key = state::key_of_text(text).ok_or_else(|| {
         Failure::usage(format_args!(
-            "{text}: expected a transaction id, or case/, subj/, cons/, dead/, inst/, prac/ or gate/ and the id in hex"
+            "{text}: expected a transaction id, or case/, subj/, cons/, dead/, inst/, prac/, gate/, epoc/, ball/ or seat/ and the \
+             id in hex"
         ))
     })?;
     if files.cose.is_some() {
@@ -54,7 +56,10 @@ pub(super) async fn key(
     }
     let height = match height {
         Some(height) => height,
-        None => fresh(ledger, genesis).await?,
+        None => match fresh(ledger).await? {
+            0 => return Err(Failure::new(Exit::TryAgain, "found no block yet, and with it no state to be proved")),
+            height => height,
+        },
     };
     let proof = ledger.state(&key, height).await.map_err(failed)?.ok_or_else(|| {
         Failure::new(
@@ -63,7 +68,7 @@ pub(super) async fn key(
         )
     })?;
     if let Some(file) = files.prove {
-        write(file, Filed::new(*ledger.validators().chain(), proof.clone()).to_json().as_bytes(), output)?;
+        write(file, &filed(ledger, &proof)?, output)?;
     }
     output.line(describe(&proof));
     output.document(&row(&proof))?;
@@ -81,7 +86,7 @@ pub(super) async fn consistency(
         Failure::new(Exit::Failed, format_args!("found no proof for heights {from} and {to}, {expected}"))
     })?;
     if let Some(file) = file {
-        write(file, Filed::new(*ledger.validators().chain(), proof.clone()).to_json().as_bytes(), output)?;
+        write(file, &filed(ledger, &proof)?, output)?;
     }
     let (first, second) = (&proof.first.header, &proof.second.header);
     output.line(format_args!(
@@ -97,12 +102,21 @@ pub(super) async fn consistency(
     Ok(Exit::Done)
 }
 
-/// A height that is proved to be up to date.
-async fn fresh(ledger: &HttpLedger, genesis: &Genesis) -> Result<Height, Failure> {
+/// A height that is proved to be up to date; 0 before the first block.
+pub(super) async fn fresh(ledger: &HttpLedger) -> Result<Height, Failure> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-    let fresh = ledger_client::freshness(genesis, &ledger.heads().await, now);
-    let none = "found heads younger than 5 s of fewer than a quorum; ask again, or give --height";
-    fresh.filter(|height| *height > 0).ok_or_else(|| Failure::new(Exit::TryAgain, none))
+    let heads = ledger.heads().await;
+    let fresh = ledger.validators().proved_fresh(0, &heads, now);
+    let none = "found heads younger than 5 s of fewer than a quorum; ask again";
+    fresh.map(|fresh| fresh.height).ok_or_else(|| Failure::new(Exit::TryAgain, none))
+}
+
+/// A proof as a file, with the epoch proofs that it needs.
+fn filed<T: Proof + Clone>(ledger: &HttpLedger, proof: &T) -> Result<Vec<u8>, Failure> {
+    let epochs = ledger.validators();
+    let needed = epochs.proofs(proof.epoch());
+    let needed = needed.ok_or_else(|| Failure::new(Exit::TryAgain, "found an epoch without proof; ask again"))?;
+    Ok(Filed::new(*epochs.chain(), proof.clone(), needed.to_vec()).to_json().into_bytes())
 }
 
 /// A proved key in a line.
@@ -139,6 +153,10 @@ fn record(key: &[u8], value: &[u8]) -> String {
         Some(b"gate/") => shown::<AccessCursor>(value),
         Some(b"vali/") => shown::<PublicKey>(value),
         Some(b"evid/") => shown::<Evidence>(value),
+        Some(b"epoc/") if key.len() == 5 => shown::<Epoch>(value),
+        Some(b"epoc/") => shown::<EpochRecord>(value),
+        Some(b"ball/") => shown::<CastBallot>(value),
+        Some(b"seat/") => shown::<Epoch>(value),
         _ => None,
     };
     shown.unwrap_or_else(|| to_hex(value))

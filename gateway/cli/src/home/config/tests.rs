@@ -6,7 +6,7 @@ use gateway_server::config::Config;
 use ledger_node::NodeConfig;
 
 use super::{AmqpPlan, ClientPlan, GatewayPlan, gateway, node};
-use crate::home::{create_hospital, create_validators};
+use crate::home::{ValidatorHome, create_hospital, create_validators};
 
 #[test]
 fn texts_load_where_they_are_read() {
@@ -44,5 +44,11 @@ fn texts_load_where_they_are_read() {
     let config =
         NodeConfig::parse(&text, "node.toml", Path::new("/etc/node")).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(config.peers.len(), 1);
-    assert!(config.development);
+    assert!(config.development && config.operators.is_none());
+    let operators = Some("127.0.0.1:9464".to_owned());
+    let watched = ValidatorHome { operators: operators.clone(), ..validators.into_iter().next().expect("one") };
+    let text = node(&watched, &[], "../genesis.json");
+    let config =
+        NodeConfig::parse(&text, "node.toml", Path::new("/etc/node")).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(config.operators, operators);
 }

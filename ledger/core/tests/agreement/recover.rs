@@ -1,0 +1,147 @@
+//! Lost votes: silence until heights and views have moved on, estimated from answers of whom some may lie; then a voice again.
+
+use ledger_core::{Effect, Input, Replica, Start};
+use schemas::block::ValidatorIndex;
+use schemas::limits;
+use schemas::pbft::{Answer, Message, Record, Recovery};
+use schemas::view::Checkpoint;
+
+use crate::network::{CHAIN, Faults, Mock, Network};
+
+const QUIET: Faults = Faults { loss: 0, duplication: 0, delay_ms: 3 };
+const NONCE: u64 = 7;
+
+/// Submits some, one after the other.
+fn load(network: &mut Network, numbers: std::ops::Range<u64>, at: usize) {
+    for number in numbers {
+        network.submit(at, number);
+        network.run(30, 0, &[]);
+    }
+}
+
+#[test]
+fn who_lost_its_votes_is_silent_until_heights_and_views_have_moved_on_and_is_needed_again_then() {
+    let mut network = Network::new(4, 1, QUIET);
+    load(&mut network, 0..20, 1);
+    network.lose(3);
+    let spoken = network.spoken[&3];
+    network.run(2_500, 0, &[]);
+    assert_eq!(network.certified(3), network.certified(1), "it follows");
+    load(&mut network, 20..20 + 2 * limits::OPEN_HEIGHTS_MAX, 1);
+    network.run(1_000, 0, &[]);
+    assert!(network.is_silent(3), "heights have moved on, the view has not");
+    // one of the others stands still, twice: the first view is one that it may have asked for
+    for primary in [0, 1] {
+        network.crash(primary);
+        network.submit(2, 200 + u64::from(primary));
+        network.run(3_000, 0, &[]);
+        assert_eq!(network.is_silent(3), primary == 0, "with {primary} away");
+        assert_eq!(network.is_executed(200 + u64::from(primary)), primary == 1, "a quorum without {primary}");
+        if primary == 0 {
+            assert_eq!(network.spoken[&3], spoken, "not a word");
+            network.start(0);
+            network.run(3_000, 0, &[]);
+            assert!(network.is_executed(200));
+        }
+    }
+    assert!(network.spoken[&3] > spoken);
+}
+
+/// A replica of n that lost its votes, in the genesis.
+fn silent(n: usize, records: Vec<Record>) -> Replica {
+    let network = Network::new(n, 1, QUIET);
+    let start = Start {
+        config: network.config(3),
+        executed: 0,
+        unattested: vec![],
+        checkpoint: Checkpoint::genesis(&CHAIN),
+        seal: None,
+        records,
+        now: 1_000,
+        nonce: NONCE,
+    };
+    Replica::start(start, &Mock(3)).expect("an honest log").0
+}
+
+fn lost() -> Vec<Record> {
+    vec![Record::Recovering(1, Recovery::unknown())]
+}
+
+fn answer(nonce: u64, epoch: u64, executed: u64, view: u64) -> Answer {
+    Answer { nonce, epoch, executed, view }
+}
+
+/// What it has written down of the answers.
+fn told(replica: &mut Replica, from: ValidatorIndex, answer: Answer) -> Option<Recovery> {
+    let effects = replica.step(Input::Answered(from, answer), &Mock(3));
+    effects.iter().find_map(|effect| match effect {
+        Effect::Append(Record::Recovering(_, recovery)) => Some(*recovery),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_lowest_of_a_quorum_count_so_that_liars_do_not_silence_it_for_ever() {
+    let mut replica = silent(7, lost());
+    let asked = replica.step(Input::Tick(2_000), &Mock(3));
+    assert!(asked.contains(&Effect::Broadcast(Message::Ask(NONCE))), "it asks everyone");
+    // f - 1 lie besides it
+    assert_eq!(told(&mut replica, 0, answer(NONCE, 9, 1 << 40, 1 << 40)), None);
+    for from in [1, 2, 4] {
+        assert_eq!(told(&mut replica, from, answer(NONCE, 0, 10, 1)), None, "fewer than a quorum");
+    }
+    assert_eq!(told(&mut replica, 5, answer(NONCE, 0, 10, 1)), None, "the liar's word is among the quorum's");
+    let until = 12 + limits::OPEN_HEIGHTS_MAX;
+    let recovery = told(&mut replica, 6, answer(NONCE, 0, 12, 2));
+    assert_eq!(recovery, Some(Recovery { epoch: 0, until, above: 3 }), "without the liar");
+    assert_eq!(told(&mut replica, 6, answer(NONCE, 0, 10, 1)), Some(Recovery { epoch: 0, until: until - 2, above: 2 }));
+    assert_eq!(told(&mut replica, 6, answer(NONCE, 0, 90, 9)), None, "what it said first was late enough");
+}
+
+#[test]
+fn old_answers_its_own_and_those_of_strangers_do_not_count() {
+    let mut replica = silent(4, lost());
+    for from in [0, 1, 2, 3, 99] {
+        let of_old = answer(NONCE + 1, 0, 10, 1);
+        assert_eq!(told(&mut replica, from, of_old), None);
+    }
+    assert_eq!(told(&mut replica, 0, answer(NONCE, 0, 10, 1)), None);
+    assert_eq!(told(&mut replica, 1, answer(NONCE, 0, 10, 1)), None);
+    assert_eq!(told(&mut replica, 3, answer(NONCE, 0, 10, 1)), None, "itself");
+    assert_eq!(told(&mut replica, 99, answer(NONCE, 0, 10, 1)), None, "a stranger");
+    assert!(told(&mut replica, 2, answer(NONCE, 0, 10, 1)).is_some());
+}
+
+#[test]
+fn who_lost_its_votes_answers_nobody_and_who_knows_them_does() {
+    let mut replica = silent(4, lost());
+    assert!(replica.step(Input::Asked(1, 5), &Mock(3)).is_empty());
+    let mut replica = silent(4, vec![]);
+    let effects = replica.step(Input::Asked(1, 5), &Mock(3));
+    assert_eq!(effects, [Effect::Send(1, Message::Answer(answer(5, 0, 0, 0)))]);
+}
+
+#[test]
+fn answers_of_a_later_epoch_are_for_that_one_to_judge_and_those_of_an_earlier_one_set_it_free() {
+    let mut replica = silent(4, lost());
+    for from in [0, 1, 2] {
+        assert_eq!(told(&mut replica, from, answer(NONCE, 1, 300, 0)), None, "this epoch's validators cannot know");
+    }
+    assert!(replica.is_silent());
+    // written in an epoch before this one
+    let earlier = Record::Recovering(1, Recovery { epoch: 0, until: 40, above: 3 });
+    let network = Network::new(4, 1, QUIET);
+    let mut config = network.config(3);
+    (config.epoch, config.base.height) = (1, 256);
+    let start = Start {
+        checkpoint: config.base.clone(),
+        config,
+        executed: 256,
+        unattested: vec![],
+        seal: None,
+        records: vec![earlier],
+        now: 1_000,
+        nonce: NONCE,
+    };
+    assert!(!Replica::start(start, &Mock(3)).expect("an honest log").0.is_silent());
+}

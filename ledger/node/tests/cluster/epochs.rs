@@ -1,0 +1,112 @@
+//! Other validators, under load: four become seven, keys are exchanged, three leave; what was anchored in any epoch is proved to whoever
+//! holds nothing but the genesis.
+
+use std::time::Duration;
+
+use ledger_client::{HttpLedger, Ledger};
+use ledger_node::NodeError;
+use ledger_proof::{Epochs, verify_entry_proof};
+use schemas::block::Epoch;
+use schemas::id::PublicKey;
+use schemas::limits;
+
+use crate::validators::{Validators, execute};
+
+/// Waits until each of these validators is in the epoch.
+async fn entered(ledger: &HttpLedger, validators: &[usize], epoch: Epoch) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
+    loop {
+        let all = ledger.status().await;
+        let is_there = |&i: &usize| {
+            let name = format!("validator-{}", i + 1);
+            let status = all.iter().find(|validator| validator.name == name).and_then(|v| v.status.as_ref());
+            status.is_some_and(|status| status["epoch"].as_u64() == Some(epoch))
+        };
+        if validators.iter().all(is_there) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not in epoch {epoch}: {all:?}");
+        drop(ledger.proof(&schemas::id::Digest([0xee; 32]), Duration::from_millis(50)).await);
+    }
+}
+
+fn keys(validators: &Validators, indices: &[usize]) -> Vec<PublicKey> {
+    indices.iter().map(|&index| ledger_node::key::open(&validators.configs[index].key).unwrap().public()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn four_become_seven_exchange_keys_and_become_four_under_load() {
+    let mut validators = Validators::among(4, 7);
+    (0..4).for_each(|index| validators.start(index));
+    let ledger = validators.ledger("transport.key");
+    let first = execute(&ledger, validators.subject(0)).await;
+
+    // load that does not end until told to
+    let (other, loads): (_, Vec<_>) =
+        (validators.ledger("transport.key"), (1_000..9_000).map(|n| validators.subject(n)).collect());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopped = stop.clone();
+    let loading = tokio::spawn(async move {
+        let mut proofs = vec![];
+        for load in loads {
+            if stopped.is_cancelled() {
+                break;
+            }
+            proofs.push(execute(&other, load).await);
+        }
+        proofs
+    });
+
+    let genesis = keys(&validators, &[0, 1, 2, 3]);
+    for voter in 0..3 {
+        execute(&ledger, validators.ballot(0, &genesis, voter, &[0, 1, 2, 3, 4, 5, 6])).await;
+    }
+    entered(&ledger, &[0, 1, 2, 3], 1).await;
+    // four of seven are no quorum: the new ones come with the genesis and what proves the epoch
+    for index in 4..7 {
+        let proofs = validators.configs[0].key.with_extension("epochs.json");
+        while !proofs.exists() {
+            drop(ledger.proof(&schemas::id::Digest([0xee; 32]), Duration::from_millis(50)).await);
+        }
+        std::fs::copy(proofs, validators.configs[index].key.with_extension("epochs.json")).unwrap();
+        validators.start(index);
+    }
+    let second = execute(&ledger, validators.subject(1)).await;
+    entered(&ledger, &[0, 1, 2, 3, 4, 5, 6], 1).await;
+    assert_eq!((second.header.epoch, second.attestations.len() >= 5), (1, true));
+
+    // the three leave again, and one gets another key
+    let before = keys(&validators, &[0, 1, 2, 3, 4, 5, 6]);
+    let renewed = validators.home.path().join("1-new.key");
+    ledger_node::key::create(&renewed).unwrap();
+    validators.configs[1].key = renewed;
+    for voter in 2..7 {
+        execute(&ledger, validators.ballot(1, &before, voter, &[0, 1, 2, 3])).await;
+    }
+    for gone in [1, 4, 5, 6] {
+        let ended = validators.end(gone).await;
+        assert!(matches!(ended, Err(NodeError::NoSeat { epoch: 2, .. })), "validator {gone}: {ended:?}");
+    }
+    validators.start(1);
+    let third = execute(&ledger, validators.subject(2)).await;
+    entered(&ledger, &[0, 1, 2, 3], 2).await;
+    assert_eq!(third.header.epoch, 2);
+    stop.cancel();
+    let proofs = loading.await.unwrap();
+    println!("{} transactions while the validators changed", proofs.len());
+
+    // whoever holds the genesis alone verifies all of it, with the proofs of epochs
+    let text = std::fs::read_to_string(validators.home.path().join("genesis.json")).unwrap();
+    let genesis = schemas::genesis::Genesis::parse(&text).unwrap();
+    let file = std::fs::read_to_string(validators.configs[0].key.with_extension("epochs.json")).unwrap();
+    let epochs = Epochs::of(&genesis).extended(&serde_json::from_str::<Vec<_>>(&file).unwrap()).unwrap();
+    for proof in proofs.iter().chain([&first, &second, &third]) {
+        verify_entry_proof(&epochs, proof).unwrap();
+    }
+    let seals: Vec<_> =
+        [first, second, third].iter().map(|proof| proof.header.height / limits::EPOCH_INTERVAL).collect();
+    assert!(seals.is_sorted() && seals[0] < seals[1] && seals[1] < seals[2], "an epoch between each: {seals:?}");
+    for index in [0, 1, 2, 3] {
+        validators.stop(index).await;
+    }
+}

@@ -1,0 +1,111 @@
+//! Other validators: all vote, the contract decides, the epoch ends where it says, and everyone begins the next one from its durable store;
+//! new ones take the state over, those who left are out.
+
+use std::rc::Rc;
+
+use ledger_core::Input;
+use schemas::block::{Epoch, ValidatorIndex};
+use schemas::limits;
+use schemas::view::Checkpoint;
+
+use super::{Event, World};
+use crate::chain::Done;
+use crate::client;
+use crate::disk::{Log, Store};
+
+/// Between an epoch's beginning and the next vote, at most.
+const VOTE_AGAIN_MS: u64 = 1_000;
+
+impl World {
+    /// Every validator votes for the members that the plan foresees.
+    pub(super) fn vote(&mut self) {
+        let epoch = self.keys.epoch_of(u64::MAX);
+        if usize::try_from(epoch).is_ok_and(|epoch| epoch >= self.plan.changes.len()) {
+            return;
+        }
+        for voter in 0..self.plan.members(epoch) as ValidatorIndex {
+            let is_attacker = !self.seats[usize::from(voter)].is_honest();
+            if is_attacker && self.dice.percent(50) {
+                continue;
+            }
+            let request = client::ballot(&self.keys, epoch, voter);
+            self.clients.hand_in(request.clone());
+            self.plan.transactions += 1;
+            let seat = self.dice.index(self.seats.len());
+            self.offer(seat, request);
+        }
+    }
+
+    /// What the first execution of a height says about epochs.
+    pub(super) fn learn_epoch(&mut self, done: &Rc<Done>) {
+        let Some(seal) = &done.seal else { return };
+        let epoch = done.header.epoch;
+        if self.keys.epoch_of(u64::MAX) == epoch {
+            self.checks.seals(epoch, seal.at);
+            self.keys.decide(seal);
+            self.count.reach("changes_decided");
+        }
+        if done.header.height == seal.at {
+            let (height, header) = (seal.at, done.header.hash());
+            self.keys.begin(epoch + 1, Checkpoint { height, header, attestations: vec![] });
+            self.count.reach("epochs");
+            let delay = self.dice.between(1, VOTE_AGAIN_MS);
+            self.at(delay, Event::Vote);
+            for seat in self.plan.members(epoch)..self.plan.members(epoch + 1) {
+                let delay = self.dice.between(10, 2_000);
+                self.at(delay, Event::Join(seat));
+            }
+        }
+    }
+
+    /// The replica of the epoch ends, after everything is durable; the next one's begins.
+    pub(super) fn next_epoch(&mut self, seat: usize) {
+        let at = &mut self.seats[seat];
+        let Some(replica) = at.replica.take() else { return };
+        at.store.flush();
+        at.life += 1;
+        at.inbox.clear();
+        at.turn = (u64::MAX, at.turn.1 + 1);
+        (at.stable, at.dropped) = (0, 0);
+        self.start(seat);
+        if self.seats[seat].replica.is_none() {
+            self.count.reach("validators_left");
+            return;
+        }
+        for request in replica.end() {
+            if !self.chain.is_known(&request, self.seats[seat].store.executed()) {
+                self.input(seat, Input::Request(request));
+            }
+        }
+    }
+
+    /// A new validator, or one that left and comes back, begins with the state at a height that others proved.
+    pub(super) fn join(&mut self, seat: usize) {
+        if !self.take_state(seat) {
+            self.at(limits::STATUS_STUCK_MS, Event::Join(seat));
+            return;
+        }
+        let at = &mut self.seats[seat];
+        (at.is_out, at.log) = (false, Log::default());
+        self.count.reach("validators_joined");
+        self.start(seat);
+    }
+
+    /// Takes over the state at a height that is final at somebody honest, in an epoch that has this validator.
+    pub(super) fn take_state(&mut self, seat: usize) -> bool {
+        let has_seat = |epoch: Epoch| seat < self.plan.members(epoch);
+        let fits = |&other: &usize| {
+            let at = &self.seats[other];
+            let is_well = at.is_honest() && at.replica.is_some() && !at.is_silent() && other != seat;
+            is_well && at.store.certified() > 0 && has_seat(self.keys.epoch_of(at.store.certified() + 1))
+        };
+        let givers: Vec<usize> = (0..self.plan.seats()).filter(fits).collect();
+        let Some(&giver) = givers.get(self.dice.index(givers.len().max(1))) else { return false };
+        let store = &self.seats[giver].store;
+        let height = store.certified();
+        let Some(attestations) = store.proof() else { return false };
+        self.seats[seat].store = Store::at(height, attestations.clone());
+        self.count.reach("state_transfers");
+        true
+    }
+}
