@@ -10,6 +10,7 @@ mod equivocating;
 mod flooding;
 mod forged;
 mod leaving;
+mod lying;
 mod replaying;
 mod selective;
 mod silent;
@@ -237,6 +238,7 @@ kinds! {
     Views, "stale_and_future_views", views::Views;
     Forged, "forged_certificates", forged::Forged::default();
     Borrowed, "borrowed_signatures", borrowed::Borrowed::default();
+    Lying, "lying_state_transfer", lying::Lying;
     Wrong, "wrong_type_inside", wrong::Wrong::default();
     Amnesia, "amnesia", amnesia::Amnesia;
     Twins, "twins", twins::Twins;

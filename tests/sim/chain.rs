@@ -12,7 +12,10 @@ use ledger_core::{Execution, Request};
 use schemas::block::{Batch, Header, TransactionBytes};
 use schemas::id::{Digest, Height};
 use schemas::merkle::Frontier;
-use schemas::transaction::Outcome;
+use schemas::proof::Value;
+use schemas::transaction::{LogEntry, Outcome};
+use schemas::transfer::Row;
+use schemas::tree::Place;
 
 use crate::keys::Keys;
 
@@ -24,8 +27,8 @@ pub struct Done {
     pub transactions: Vec<TransactionBytes>,
     /// What execution made.
     pub header: Header,
-    /// Transaction ids and outcomes, in order.
-    pub entries: Vec<(Digest, Outcome)>,
+    /// Its entries in the log.
+    pub entries: Vec<LogEntry>,
     /// What it did to the state.
     pub changes: Changes,
     /// Where its epoch ends, as far as that is decided then.
@@ -48,6 +51,7 @@ const NODES_IN_MEMORY: usize = 16;
 
 /// The one chain.
 pub struct Chain {
+    genesis: Changes,
     state: Changes,
     tree: StateTree,
     nodes: Nodebook,
@@ -67,6 +71,7 @@ impl Chain {
         let (state, mut tree) = (genesis_changes(&keys.genesis), StateTree::default().keeping(usize::MAX));
         let written = tree.update(&BTreeMap::new(), 0, &state).expect("all in memory");
         Self {
+            genesis: state.clone(),
             state,
             tree,
             nodes: Nodebook(vec![written]),
@@ -116,6 +121,27 @@ impl Chain {
         Err(format!("state: another root or other nodes than the first validator's at height {}", done.header.height))
     }
 
+    /// All rows of the state tree after a height, in the order of their places.
+    pub fn rows_at(&self, height: Height) -> Vec<Row> {
+        let mut state = self.genesis.clone();
+        self.blocks
+            .iter()
+            .take(usize::try_from(height).expect("small"))
+            .for_each(|done| state.extend(done.changes.clone()));
+        let placed = |(key, value): (Vec<u8>, Option<Vec<u8>>)| {
+            Place::of(&key).zip(value).map(|(place, value)| (place, Row { key: Value(key), value: Value(value) }))
+        };
+        let mut rows: Vec<_> = state.0.into_iter().filter_map(placed).collect();
+        rows.sort_by_key(|(place, _)| *place);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The log up to a height.
+    pub fn entries_to(&self, height: Height) -> Vec<LogEntry> {
+        let blocks = self.blocks.iter().take(usize::try_from(height).expect("small"));
+        blocks.flat_map(|done| done.entries.iter().cloned()).collect()
+    }
+
     /// Executes a height, or compares it with what was executed there.
     pub fn execute(&mut self, keys: &Keys, execution: &Execution) -> Result<Rc<Done>, String> {
         let Execution { batch, transactions, .. } = execution;
@@ -153,8 +179,9 @@ impl Chain {
         };
         self.nodes.0.push(written);
         self.state.extend(contract.changes.clone());
-        let entries: Vec<_> = contract.entries.iter().map(|entry| (entry.transaction, entry.outcome)).collect();
-        for (bytes, &(id, outcome)) in transactions.iter().zip(&entries) {
+        let entries = contract.entries;
+        for (bytes, entry) in transactions.iter().zip(&entries) {
+            let (id, outcome) = (entry.transaction, entry.outcome);
             self.executed.entry(schemas::transaction::signed_hash(bytes.as_ref())).or_insert(height);
             self.decided.entry(id).or_insert(height);
             if outcome == Outcome::Accepted && self.accepted.insert(id, height).is_some() {

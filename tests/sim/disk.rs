@@ -192,6 +192,16 @@ impl Store {
         Self { first: height, attestations, ..Self::default() }
     }
 
+    /// The height behind which its blocks begin.
+    pub fn first(&self) -> Height {
+        self.first
+    }
+
+    /// The attestations of a final height.
+    pub fn attested(&self, height: Height) -> Option<&Vec<ValidatorSignature>> {
+        self.attestations.get(&height)
+    }
+
     /// The proof of its newest final height.
     pub fn proof(&self) -> Option<&Vec<ValidatorSignature>> {
         self.attestations.last_key_value().map(|(_, attestations)| attestations)

@@ -175,7 +175,7 @@ impl Keys {
 
     /// Validators of an epoch that is decided.
     pub fn validators(&self, epoch: Epoch) -> usize {
-        self.of(epoch).map_or(0, |set| set.keys().len())
+        self.in_epoch(epoch).map_or(0, |set| set.keys().len())
     }
 
     /// The members that the plan foresees behind an epoch, as a ballot names them.
@@ -207,7 +207,7 @@ impl Keys {
 
     /// Whether a validator of the epoch signed this.
     pub fn is_signed(&self, epoch: Epoch, by: ValidatorIndex, message: &[u8], signature: &Signature) -> bool {
-        let key = self.of(epoch).and_then(|set| set.keys().get(usize::from(by)));
+        let key = self.in_epoch(epoch).and_then(|set| set.keys().get(usize::from(by)));
         key.is_some_and(|key| self.verifier.verify(key, message, signature))
     }
 }
@@ -223,7 +223,7 @@ impl Validators for Keys {
         &self.chain
     }
 
-    fn of(&self, epoch: Epoch) -> Option<&ValidatorSet> {
+    fn in_epoch(&self, epoch: Epoch) -> Option<&ValidatorSet> {
         self.eras.get(usize::try_from(epoch).ok()?).map(|era| &era.set)
     }
 }

@@ -84,7 +84,7 @@ impl Plan {
         let fewest = changes.iter().map(|change| change.n).fold(n, usize::min);
         let f = block::faults_tolerated(fewest);
         let attackers = attackers(fewest, f, &mut dice);
-        let deaths = if dice.percent(50) { f - attackers.len() } else { 0 };
+        let deaths = if dice.percent(85) { f - attackers.len() } else { 0 };
         let large = n > 7;
         let mut sometimes = |chance: u64, low: u64, high: u64| {
             let value = dice.between(low, high);
@@ -95,13 +95,13 @@ impl Plan {
         let straggling = sometimes(40, 1, 8);
         let crashes = sometimes(50, 1, if large { 2 } else { 6 });
         let power_cuts = sometimes(70, 30, 100);
-        let rot = sometimes(60, 20, 90);
+        let rot = sometimes(40, 20, 90);
         let full = sometimes(25, 1, 2);
         let pauses = sometimes(40, 5, 25);
         let partitions = sometimes(50, 5, 30);
         let skew_ms = sometimes(50, 100, 10_000);
         let blackouts = sometimes(20, 1, 1) == 1;
-        let losses = sometimes(60, 20, 90);
+        let losses = sometimes(80, 40, 100);
         Self {
             seed,
             n,
@@ -148,7 +148,7 @@ fn size(dice: &mut Dice) -> usize {
 
 /// Seldom one change, more seldom two: each takes hundreds of heights.
 fn changes(n: usize, dice: &mut Dice) -> Vec<Change> {
-    if n > 7 || !dice.percent(12) {
+    if n > 7 || !dice.percent(20) {
         return vec![];
     }
     let mut changes: Vec<Change> = vec![];

@@ -21,8 +21,8 @@ const STEADY_SPACING_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2 / STEADY_TRANSACT
 /// More heights than are open at once, one transaction each.
 const RECOVERY_TRANSACTIONS: u64 = limits::OPEN_HEIGHTS_MAX * 2;
 const RECOVERY_SPACING_MS: u64 = limits::BATCH_AGE_MS_MAX;
-/// A primary dozes for longer than a timeout, and the others have time to go on.
-const RECOVERY_PAUSE_MS: u64 = limits::VIEW_TIMEOUT_MS * 3;
+/// A primary dozes for longer than a timeout, each time for longer: somebody's patience may have grown in the storm.
+const RECOVERY_DOZE_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2;
 
 /// What a seed came to.
 pub struct Verdict {
@@ -78,18 +78,21 @@ fn recover(world: &mut World) -> Result<(), String> {
     if !world.has_silent() {
         return Ok(());
     }
-    world.load(RECOVERY_TRANSACTIONS, RECOVERY_SPACING_MS);
-    world.run(RECOVERY_TRANSACTIONS * RECOVERY_SPACING_MS);
+    let mut doze_ms = RECOVERY_DOZE_MS;
     let (loaded, within) = (world.now, LIVE_WITHIN_MS * (2 + world.plan.attackers.len() as u64));
     while world.has_silent() || !world.is_done() {
         if world.now - loaded > 2 * within {
             return Err(format!("recovery: {within} ms and views later: {}", world.standing()));
         }
+        // heights first: a primary that leaves transactions out puts them all into one
+        world.load(RECOVERY_TRANSACTIONS, RECOVERY_SPACING_MS);
+        world.run(RECOVERY_TRANSACTIONS * RECOVERY_SPACING_MS);
         if world.has_silent() {
-            world.doze_primary();
+            world.doze_primary(doze_ms);
         }
         world.load(1, 1);
-        world.run(RECOVERY_PAUSE_MS);
+        world.run(doze_ms * 2);
+        doze_ms = (doze_ms * 2).min(limits::VIEW_TIMEOUT_MS_MAX + RECOVERY_DOZE_MS);
     }
     world.count.reach("recoveries");
     Ok(())

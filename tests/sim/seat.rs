@@ -1,7 +1,7 @@
 //! One running validator: the real replica, its disk, its clock, and the loop of `ledger/node/src/protocol.rs` around it:
 //! inputs of a turn, a tick, effects in order, one sync, then everything that it justifies.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ledger_contract::StateTree;
 use ledger_core::{Input, Replica};
@@ -12,6 +12,7 @@ use schemas::pbft::{Message, Record};
 use crate::attackers::{Attacker, Kind};
 use crate::disk::{Log, Store};
 use crate::verify::Published;
+use crate::world::Copying;
 
 /// What a record justifies to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +59,12 @@ pub struct Seat {
     pub turn: (u64, u64),
     /// Will not start again.
     pub is_dead: bool,
+    /// It must copy the state before it can start.
+    pub lacks_state: bool,
+    /// It has no state and copies it from the others.
+    pub copying: Option<Box<Copying>>,
+    /// From which height on peers hold blocks, if they lack those that are needed here.
+    pub blocks_from: BTreeMap<ValidatorIndex, Height>,
     /// It is no validator, not yet or no more.
     pub is_out: bool,
     /// The epoch of its replica.
@@ -96,6 +103,9 @@ impl Seat {
             paused_until: 0,
             turn: (u64::MAX, 0),
             is_dead: false,
+            lacks_state: false,
+            copying: None,
+            blocks_from: BTreeMap::new(),
             is_out: false,
             epoch: 0,
             sealed: false,

@@ -32,6 +32,7 @@ fn no_seed_violates_anything_and_all_is_reached() {
         "bit_rot",
         "misdirected_write",
         "disk_full",
+        "lost_disk",
         "pause",
         "clock_skew",
         "clock_jump",
@@ -44,16 +45,23 @@ fn no_seed_violates_anything_and_all_is_reached() {
     }
     let states = [
         "blocks",
+        "changes_decided",
         "checkpoints",
+        "epochs",
         "evidence",
         "live_runs",
         "new_views",
         "new_views_with_batches",
         "new_views_with_gaps",
         "null_blocks",
+        "recoveries",
         "refused_logs",
         "restarts",
+        "state_transfers",
+        "validators_joined",
+        "validators_left",
         "view_changes",
+        "voices_back",
     ];
     for state in states {
         assert!(report.reached(state) > 0, "no {state} in {SEEDS} seeds");

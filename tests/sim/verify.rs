@@ -2,12 +2,13 @@
 //! or does not verify is dropped. The core never sees anything else.
 
 use ledger_contract::admit;
-use ledger_core::{Complete, Decided, Input, Proposal, Request, VerifiedNewView, VerifiedViewChange};
+use ledger_core::{Complete, Decided, Input, Proposal, Request, TransferInput, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
 use schemas::block::{self, Block, Epoch, Phase, TransactionBytes, ValidatorIndex, View, Vote};
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::transfer::Asked;
 use schemas::view::SignedViewChange;
 
 use crate::frame::Frame;
@@ -25,6 +26,14 @@ pub enum Checked {
     Blocks(Vec<(Block, bool)>),
     /// Asks for blocks.
     Fetch(Height),
+    /// Asks how far one is, to copy its state.
+    AskOffer(u64),
+    /// Asks for a piece of the state.
+    AskPiece(Asked),
+    /// For one who copies the state.
+    Copied(TransferInput),
+    /// No blocks below are to be had.
+    BlocksFrom(Height),
     /// Whatever else.
     Any(Input),
 }
@@ -61,7 +70,11 @@ pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
             is_news.then(|| input.clone())
         }
         Checked::Any(input) => Some(input.clone()),
-        Checked::Fetch(_) => None,
+        Checked::Fetch(_)
+        | Checked::AskOffer(_)
+        | Checked::AskPiece(_)
+        | Checked::Copied(_)
+        | Checked::BlocksFrom(_) => None,
         Checked::Blocks(blocks) => {
             let is_news = |block: &Block| block.header.height > certified && block.header.epoch == epoch;
             let news: Vec<_> = blocks.iter().filter(|(block, _)| is_news(block)).collect();
@@ -96,11 +109,11 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
         Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
-        Message::AskOffer(_)
-        | Message::Offered(_)
-        | Message::AskPiece(_)
-        | Message::Piece(_)
-        | Message::BlocksFrom(_) => None,
+        Message::AskOffer(nonce) => Some(Checked::AskOffer(nonce)),
+        Message::AskPiece(asked) => Some(Checked::AskPiece(asked)),
+        Message::Offered(offer) => Some(Checked::Copied(TransferInput::Offered(from, offer))),
+        Message::Piece(told) => Some(Checked::Copied(TransferInput::Told(from, told))),
+        Message::BlocksFrom(height) => Some(Checked::BlocksFrom(height)),
         Message::Blocks(blocks) => finals(keys, blocks).map(Checked::Blocks),
         Message::ViewChange(signed) => {
             let (epoch, view) = (signed.change.epoch, signed.change.view);

@@ -1,12 +1,15 @@
 //! The world of one seed: a virtual clock, a queue of events, the seats, the wires, the one chain and the checkers. Single
 //! threaded; everything that happens is an event at a time, and the dice decide all that is open.
 
+mod copy;
 mod crash;
 mod epoch;
 mod nemesis;
 mod recover;
 mod said;
 mod turn;
+
+pub use copy::Copying;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -55,6 +58,8 @@ enum Event {
     Vote,
     /// A new validator begins.
     Join(usize),
+    /// One that copies the state looks at its clock.
+    Copy(usize, u32),
 }
 
 /// At a time, in order of creation.
@@ -269,6 +274,7 @@ impl World {
             Event::Nemesis => self.nemesis(),
             Event::Vote => self.vote(),
             Event::Join(seat) => self.join(seat),
+            Event::Copy(seat, life) => self.copy_on(seat, life),
         }
     }
 
@@ -336,6 +342,9 @@ impl World {
     fn arrive(&mut self, seat: usize, frame: &Rc<Frame>) {
         let from = frame.from;
         self.note(seat, frame);
+        if self.seats[seat].copying.is_some() && self.seats[seat].paused_until <= self.now {
+            return self.copied(seat, frame);
+        }
         if self.seats[seat].replica.is_none() || !self.seats[seat].is_with(from) {
             return;
         }
@@ -343,6 +352,9 @@ impl World {
         let Some(checked) = verify::check(&self.keys, frame) else { return };
         match checked {
             Checked::Fetch(height) => self.answer(seat, from, *height),
+            Checked::AskOffer(nonce) => self.offer_state(seat, from, *nonce),
+            Checked::AskPiece(asked) => self.give_piece(seat, from, *asked),
+            Checked::BlocksFrom(height) => self.hear_blocks_from(seat, from, *height),
             Checked::Request(request) if self.chain.is_known(request, self.seats[seat].store.executed()) => {}
             _ => {
                 let Some(input) = verify::input(checked, &self.seats[seat].published) else { return };
@@ -387,7 +399,10 @@ impl World {
             })
         });
         let blocks: Vec<_> = blocks.collect();
-        if !blocks.is_empty() {
+        if blocks.is_empty() && last >= from {
+            let first = at.store.first() + 1;
+            self.say(seat, Some(to), Message::BlocksFrom(first));
+        } else if !blocks.is_empty() {
             self.say(seat, Some(to), Message::Blocks(blocks));
         }
     }

@@ -220,7 +220,10 @@ pub(crate) fn check_checkpoint(
 ) -> Result<(), ChangeError> {
     let Checkpoint { height, header, attestations } = checkpoint;
     if *height <= config.base.height {
-        return if *checkpoint == config.base { Ok(()) } else { Err(ChangeError::Checkpoint) };
+        let Checkpoint { height: base, header: known, .. } = &config.base;
+        // whoever copied the state of a later height does not know that header; nothing rests on it
+        let is_base = height == base && attestations.is_empty() && (header == known || *known == Digest::ZERO);
+        return if is_base { Ok(()) } else { Err(ChangeError::Checkpoint) };
     }
     let bytes = attestation_bytes(&config.chain, config.epoch, *height, header);
     let is_quorum = attestations.len() >= block::quorum(config.validators);

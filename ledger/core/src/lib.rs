@@ -60,8 +60,8 @@ pub struct Config {
     pub validators: usize,
     /// This replica's index.
     pub me: ValidatorIndex,
-    /// Where the epoch begins: the last height of the one before and its header's hash, known to whoever is in this one. It needs no
-    /// proof, as the genesis needs none.
+    /// Where the epoch begins: the last height of the one before and its header's hash, known to whoever is in this one (zero to
+    /// whoever copied the state of a later height). It needs no proof, as the genesis needs none.
     pub base: Checkpoint,
 }
 

@@ -145,7 +145,7 @@ impl<'a> Serving<'a> {
         let Some(taken) = lock(&self.node.snapshots.freeze).take() else { return Ok(()) };
         let view = View::take(&self.node.store);
         // the loop goes on, whatever came out
-        drop(taken.try_send(()));
+        let _ = taken.try_send(());
         if let Some(view) = view? {
             self.keep(view);
         }

@@ -12,10 +12,13 @@ impl World {
     /// The process ends; it starts again after a while.
     pub(super) fn crash(&mut self, seat: usize, power_cut: bool) {
         let at = &mut self.seats[seat];
-        if at.replica.take().is_none() {
+        // whatever was copied so far is thrown away
+        let was_copying = at.copying.take().is_some();
+        if at.replica.take().is_none() && !was_copying {
             return;
         }
         at.life += 1;
+        at.blocks_from.clear();
         at.inbox.clear();
         at.outbox.clear();
         at.justifying.clear();
@@ -48,9 +51,12 @@ impl World {
 
     /// A process starts from what is durable.
     pub(super) fn start(&mut self, seat: usize) {
-        let at = &mut self.seats[seat];
-        if at.replica.is_some() || at.is_dead || at.is_out {
+        let at = &self.seats[seat];
+        if at.replica.is_some() || at.copying.is_some() || at.is_dead || at.is_out {
             return;
+        }
+        if at.lacks_state {
+            return self.copy(seat);
         }
         let at = &mut self.seats[seat];
         let records = match at.log.open() {

@@ -4,14 +4,13 @@
 use std::rc::Rc;
 
 use ledger_core::Input;
-use schemas::block::{Epoch, ValidatorIndex};
-use schemas::limits;
+use schemas::block::ValidatorIndex;
 use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::chain::Done;
 use crate::client;
-use crate::disk::{Log, Store};
+use crate::disk::Log;
 
 /// Between an epoch's beginning and the next vote, at most.
 const VOTE_AGAIN_MS: u64 = 1_000;
@@ -79,33 +78,11 @@ impl World {
         }
     }
 
-    /// A new validator, or one that left and comes back, begins with the state at a height that others proved.
+    /// A new validator begins with a copy of the state.
     pub(super) fn join(&mut self, seat: usize) {
-        if !self.take_state(seat) {
-            self.at(limits::STATUS_STUCK_MS, Event::Join(seat));
-            return;
-        }
         let at = &mut self.seats[seat];
-        (at.is_out, at.log) = (false, Log::default());
+        (at.is_out, at.log, at.lacks_state) = (false, Log::default(), true);
         self.count.reach("validators_joined");
         self.start(seat);
-    }
-
-    /// Takes over the state at a height that is final at somebody honest, in an epoch that has this validator.
-    pub(super) fn take_state(&mut self, seat: usize) -> bool {
-        let has_seat = |epoch: Epoch| seat < self.plan.members(epoch);
-        let fits = |&other: &usize| {
-            let at = &self.seats[other];
-            let is_well = at.is_honest() && at.replica.is_some() && !at.is_silent() && other != seat;
-            is_well && at.store.certified() > 0 && has_seat(self.keys.epoch_of(at.store.certified() + 1))
-        };
-        let givers: Vec<usize> = (0..self.plan.seats()).filter(fits).collect();
-        let Some(&giver) = givers.get(self.dice.index(givers.len().max(1))) else { return false };
-        let store = &self.seats[giver].store;
-        let height = store.certified();
-        let Some(attestations) = store.proof() else { return false };
-        self.seats[seat].store = Store::at(height, attestations.clone());
-        self.count.reach("state_transfers");
-        true
     }
 }

@@ -2,7 +2,6 @@
 //! it may speak. The checkers still hold it to everything that it said before.
 
 use schemas::cbor;
-use schemas::limits;
 use schemas::pbft::{Record, Recovery};
 
 use super::World;
@@ -17,13 +16,10 @@ impl World {
         (at.log, at.store, at.published) = (Log::default(), Store::default(), Published::default());
         // from the genesis it comes through all epochs, if it has been there from the first on
         let is_old = seat < self.plan.n && self.dice.percent(30);
-        if !is_old && !self.take_state(seat) && seat >= self.plan.n {
-            self.seats[seat].is_dead = true;
-            return;
-        }
         let at = &mut self.seats[seat];
+        at.lacks_state = !is_old;
         // it knows from its key that it has voted, and begins its log with that
-        let record = Record::Recovering(at.store.executed() + 1, Recovery::unknown());
+        let record = Record::Recovering(1, Recovery::unknown());
         at.append(&record, &cbor::encode(&record));
         at.log.write();
         at.synced();
@@ -38,12 +34,15 @@ impl World {
             .any(|seat| seat.is_honest() && !seat.is_dead && !seat.is_out && self.checks.is_silent(seat.index))
     }
 
-    /// The primary stands still for longer than the others' patience.
-    pub fn doze_primary(&mut self) {
-        let primary = self.primary();
+    /// The primary of the newest view that began stands still for longer than the others' patience.
+    pub fn doze_primary(&mut self, doze_ms: u64) {
+        let began = self.seats.iter().filter(|seat| seat.is_honest() && !seat.is_out && !seat.published.changing);
+        let newest = began.map(|seat| (seat.published.epoch, seat.published.view)).max();
+        let (epoch, view) = newest.unwrap_or_default();
+        let primary = usize::from(schemas::block::primary_of(view, self.plan.members(epoch)));
         let is_needed = self.seats[primary].attacker.as_ref().is_none_or(|(kind, _)| *kind != Kind::Silent);
         if is_needed {
-            self.seats[primary].paused_until = self.now + limits::VIEW_TIMEOUT_MS + limits::TICK_GAP_MS_MAX;
+            self.seats[primary].paused_until = self.now + doze_ms;
         }
     }
 }

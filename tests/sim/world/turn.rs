@@ -137,8 +137,9 @@ impl World {
 
     /// Nothing is accepted that no client signed, but proof against an attacker.
     fn check_validity(&mut self, done: &Done) {
-        for (bytes, (id, outcome)) in done.transactions.iter().zip(&done.entries) {
-            if *outcome != Outcome::Accepted || self.clients.made(id) {
+        for (bytes, entry) in done.transactions.iter().zip(&done.entries) {
+            let id = &entry.transaction;
+            if entry.outcome != Outcome::Accepted || self.clients.made(id) {
                 continue;
             }
             let transaction: Transaction = cbor::decode(bytes.as_ref()).expect("accepted");

@@ -210,9 +210,10 @@ impl World {
                 }
                 let content = self.content(peer, asked.piece);
                 if self.kinds[peer] == Kind::Unasked {
-                    // what was asked of others, and what nobody asked for
-                    for index in 0..1 << self.source.depth {
-                        let piece = Piece::State { depth: self.source.depth, index };
+                    // what nobody asked for
+                    let depth = self.source.depth + 1;
+                    let states = (0..1 << depth).map(|index| Piece::State { depth, index });
+                    for piece in states.chain([Piece::Log(99), Piece::Log(u64::MAX)]) {
                         let asked = Asked { height: asked.height, piece };
                         self.mail.push_back((from, Message::Piece(Told { asked, content: Content::State(vec![]) })));
                     }
