@@ -5,6 +5,8 @@
 mod recovery;
 mod replicas;
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -46,12 +48,16 @@ fn main() -> ExitCode {
 /// Explores all states within the model's bounds, breadth first on all cores, and says how many there are.
 fn explored<M>(name: &str, checker: CheckerBuilder<M>) -> impl Checker<M>
 where
-    M: Model + Send + Sync + 'static,
-    M::State: std::hash::Hash + Send + Sync + 'static,
+    M: Model<Action: Clone + PartialEq + Send + Sync> + Send + Sync + 'static,
+    M::State: Clone + Hash + PartialEq + Send + Sync + 'static,
 {
     let start = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = checker.threads(cores).spawn_bfs().join();
+    let checker = checker
+        .threads(cores)
+        .timeout(std::time::Duration::from_secs(std::env::var("SECS").unwrap().parse().unwrap()))
+        .spawn_bfs()
+        .join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let mut found: Vec<_> = checker.discoveries().into_keys().collect();
     found.sort_unstable();
@@ -66,9 +72,8 @@ where
 /// Explores all, and holds every property against it; a model with fewer states than expected explores nothing.
 fn holds<M>(name: &str, model: M, states_min: usize) -> Verdict
 where
-    M: Model + Send + Sync + 'static,
-    M::State: std::fmt::Debug + std::hash::Hash + PartialEq + Send + Sync + 'static,
-    M::Action: std::fmt::Debug + PartialEq + Clone,
+    M: Model<Action: Clone + Debug + PartialEq + Send + Sync> + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
 {
     let checker = explored(name, model.checker());
     for property in checker.model().properties() {

@@ -13,7 +13,7 @@ mod state;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{Check, Verdict, explored, holds};
-use state::{FORGETFUL, HEIGHTS, HONEST, OPEN, Silence, State, VIEWS, Validator};
+use state::{FORGETFUL, HEIGHTS, OPEN, Silence, State, VIEWS, Validator};
 
 /// The rule, or what is left of it.
 #[derive(Clone, Copy, Debug)]

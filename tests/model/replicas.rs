@@ -1,9 +1,9 @@
-//! The real core in every order: three honest replicas of four, a fourth that lies, and wires that lose, delay and reorder. A message
-//! that never arrives is lost, so nothing else is needed for loss. Statuses, attestations and what is resent are lost always: they
-//! only help. Time passes for one replica at a time, when it loses patience.
+//! The real core in every order: three honest replicas of four, a fourth that lies, and wires on which everything may be lost, late and
+//! out of order. What never arrives is lost. Time passes for one replica at a time, when it loses patience.
 //!
-//! The liar signs what it likes: as a primary it proposes one of two batches to each, or only the second height, or begins its view
-//! from any q view changes; it votes for whatever its listener accepted, or not; its own view change hides all that it knows.
+//! Votes that complete nothing where they arrive change nothing there: they are left on the wires until they complete a quorum, so
+//! a vote arrives with all others of its phase, and with the liar's where that is needed. Statuses, attestations and what is resent
+//! only help: they are lost always.
 
 mod liar;
 mod state;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ::tests::client;
 use ::tests::keys::Keys;
 use ledger_core::Request;
-use schemas::block::{ValidatorIndex, View};
+use schemas::block::{Phase, ValidatorIndex, View, primary_of};
 use schemas::id::Height;
 use stateright::{Model, Property};
 
@@ -31,11 +31,11 @@ pub struct Bounds {
     requests: Vec<Request>,
     /// The liar.
     liar: ValidatorIndex,
-    /// Whether the liar helps: votes, leaves views.
-    helps: bool,
     /// The highest view that anyone honest leaves for.
     view_max: View,
-    /// The highest height of which anything arrives.
+    /// The lowest height at which the liar proposes: above 1 it leaves a gap.
+    lies_from: Height,
+    /// The highest height of which anything is proposed.
     height_max: Height,
 }
 
@@ -44,7 +44,7 @@ impl Bounds {
         let keys = Keys::new(N, &[], 1, false);
         let make = |number| client::transaction(&keys, number, false, |bytes| keys.sign_as_client(bytes));
         let requests = (0..2).map(|number| Request::read(make(number)).expect("a transaction")).collect();
-        Self { keys: Arc::new(keys), requests, liar, helps: true, view_max, height_max }
+        Self { keys: Arc::new(keys), requests, liar, view_max, lies_from: height_max, height_max }
     }
 
     fn honest(&self) -> impl Iterator<Item = ValidatorIndex> + '_ {
@@ -55,20 +55,20 @@ impl Bounds {
 /// What happens next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A message arrives: to whom, and which.
+    /// A proposal or NEW-VIEW arrives: where, and which.
     Arrive(ValidatorIndex, u64),
+    /// Votes arrive that complete a phase of a height.
+    Complete(ValidatorIndex, Phase, Height),
     /// A turn of an honest primary ends: it proposes.
     Propose(ValidatorIndex),
     /// A replica loses patience.
     Leave(ValidatorIndex),
-    /// The liar proposes a transaction (by number) at a height, to one.
+    /// The view changes of these reach the primary that waits for them.
+    Renew(ValidatorIndex, [ValidatorIndex; 2]),
+    /// The liar, as the primary, proposes a transaction (by number) at a height, to one.
     Lie(ValidatorIndex, Height, usize),
-    /// The liar votes for all that one accepted.
-    Vote(ValidatorIndex),
-    /// The liar tells one that it leaves its view and that nothing prepared.
-    Hide(ValidatorIndex),
-    /// The liar begins its view before one, from the view changes of these.
-    Begin(ValidatorIndex, Vec<ValidatorIndex>),
+    /// The liar, as the primary, begins a view before one, from the view changes of these.
+    Begin(ValidatorIndex, [ValidatorIndex; 3]),
 }
 
 impl Model for Bounds {
@@ -80,41 +80,66 @@ impl Model for Bounds {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        actions.extend(state.under_way().map(|(to, message)| Action::Arrive(to, message)));
-        for to in self.honest() {
-            actions.push(Action::Propose(to));
-            actions.push(Action::Leave(to));
-            self.lies(state, to, actions);
+        actions.extend(state.arriving().map(|(to, message)| Action::Arrive(to, message)));
+        for who in self.honest() {
+            let (view, changing) = (state.replica(who).view(), state.replica(who).is_changing());
+            let is_primary = primary_of(view, N) == who;
+            for height in (1..=self.height_max).filter(|&height| state.accepts(who, view, height)) {
+                actions.extend([Phase::Prepare, Phase::Commit].map(|phase| Action::Complete(who, phase, height)));
+            }
+            if !changing && view < self.view_max {
+                actions.push(Action::Leave(who));
+            }
+            if is_primary && !changing {
+                actions.push(Action::Propose(who));
+            }
+            let mut others = (0..N as ValidatorIndex).filter(|&other| other != who);
+            if let (true, Some(a), Some(b), Some(c)) =
+                (is_primary && changing, others.next(), others.next(), others.next())
+            {
+                actions.extend([[a, b], [a, c], [b, c]].map(|these| Action::Renew(who, these)));
+            }
+            self.lies(state, who, actions);
         }
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         match action {
-            Action::Arrive(to, message) => state.arrive(self, to, message),
+            Action::Arrive(to, message) => state.arrive(self, to, message)?,
+            Action::Complete(to, phase, height) => state.complete(self, to, phase, height)?,
             Action::Propose(who) => state.propose(self, who)?,
             Action::Leave(who) => state.leave(self, who)?,
-            lie => self.lie(&mut state, &lie)?,
+            Action::Renew(who, from) => state.renew(self, who, from)?,
+            Action::Lie(to, height, number) => self.propose(&mut state, to, height, number)?,
+            Action::Begin(to, from) => self.begin(&mut state, to, from)?,
         }
-        (state != *before).then_some(state)
+        Some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always("agreement", |_, state: &State| state.agrees()),
             Property::always("validity", |_, state: &State| !state.is_invented),
             Property::always("what was prepared survives", |_, state: &State| state.survives()),
             Property::always("nobody honest is blamed or halts", |_, state: &State| !state.is_wronged),
-            Property::sometimes("commits in view 0", |_, state: &State| state.has_committed(0)),
-            Property::sometimes("commits in view 1", |_, state: &State| state.has_committed(1)),
-            Property::sometimes("a view changes", |_, state: &State| state.view() > 0),
-            Property::sometimes("the liar is blamed", |_, state: &State| state.is_liar_blamed),
-        ]
+            Property::sometimes("a commit in view 0", |_, state: &State| state.has_committed(0)),
+            Property::sometimes("a commit in view 1", |_, state: &State| state.has_committed(1)),
+            Property::sometimes("a view change", |_, state: &State| state.view() > 0),
+            Property::sometimes("proof against the liar", |_, state: &State| state.is_liar_blamed),
+        ];
+        if self.lies_from > 1 {
+            let null = |bounds: &Self, state: &State| state.has_null(bounds, 1);
+            properties.push(Property::sometimes("a null batch", null));
+        }
+        properties
     }
 }
 
 /// Each with a liar that is the primary of another view.
 pub const CHECKS: &[Check] = &[
-    ("liar 0", |name| holds(name, Bounds::new(0, 1, 1), 100_000)),
-    ("liar 1", |name| holds(name, Bounds::new(1, 1, 1), 100_000)),
+    ("liar 0", |name| holds(name, Bounds::new(0, 1, 1), 1_000)),
+    ("liar 1", |name| holds(name, Bounds::new(1, 1, 1), 1_000)),
+    ("liar 0 that leaves a gap", |name| holds(name, Bounds::new(0, 1, 2), 1_000)),
+    ("liar 1, two views", |name| holds(name, Bounds::new(1, 2, 1), 1_000)),
 ];

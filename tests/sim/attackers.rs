@@ -245,5 +245,5 @@ kinds! {
     Censoring, "censoring", censoring::Censoring;
     Flooding, "flooding", flooding::Flooding;
     Attesting, "two_headers", attesting::Attesting;
-    Leaving, "two_view_changes", leaving::Leaving;
+    Leaving, "two_view_changes", leaving::Leaving::default();
 }

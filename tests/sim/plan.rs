@@ -68,12 +68,6 @@ impl Plan {
         self.changes.iter().map(|change| change.n).fold(self.n, usize::max)
     }
 
-    /// Whose key is another one from this epoch on.
-    pub fn rotated(&self, epoch: Epoch) -> &[ValidatorIndex] {
-        let change = usize::try_from(epoch).ok().and_then(|epoch| self.changes.get(epoch.checked_sub(1)?));
-        change.map_or(&[], |change| &change.rotated)
-    }
-
     /// Draws the plan of a seed; `validators` overrides the number.
     pub fn of(seed: u64, validators: Option<usize>) -> Self {
         let mut dice = Dice::new(seed);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ::tests::frame::Frame;
 use ::tests::verify::{self, Checked};
 use ledger_core::{Config, Effect, Execution, Input, Replica, Start};
-use schemas::block::{Batch, Header, Phase, ValidatorIndex, View};
+use schemas::block::{Batch, Header, Phase, ValidatorIndex, View, Vote};
 use schemas::cbor;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::limits;
@@ -32,23 +32,41 @@ struct Held {
     hash: u64,
 }
 
-/// Takes what is formatted into a hash.
-struct Formatted(DefaultHasher);
-
-impl std::fmt::Write for Formatted {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
-    }
-}
+/// Lists in a formatted replica in which states may differ without a difference in what follows: what it witnessed is for blame
+/// alone, and of a certificate it matters what it proves, not who signed it.
+const SAME: &[&str] = &["first: ", "prepares: ", "commits: ", "attestations: ", "changes: "];
 
 impl Held {
     fn rehash(&mut self) {
-        use std::fmt::Write as _;
-        let mut into = Formatted(DefaultHasher::new());
-        write!(into, "{:?}", self.replica).expect("a hasher takes everything");
-        self.hash = into.0.finish();
+        let all = format!("{:?}", self.replica);
+        let mut hasher = DefaultHasher::new();
+        let mut rest = all.as_str();
+        while let Some(at) = rest.find(['[', '{', '(']) {
+            let (before, behind) = rest.split_at(at);
+            let is_same = SAME.iter().any(|label| before.ends_with(label)) || before.ends_with("Signature");
+            let skipped = if is_same { closing(behind) } else { 1 };
+            before.hash(&mut hasher);
+            rest = &behind[skipped..];
+        }
+        rest.hash(&mut hasher);
+        self.hash = hasher.finish();
     }
+}
+
+/// Behind the bracket that closes the first one.
+fn closing(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'[' | b'{' | b'(' => depth += 1,
+            b']' | b'}' | b')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    text.len()
 }
 
 /// A vote without its signer.
@@ -65,11 +83,11 @@ pub struct State {
     /// Commits of the honest.
     commits: BTreeMap<Said, BTreeSet<ValidatorIndex>>,
     /// What each accepted last at a height, for the liar to vote for.
-    pub accepted: BTreeMap<(ValidatorIndex, Height), (View, Digest)>,
-    /// View changes of the honest, for the liar to begin its view from.
-    pub leaves: BTreeMap<(View, ValidatorIndex), Arc<SignedViewChange>>,
-    /// What the liar said to whom already.
-    pub lies: BTreeSet<(ValidatorIndex, View, Height, u8)>,
+    accepted: BTreeMap<(ValidatorIndex, Height), (View, Digest)>,
+    /// View changes of the honest.
+    leaves: BTreeMap<(View, ValidatorIndex), Arc<SignedViewChange>>,
+    /// Where the liar proposed something to whom.
+    pub lies: BTreeSet<(ValidatorIndex, View, Height)>,
     executed: BTreeMap<Height, BTreeSet<Digest>>,
     /// Views in which something was decided.
     decided: BTreeSet<View>,
@@ -85,9 +103,13 @@ impl State {
     fn key(&self) -> impl Hash + PartialEq + '_ {
         let replicas: Vec<u64> = self.replicas.values().map(|held| held.hash).collect();
         let wires: Vec<_> = self.wires.keys().collect();
-        let leaves: Vec<_> = self.leaves.iter().map(|(place, signed)| (place, signed.change.digest())).collect();
+        let leaves = self.leaves.iter().map(|(place, signed)| {
+            let prepared = signed.change.prepared.iter().map(|certificate| (certificate.view, certificate.digest));
+            (place, prepared.collect::<Vec<_>>())
+        });
+        let leaves: Vec<_> = leaves.collect();
         let said = (&self.prepares, &self.commits, &self.accepted, &self.lies, leaves);
-        (replicas, wires, said, &self.executed, &self.decided, self.is_invented, self.is_wronged, self.is_liar_blamed)
+        (replicas, wires, said, &self.executed, &self.decided, self.is_invented, self.is_wronged)
     }
 }
 impl PartialEq for State {
@@ -143,9 +165,10 @@ impl State {
         }
     }
 
-    /// Messages under way: to whom, and which.
-    pub fn under_way(&self) -> impl Iterator<Item = (ValidatorIndex, u64)> + '_ {
-        self.wires.keys().copied()
+    /// Proposals and NEW-VIEWs under way: to whom, and which.
+    pub fn arriving(&self) -> impl Iterator<Item = (ValidatorIndex, u64)> + '_ {
+        let arrives = |message: &Message| matches!(message, Message::PrePrepare(_) | Message::NewView(_));
+        self.wires.iter().filter(move |(_, sent)| arrives(&sent.1)).map(|(&place, _)| place)
     }
 
     /// The replica of an honest validator.
@@ -158,11 +181,55 @@ impl State {
         self.replicas.values().map(|held| held.replica.view()).max().unwrap_or(0)
     }
 
-    /// A message arrives, as far as its receiver can use it.
-    pub fn arrive(&mut self, bounds: &Bounds, to: ValidatorIndex, number: u64) {
-        let Some(sent) = self.wires.remove(&(to, number)) else { return };
+    /// A message arrives.
+    pub fn arrive(&mut self, bounds: &Bounds, to: ValidatorIndex, number: u64) -> Option<()> {
+        let sent = self.wires.remove(&(to, number))?;
+        let before = self.replicas[&to].hash;
         let (from, message) = sent.as_ref().clone();
         self.hear(bounds, to, from, message);
+        (self.replicas[&to].hash != before).then_some(())
+    }
+
+    /// All votes of a phase arrive, with the liar's if nothing is complete without it.
+    pub fn complete(&mut self, bounds: &Bounds, to: ValidatorIndex, phase: Phase, height: Height) -> Option<()> {
+        let before = self.replica(to).complete();
+        let view = self.replica(to).view();
+        let is_one = |vote: &Vote| (vote.view, vote.phase, vote.height) == (view, phase, height);
+        let votes = self.wires.iter().filter(|((receiver, _), sent)| match &sent.1 {
+            Message::Vote(signed) => *receiver == to && is_one(&signed.vote),
+            _ => false,
+        });
+        let votes: Vec<u64> = votes.map(|((_, number), _)| *number).collect();
+        for number in votes {
+            if self.wires.contains_key(&(to, number)) {
+                self.arrive(bounds, to, number);
+            }
+        }
+        let after = self.replica(to).complete();
+        if after == before {
+            let &(of, digest) = self.accepted.get(&(to, height)).filter(|(of, _)| *of == view)?;
+            self.hear(bounds, to, bounds.liar, bounds.vote(of, height, phase, digest));
+        }
+        (self.replica(to).complete() != before).then_some(())
+    }
+
+    /// The view changes of two reach a primary that left for its view, which begins.
+    pub fn renew(&mut self, bounds: &Bounds, who: ValidatorIndex, from: [ValidatorIndex; 2]) -> Option<()> {
+        let view = self.replica(who).view();
+        (self.replica(who).is_changing() && schemas::block::primary_of(view, N) == who).then_some(())?;
+        for by in from {
+            let change = self.view_change(bounds, view, by)?;
+            self.hear(bounds, who, by, Message::ViewChange(change));
+        }
+        (!self.replica(who).is_changing()).then_some(())
+    }
+
+    /// What a validator said when it left for a view; the liar says that it knows nothing.
+    pub fn view_change(&self, bounds: &Bounds, view: View, by: ValidatorIndex) -> Option<SignedViewChange> {
+        if by == bounds.liar {
+            return Some(bounds.view_change(view));
+        }
+        self.leaves.get(&(view, by)).map(|said| said.as_ref().clone())
     }
 
     /// Through the same door as in the simulator.
@@ -252,6 +319,7 @@ impl State {
             }
             Message::ViewChange(signed) => {
                 self.leaves.insert((signed.change.view, who), Arc::new(signed.clone()));
+                return;
             }
             Message::NewView(said) => {
                 for (height, digest) in ::tests::oracle::assignment(said.chain, &said.changes) {
@@ -281,11 +349,15 @@ impl State {
                 || match &sent.1 {
                     Message::PrePrepare(said) => said.view >= view,
                     Message::Vote(signed) => signed.vote.view >= view && !complete.covers(&signed.vote),
-                    Message::ViewChange(signed) => begins(signed.change.view),
                     Message::NewView(message) => begins(message.view),
                     _ => false,
                 }
         });
+    }
+
+    /// Whether a replica accepted something at a height of a view.
+    pub fn accepts(&self, who: ValidatorIndex, view: View, height: Height) -> bool {
+        self.accepted.get(&(who, height)).is_some_and(|(of, _)| *of == view)
     }
 
     /// One batch per height.
