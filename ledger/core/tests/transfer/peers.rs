@@ -45,7 +45,7 @@ pub enum Kind {
     RowNoPlace,
     EntryChanged,
     EntryMissing,
-    OtherKind,
+    AnotherPiece,
     Unasked,
 }
 
@@ -64,8 +64,8 @@ impl Kind {
         Self::RowNoPlace,
         Self::EntryChanged,
         Self::EntryMissing,
-        Self::OtherKind,
-        Self::OtherKind,
+        Self::AnotherPiece,
+        Self::AnotherPiece,
         Self::RowChanged,
     ];
 }
@@ -267,8 +267,8 @@ impl World {
                 entries[0].outcome = Outcome::Refused(schemas::transaction::Refusal::Expired);
             }
             (Kind::EntryMissing, Content::Log(entries)) => drop(entries.pop()),
-            (Kind::OtherKind, Content::Log(_)) => return Content::State(vec![]),
-            (Kind::OtherKind, Content::State(_)) => return Content::Log(vec![]),
+            (Kind::AnotherPiece, Content::Log(_)) => return Content::State(vec![]),
+            (Kind::AnotherPiece, Content::State(_)) => return Content::Log(vec![]),
             _ => {}
         }
         content

@@ -43,8 +43,8 @@ impl World {
         let (mut state, mut eras, mut proofs) = (Tree::default(), vec![], vec![]);
         let mut record = EpochRecord::genesis(members(SEATS[0]));
         state.rows.insert(epoch_key(0), cbor::encode(&record));
-        for epoch in 0..SEATS.len() {
-            (chain.epoch, chain.seats, chain.height) = (epoch as u64, SEATS[epoch].to_vec(), record.first + 9);
+        for (epoch, seats) in SEATS.iter().enumerate() {
+            (chain.epoch, chain.seats, chain.height) = (epoch as u64, seats.to_vec(), record.first + 9);
             let next = SEATS.get(epoch + 1).map(|seats| record.next(members(seats), chain.height + 1));
             if let Some(next) = &next {
                 state.rows.insert(epoch_key(next.epoch), cbor::encode(next));
@@ -54,7 +54,7 @@ impl World {
             let entries = chain.entries(std::slice::from_ref(&tx), Outcome::Accepted);
             let (mut block, mut entry) = chain.block(vec![bytes(&tx)], &entries);
             let mut entry = entry.remove(0);
-            let q = quorum(SEATS[epoch].len());
+            let q = quorum(seats.len());
             [&mut block.attestations, &mut block.certificate.commits, &mut entry.attestations]
                 .into_iter()
                 .for_each(|by| by.truncate(q));

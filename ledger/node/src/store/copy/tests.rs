@@ -105,7 +105,9 @@ fn heights() -> impl Iterator<Item = Height> {
 fn filled(folder: &Path) -> (Store, StateTree) {
     let store = open(folder);
     let mut tree = store.tree(&store.tip().unwrap()).unwrap();
-    heights().for_each(|height| drop(write(&store, &mut tree, height)));
+    for height in heights() {
+        write(&store, &mut tree, height);
+    }
     (store, tree)
 }
 
