@@ -80,9 +80,19 @@ pub struct ViewChange {
 }
 
 impl ViewChange {
+    /// Hash of all that is said: what the signature names, so that two view changes contradict each other in a few bytes.
+    pub fn digest(&self) -> Digest {
+        Parts::new("cs1/view-change-content").part(self).hash()
+    }
+
     /// The bytes under the signature.
     pub fn to_sign(&self) -> Vec<u8> {
-        Parts::new("cs1/view-change").part(self).finish()
+        Self::bytes_to_sign(&self.chain, self.epoch, self.view, &self.digest())
+    }
+
+    /// The same from the hash, for those who do not hold the view change.
+    pub fn bytes_to_sign(chain: &ChainId, epoch: Epoch, view: View, digest: &Digest) -> Vec<u8> {
+        Parts::new("cs1/view-change").part(chain).part(&epoch).part(&view).part(digest).finish()
     }
 }
 

@@ -74,6 +74,12 @@ fn vectors() -> String {
     line("COSE receipts file", &cbor::encode(&samples::cose_receipts()));
     let of_later = CoseReceipts { epochs: vec![samples::epoch_proof()], ..samples::cose_receipts() };
     line("COSE receipts file of a later epoch", &cbor::encode(&of_later));
+    for conflict in samples::other_conflicts() {
+        line(&format!("Conflict {}", conflict.kind.name()), &cbor::encode(&conflict));
+        for word in conflict.words(samples::CHAIN) {
+            line(&format!("Conflict {} to sign", conflict.kind.name()), &word.to_sign());
+        }
+    }
     out
 }
 

@@ -2,12 +2,14 @@
 //! Never more than f of them; each holds its own key only. One file each.
 
 mod amnesia;
+mod attesting;
 mod borrowed;
 mod censoring;
 mod delayed;
 mod equivocating;
 mod flooding;
 mod forged;
+mod leaving;
 mod lying;
 mod replaying;
 mod selective;
@@ -242,4 +244,6 @@ kinds! {
     Twins, "twins", twins::Twins;
     Censoring, "censoring", censoring::Censoring;
     Flooding, "flooding", flooding::Flooding;
+    Attesting, "two_headers", attesting::Attesting;
+    Leaving, "two_view_changes", leaving::Leaving::default();
 }

@@ -1,7 +1,7 @@
 //! Keys of validators and of the one client, their genesis, and signatures: a keyed hash for speed, or real P-256. A mock
 //! signature is unforgeable by convention: attackers are handed a signer of their own index only.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use ledger_contract::Seal;
 use ledger_core::{Config, Sign};
@@ -15,8 +15,6 @@ use schemas::genesis::{Genesis, GenesisInstitution, Validator};
 use schemas::id::{ChainId, Height, InstitutionId, PublicKey, RawPublicKey, RawSignature, Signature};
 use schemas::transaction::RegisterInstitution;
 use schemas::view::Checkpoint;
-
-use crate::plan::Plan;
 
 /// The institution whose gateway submits.
 pub const INSTITUTION: InstitutionId = InstitutionId([9; 16]);
@@ -76,10 +74,19 @@ impl Secret {
     }
 }
 
+/// Another set of validators. Whoever stays keeps its index; new ones come last, and the last ones leave.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// How many there are.
+    pub n: usize,
+    /// Who gets another key.
+    pub rotated: Vec<ValidatorIndex>,
+}
+
 /// All keys of a run.
 pub struct Keys {
     /// By epoch and index: a validator may get another key with an epoch.
-    secrets: Vec<Vec<Rc<Secret>>>,
+    secrets: Vec<Vec<Arc<Secret>>>,
     client: Secret,
     verifier: &'static dyn Verifier,
     /// The genesis that names them.
@@ -106,18 +113,17 @@ impl Sign for Signer<'_> {
 }
 
 impl Keys {
-    /// Keys of all epochs that the plan foresees.
-    pub fn new(plan: &Plan) -> Self {
-        let (seed, real) = (plan.seed, plan.real);
-        let mut secrets: Vec<Vec<Rc<Secret>>> = vec![];
-        for epoch in 0..=plan.changes.len() as Epoch {
+    /// Keys of n validators, and of those of every epoch that follows.
+    pub fn new(n: usize, changes: &[Change], seed: u64, real: bool) -> Self {
+        let new = |epoch: usize, index: usize| Arc::new(Secret::new(seed, index as u64 | (epoch as u64) << 16, real));
+        let mut secrets: Vec<Vec<Arc<Secret>>> = vec![(0..n).map(|index| new(0, index)).collect()];
+        for (epoch, change) in (1..).zip(changes) {
+            let before = &secrets[epoch - 1];
             let secret = |index: usize| {
-                let kept = secrets.last().and_then(|before: &Vec<_>| before.get(index)).cloned();
-                let is_rotated = plan.rotated(epoch).contains(&(index as ValidatorIndex));
-                let number = index as u64 | epoch << 16;
-                kept.filter(|_| !is_rotated).unwrap_or_else(|| Rc::new(Secret::new(seed, number, real)))
+                let is_rotated = change.rotated.contains(&(index as ValidatorIndex));
+                before.get(index).filter(|_| !is_rotated).cloned().unwrap_or_else(|| new(epoch, index))
             };
-            let of_epoch = (0..plan.members(epoch)).map(secret).collect();
+            let of_epoch = (0..change.n).map(secret).collect();
             secrets.push(of_epoch);
         }
         let client = Secret::new(seed, 1 << 32, real);
@@ -176,7 +182,7 @@ impl Keys {
     pub fn members_after(&self, epoch: Epoch) -> Vec<Member> {
         let at = usize::try_from(epoch).expect("few");
         let Some(secrets) = self.secrets.get(at + 1) else { return vec![] };
-        let member = |(validator, secret): (Validator, &Rc<Secret>)| {
+        let member = |(validator, secret): (Validator, &Arc<Secret>)| {
             let is_new = !self.secrets[at].iter().any(|before| before.public() == validator.key);
             let message = possession_to_sign(&self.chain, epoch, &validator);
             Member { possession: is_new.then(|| secret.sign(&message)), name: validator.name, key: validator.key }
@@ -206,9 +212,9 @@ impl Keys {
     }
 }
 
-fn validators(secrets: &[Rc<Secret>]) -> Vec<Validator> {
+fn validators(secrets: &[Arc<Secret>]) -> Vec<Validator> {
     let validator =
-        |(index, secret): (usize, &Rc<Secret>)| Validator { name: format!("v{index}"), key: secret.public() };
+        |(index, secret): (usize, &Arc<Secret>)| Validator { name: format!("v{index}"), key: secret.public() };
     secrets.iter().enumerate().map(validator).collect()
 }
 

@@ -3,30 +3,24 @@
 //! the one command that replays it.
 
 mod attackers;
-mod chain;
-mod check;
-mod client;
 mod count;
 mod dice;
 mod disk;
 #[path = "../../ledger/node/src/votelog/group.rs"]
 mod group;
-mod keys;
 mod network;
-mod oracle;
 mod plan;
-#[cfg(feature = "mutants")]
-mod planted;
 mod report;
 mod run;
 mod seat;
-mod verify;
 mod world;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+#[cfg(feature = "mutants")]
+use ::tests::planted;
+use ::tests::{caught, chain, check, client, frame, keys, oracle, spread, verify};
 use clap::Parser;
 
 use report::Report;
@@ -60,7 +54,9 @@ fn main() -> ExitCode {
     let validators = arguments.validators.map(usize::from);
     #[cfg(feature = "mutants")]
     if let Some(only) = &arguments.mutants {
-        let missed = planted::run_all(arguments.from, arguments.seeds, validators, only);
+        let (from, end) = (arguments.from, arguments.from.saturating_add(arguments.seeds));
+        let catch = || (from..end).find_map(|seed| Some((seed, run::run(seed, validators).violation?)));
+        let (_, missed) = planted::run_all(only, catch);
         return if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let report = run_all(arguments.from, arguments.seeds, validators);
@@ -73,23 +69,9 @@ fn main() -> ExitCode {
 
 /// Seeds on all cores; the figures do not depend on how many there are.
 fn run_all(from: u64, seeds: u64, validators: Option<usize>) -> Report {
-    let (start, next) = (Instant::now(), AtomicU64::new(from));
-    let end = from.saturating_add(seeds);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let work = || {
-        let mut report = Report::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
-                return report;
-            }
-            report.add(run::run(seed, validators), validators);
-        }
-    };
-    let reports = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("verdicts are caught")).collect::<Vec<_>>()
-    });
+    let start = Instant::now();
+    let seeds = from..from.saturating_add(seeds);
+    let reports = spread::spread(seeds, |seed, report: &mut Report| report.add(run::run(seed, validators), validators));
     let mut all = Report::default();
     reports.into_iter().for_each(|report| all.merge(report));
     all.seconds = start.elapsed().as_secs_f64();

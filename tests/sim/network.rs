@@ -1,32 +1,10 @@
-//! The wires between validators: loss, duplication, delay, reordering, partitions that may hold in one direction only. A
-//! frame is verified once, whoever receives it: what its signatures say does not depend on the receiver.
-
-use std::cell::OnceCell;
+//! The wires between validators: loss, duplication, delay, reordering, partitions that may hold in one direction only.
 
 use schemas::block::ValidatorIndex;
-use schemas::pbft::Message;
 
 use crate::count::Count;
 use crate::dice::Dice;
 use crate::plan::Plan;
-use crate::verify::Checked;
-
-/// A message under way.
-pub struct Frame {
-    /// Who the transport says it is from.
-    pub from: ValidatorIndex,
-    /// What it says.
-    pub message: Message,
-    /// What verification made of it, once somebody asked.
-    pub checked: OnceCell<Option<Checked>>,
-}
-
-impl Frame {
-    /// A frame as it leaves.
-    pub fn new(from: ValidatorIndex, message: Message) -> Self {
-        Self { from, message, checked: OnceCell::new() }
-    }
-}
 
 /// State of the wires.
 pub struct Network {

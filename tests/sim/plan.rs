@@ -5,6 +5,7 @@ use schemas::block::{self, Epoch, ValidatorIndex};
 
 use crate::attackers::Kind;
 use crate::dice::Dice;
+use crate::keys::Change;
 
 /// A run, before it begins.
 #[derive(Clone, Debug)]
@@ -55,15 +56,6 @@ pub struct Plan {
     pub spacing_ms: u64,
 }
 
-/// Another set of validators. Whoever stays keeps its index; new ones come last, and the last ones leave.
-#[derive(Clone, Debug, Default)]
-pub struct Change {
-    /// How many there are.
-    pub n: usize,
-    /// Who gets another key.
-    pub rotated: Vec<ValidatorIndex>,
-}
-
 impl Plan {
     /// Validators of an epoch.
     pub fn members(&self, epoch: Epoch) -> usize {
@@ -74,12 +66,6 @@ impl Plan {
     /// The most in any epoch.
     pub fn seats(&self) -> usize {
         self.changes.iter().map(|change| change.n).fold(self.n, usize::max)
-    }
-
-    /// Whose key is another one from this epoch on.
-    pub fn rotated(&self, epoch: Epoch) -> &[ValidatorIndex] {
-        let change = usize::try_from(epoch).ok().and_then(|epoch| self.changes.get(epoch.checked_sub(1)?));
-        change.map_or(&[], |change| &change.rotated)
     }
 
     /// Draws the plan of a seed; `validators` overrides the number.

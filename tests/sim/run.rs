@@ -1,11 +1,8 @@
 //! One seed from plan to verdict: faults until everything is submitted, then healing, then everything must commit in time.
 
-use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-
 use schemas::limits;
 
+use crate::caught;
 use crate::count::Count;
 use crate::plan::Plan;
 use crate::world::World;
@@ -39,43 +36,11 @@ pub struct Verdict {
     pub violation: Option<String>,
 }
 
-thread_local! {
-    /// A seed runs in this thread, and its last panic.
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
-    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Panics of checkers and of the core are verdicts here: kept, not printed.
-fn keep_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !RUNNING.get() {
-                before(info);
-                return;
-            }
-            let place = info.location().map_or(String::new(), |l| format!(" ({}:{})", l.file(), l.line()));
-            let payload = info.payload();
-            let text = payload.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default();
-            LAST_PANIC.with(|last| *last.borrow_mut() = Some(text + &place));
-        }));
-    });
-}
-
 /// Runs a seed.
 pub fn run(seed: u64, validators: Option<usize>) -> Verdict {
     let plan = Plan::of(seed, validators);
     let mut world = World::new(plan);
-    keep_panics();
-    RUNNING.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
-    RUNNING.set(false);
-    let violation = match outcome {
-        Ok(verdict) => verdict.err(),
-        Err(_) => Some(LAST_PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "panic".to_owned())),
-    };
+    let violation = caught::violation(|| play(&mut world));
     Verdict { seed, count: world.count, trace: world.trace, violation }
 }
 

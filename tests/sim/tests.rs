@@ -40,7 +40,7 @@ fn no_seed_violates_anything_and_all_is_reached() {
     for fault in faults {
         assert!(report.count.faults.contains_key(fault), "no {fault} in {SEEDS} seeds");
     }
-    for kind in ["equivocating", "twins"] {
+    for kind in ["equivocating", "twins", "two_headers", "two_view_changes"] {
         assert!(report.count.blamed.contains_key(kind), "nobody holds proof against {kind} in {SEEDS} seeds");
     }
     let states = [

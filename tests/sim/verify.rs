@@ -11,8 +11,8 @@ use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
 use schemas::transfer::Asked;
 use schemas::view::SignedViewChange;
 
+use crate::frame::Frame;
 use crate::keys::Keys;
-use crate::network::Frame;
 
 /// A frame whose signatures are valid.
 pub enum Checked {
@@ -100,7 +100,10 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             is_valid.then_some(Checked::At(height, Input::Shown(signed)))
         }
         Message::Attest(attest) => {
-            attestation(keys, from, &attest).then_some(Checked::At(attest.height, Input::Attested(attest)))
+            // anyone may show what another one attested, also of a height that is final here
+            let shown = if attest.by.validator == from { 0 } else { limits::WITNESS_HEIGHTS };
+            let until = attest.height.saturating_add(shown);
+            attestation(keys, &attest).then_some(Checked::At(until, Input::Attested(attest)))
         }
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
         Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
@@ -182,10 +185,10 @@ fn is_vote(keys: &Keys, SignedVote { vote, by }: &SignedVote) -> bool {
     keys.is_signed(vote.epoch, by.validator, &vote.to_sign(), &by.signature)
 }
 
-fn attestation(keys: &Keys, from: ValidatorIndex, attest: &Attest) -> bool {
+fn attestation(keys: &Keys, attest: &Attest) -> bool {
     let epoch = keys.epoch_of(attest.height);
     let bytes = block::attestation_bytes(&keys.chain, epoch, attest.height, &attest.header);
-    attest.by.validator == from && keys.is_signed(epoch, from, &bytes, &attest.by.signature)
+    keys.is_signed(epoch, attest.by.validator, &bytes, &attest.by.signature)
 }
 
 const fn is_status(status: &Status) -> bool {

@@ -27,8 +27,9 @@ use crate::check::Checks;
 use crate::client::Clients;
 use crate::count::Count;
 use crate::dice::Dice;
+use crate::frame::Frame;
 use crate::keys::Keys;
-use crate::network::{Frame, Network};
+use crate::network::Network;
 use crate::plan::Plan;
 use crate::seat::Seat;
 use crate::verify::{self, Checked};
@@ -113,7 +114,7 @@ impl World {
     /// Everyone starts with an empty disk.
     pub fn new(plan: Plan) -> Self {
         let mut dice = Dice::new(plan.seed.wrapping_mul(31) ^ plan.n as u64);
-        let keys = Keys::new(&plan);
+        let keys = Keys::new(plan.n, &plan.changes, plan.seed, plan.real);
         let mut seats: Vec<Seat> = (0..plan.seats() as ValidatorIndex).map(|index| Seat::new(index, None)).collect();
         seats.iter_mut().skip(plan.n).for_each(|seat| seat.is_out = true);
         let mut count = Count::default();

@@ -145,7 +145,11 @@ fn check_body(body: &Body) -> Result<(), AdmitError> {
             let ordered = b.height_min <= b.height_max && b.first.checked_add(u64::from(b.count)).is_some();
             (counted && inline && ordered, "access batch", "1 to 4096 entries, at most 64 inline, heights in order")
         }
-        Body::ReportConflict(b) => (b.is_ordered(), "conflict", "two digests, the lower one first"),
+        Body::ReportConflict(b) => (
+            b.is_canonical(),
+            "conflict",
+            "two digests, the lower one first, no view of attestations, no height of view changes",
+        ),
         Body::Ballot(b) => match ballot::contradiction(&b.validators()) {
             Some(expected) => (false, "members", expected),
             None => (true, "members", ""),

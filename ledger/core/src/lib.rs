@@ -78,7 +78,7 @@ pub enum Input {
     Voted(SignedVote),
     /// A vote that another validator passed on because it does not fit what it accepted. It is only compared.
     Shown(SignedVote),
-    /// An attestation.
+    /// An attestation, from its signer or from one who shows it.
     Attested(Attest),
     /// A peer says how far it is.
     Told(ValidatorIndex, Status),

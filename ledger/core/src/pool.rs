@@ -15,6 +15,7 @@ const RECENT_MAX: usize = limits::BATCH_TRANSACTIONS_MAX * limits::BLOCKS_IN_FLI
 /// Lane and order of arrival. Lane 0 holds revocations, lane 1 everything else.
 type Place = (u8, u64);
 
+#[derive(Clone, Debug)]
 struct Waiting {
     request: Request,
     since: TimeMs,
@@ -35,7 +36,7 @@ pub(crate) enum Forward {
 }
 
 /// The pool.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     next: u64,
     all: BTreeMap<Place, Waiting>,

@@ -32,7 +32,8 @@ use crate::{Config, Effect, Input, Sign};
 
 pub use start::Start;
 
-/// One validator's protocol state.
+/// One validator's protocol state. Equal states are formatted equally: it holds no hash map and no pointer that differs.
+#[derive(Clone, Debug)]
 pub struct Replica {
     config: Config,
     /// The view in which it votes, or for whose NEW-VIEW it waits.

@@ -17,7 +17,7 @@ use crate::proposal::{Body, Decided, Proposal};
 pub(crate) type Votes = BTreeMap<ValidatorIndex, (Digest, Signature)>;
 
 /// A height between the watermarks.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Slot {
     /// What the current view's NEW-VIEW put here: digest and the primary's signature.
     pub assigned: Option<(Digest, Signature)>,

@@ -179,7 +179,8 @@ impl Protocol {
                 Effect::Stable(height) => self.stable = height,
                 Effect::Sealed(_) => self.sealed = true,
                 Effect::Blame(conflict) => {
-                    warn!(peer = conflict.validator, height = conflict.height, "a validator contradicts itself");
+                    let kind = conflict.kind.name();
+                    warn!(peer = conflict.validator, kind, height = conflict.height, "a validator contradicts itself");
                     self.node.metrics.blamed.inc();
                     self.evidence.0.add(*conflict);
                 }

@@ -291,10 +291,10 @@ fn evidence_of(node: &Node, epoch: &EpochRecord) -> Result<Vec<serde_json::Value
     for (index, validator) in (0..).zip(&epoch.members) {
         let held = ledger_contract::evidence(&*node.store, epoch.epoch, index)?;
         found.extend(held.map(|Evidence { conflict, height }| {
-            let Conflict { view, height: place, phase, .. } = conflict;
-            let phase = format!("{phase:?}").to_lowercase();
+            let Conflict { view, height: place, kind, .. } = conflict;
+            let kind = kind.name();
             serde_json::json!({
-                "validator": validator.name, "view": view, "height": place, "phase": phase, "reported_at": height,
+                "validator": validator.name, "view": view, "height": place, "kind": kind, "reported_at": height,
             })
         }));
     }

@@ -154,13 +154,16 @@ fn shown(node: &Node, certified: Height, signed: SignedVote) -> Result<SignedVot
     Ok(signed)
 }
 
+/// Anyone may show what another one attested, also of a height that is final here.
 fn attestation(node: &Node, certified: Height, from: ValidatorIndex, attest: Attest) -> Result<Attest, Dropped> {
+    let Attest { height, by, .. } = attest;
+    let until = if by.validator == from { height } else { height.saturating_add(limits::WITNESS_HEIGHTS) };
     // it names no epoch: what lies beyond this one is signed by others
-    if attest.height <= certified || attest.height > node.seal.load(Ordering::Relaxed) {
+    if until <= certified || height > node.seal.load(Ordering::Relaxed) {
         return Err(Dropped::Old);
     }
-    let bytes = block::attestation_bytes(&node.chain, node.config.epoch, attest.height, &attest.header);
-    if attest.by.validator != from || !node.is_signed(from, &bytes, &attest.by.signature) {
+    let bytes = block::attestation_bytes(&node.chain, node.config.epoch, height, &attest.header);
+    if !node.is_signed(by.validator, &bytes, &by.signature) {
         return Err(Dropped::Invalid("attestation"));
     }
     Ok(attest)

@@ -10,7 +10,7 @@ use schemas::block::{
 use schemas::cbor;
 use schemas::cose_receipt::{CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::envelope::{self, Meaning, Statement, Wrap, WrapKind, statements_root};
-use schemas::evidence::{Conflict, Side};
+use schemas::evidence::{Conflict, Kind, Side};
 use schemas::id::{
     CaseId, ChainId, ConsentId, Digest, InstitutionId, PractitionerId, PublicKey, RawPublicKey, RawSignature,
     Signature, SubjectId, SubjectTag,
@@ -155,7 +155,13 @@ pub fn ballot() -> Ballot {
 pub fn conflict() -> Conflict {
     let side = |n| Side { digest: digest(n), signature: signature(n) };
     let (lower, higher) = (side(0x71), side(0x72));
-    Conflict { epoch: 0, validator: 3, view: 2, height: 69_999, phase: Phase::Commit, lower, higher }
+    Conflict { epoch: 0, validator: 3, view: 2, height: 69_999, kind: Kind::Commit, lower, higher }
+}
+
+/// The kinds that are no votes.
+pub fn other_conflicts() -> [Conflict; 2] {
+    let (attested, left) = (Kind::Attestation, Kind::ViewChange);
+    [Conflict { kind: attested, view: 0, ..conflict() }, Conflict { kind: left, height: 0, ..conflict() }]
 }
 
 pub fn entry(outcome: Outcome) -> LogEntry {

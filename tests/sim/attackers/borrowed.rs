@@ -1,7 +1,7 @@
 //! Puts signatures that others made under votes and attestations that they did not make, or under its own name.
 
 use schemas::block::{Phase, ValidatorIndex, ValidatorSignature, Vote};
-use schemas::evidence::Conflict;
+use schemas::evidence::{Conflict, Kind};
 use schemas::pbft::{Attest, Message, SignedVote};
 
 use super::{Attacker, Hand};
@@ -23,7 +23,14 @@ impl Borrowed {
             .find(|other| other.by.validator == one.by.validator && other.vote.digest != one.vote.digest)?;
         let mut moved = *other;
         moved.vote = Vote { digest: other.vote.digest, ..one.vote };
-        let request = client::evidence(hand.keys, Conflict::of(&one, &moved)?);
+        let conflict = Conflict::of(&one, &moved)?;
+        // or said to be words of another kind
+        let frame = match hand.dice.below(3) {
+            0 => conflict,
+            1 => Conflict { kind: Kind::Attestation, view: 0, ..conflict },
+            _ => Conflict { kind: Kind::ViewChange, height: 0, ..conflict },
+        };
+        let request = client::evidence(hand.keys, frame);
         Some(Message::Request(request.bytes().clone()))
     }
 }

@@ -13,8 +13,8 @@ use schemas::view::Checkpoint;
 
 use super::{Event, World};
 use crate::disk::Store;
+use crate::frame::Frame;
 use crate::keys::Keys;
-use crate::network::Frame;
 use crate::verify::{self, Checked};
 
 /// Between two looks at the clock.

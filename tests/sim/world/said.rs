@@ -30,7 +30,16 @@ impl World {
             Message::Shown(signed) => {
                 assert!(signed.by.validator != by, "validator {by} shows a vote of its own");
             }
-            Message::Attest(attest) => self.checks.attest(by, attest.height, attest.header),
+            Message::Attest(attest) if attest.by.validator == by => {
+                self.checks.attest(by, attest.height, attest.header);
+            }
+            Message::Attest(attest) => {
+                let of = attest.by.validator;
+                assert!(
+                    self.plan.attackers.iter().any(|&(index, _)| index == of),
+                    "validator {by} shows an attestation of {of}"
+                );
+            }
             Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
             Message::NewView(message) => self.check_new_view(seat, by, message),
             Message::Answer(_) => assert!(!self.seats[seat].is_silent(), "validator {by} is silent, and answers"),

@@ -2,7 +2,7 @@
 
 use ledger_core::{Effect, Execution, Input};
 use schemas::cbor;
-use schemas::evidence::Conflict;
+use schemas::evidence::{Conflict, Word};
 use schemas::transaction::{Body, Outcome, Transaction};
 
 use super::{Event, World};
@@ -168,10 +168,12 @@ impl World {
         let accused = conflict.validator;
         let is_faulty = self.plan.attackers.iter().any(|&(index, _)| index == accused);
         assert!(is_faulty, "framed: validator {accused} is honest, and blamed with {conflict:?}");
-        let signed = conflict.votes(self.keys.chain);
-        let valid =
-            signed.iter().all(|s| self.keys.is_signed(conflict.epoch, accused, &s.vote.to_sign(), &s.by.signature));
-        assert!(conflict.is_ordered() && valid, "framed: no proof against {accused}: {conflict:?}");
+        let words = conflict.words(self.keys.chain);
+        let signed = |word: &Word| self.keys.is_signed(word.epoch, accused, &word.to_sign(), &word.by.signature);
+        assert!(
+            conflict.is_canonical() && words.iter().all(signed),
+            "framed: no proof against {accused}: {conflict:?}"
+        );
     }
 
     /// The group is written; the sync takes its time, and may be where the process dies.

@@ -293,15 +293,16 @@ fn describe(block: &Block, output: Output) -> serde_json::Value {
     })
 }
 
-/// Validators against which more others than can be faulty say that the ledger holds proof.
-fn faulty<'g>(all: &[ValidatorStatus], set: &'g ValidatorSet) -> Vec<&'g str> {
-    let says = |status: &ValidatorStatus, name: &str| {
-        let held = status.status.as_ref().and_then(|status| status["evidence"].as_array());
-        held.is_some_and(|held| held.iter().any(|one| one["validator"] == name))
+/// Validators against which more others than can be faulty say that the ledger holds proof, and of which kind it is.
+fn faulty<'g>(all: &'g [ValidatorStatus], set: &'g ValidatorSet) -> Vec<(&'g str, &'g str)> {
+    let kind = |status: &'g ValidatorStatus, name: &str| {
+        let held = status.status.as_ref()?["evidence"].as_array()?;
+        held.iter().find(|one| one["validator"] == name).map(|one| one["kind"].as_str().unwrap_or("other"))
     };
     let tolerated = faults_tolerated(set.names().len());
     let names = set.names().iter().map(String::as_str);
-    names.filter(|name| all.iter().filter(|status| says(status, name)).count() > tolerated).collect()
+    let proven = names.map(|name| (name, all.iter().filter_map(|status| kind(status, name)).collect::<Vec<_>>()));
+    proven.filter(|(_, kinds)| kinds.len() > tolerated).map(|(name, kinds)| (name, kinds[0])).collect()
 }
 
 async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output: Output) -> Outcome {
@@ -327,12 +328,13 @@ async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output
         None => output.line(bad("not fresh: fewer than a quorum of validators show a head younger than 5 s")),
     }
     let faulty = faulty(&all, set);
-    for name in &faulty {
+    for (name, kind) in &faulty {
         output.line(format_args!(
-            "{} {name}: the ledger holds two votes of it that contradict each other",
+            "{} {name}: the ledger holds two signatures of it that contradict each other ({kind})",
             bad("faulty")
         ));
     }
+    let faulty: Vec<_> = faulty.into_iter().map(|(name, _)| name).collect();
     output.document(&serde_json::json!({
         "chain": genesis.chain_id(), "epoch": set.epoch(), "fresh_height": fresh, "faulty": faulty, "validators": all,
     }))?;

@@ -1,5 +1,5 @@
-//! ReportConflict: two votes of one validator that contradict each other. They prove themselves, so nobody signs for them; a
-//! validator of the epoch is convicted once.
+//! ReportConflict: two words of one validator that contradict each other: votes, attestations or view changes. They prove
+//! themselves, so nobody signs for them; a validator of the epoch is convicted once.
 
 use schemas::evidence::Conflict;
 use schemas::state::{self, Evidence};
@@ -8,14 +8,14 @@ use schemas::transaction::{Refusal, Transaction};
 use super::{Context, Stop};
 use crate::state::{Changes, evidence, validator_key};
 
-/// Both signatures are the validator's, over different batches (`admit` looked) at one place.
+/// Both signatures are the validator's, over different digests (`admit` looked) at one place.
 pub(super) fn conflict(context: &Context<'_>, tx: &Transaction, body: &Conflict) -> Result<Changes, Stop> {
     let key = validator_key(context.state, body.epoch, body.validator)?.ok_or(Refusal::UnknownValidator)?;
     if evidence(context.state, body.epoch, body.validator)?.is_some() {
         return Err(Refusal::IdUsed.into());
     }
-    for signed in body.votes(tx.core.chain) {
-        if !context.verifier.verify(&key, &signed.vote.to_sign(), &signed.by.signature) {
+    for word in body.words(tx.core.chain) {
+        if !context.verifier.verify(&key, &word.to_sign(), &word.by.signature) {
             return Err(Refusal::Signature.into());
         }
     }

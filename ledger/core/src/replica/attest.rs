@@ -28,7 +28,7 @@ impl Replica {
         effects.push(Effect::Broadcast(Message::Attest(Attest { height, header: hash, by })));
     }
 
-    /// Counts an attestation of another validator. It may come before the own execution.
+    /// Counts an attestation of another validator, whoever passes it on. It may come before the own execution.
     pub(super) fn hear_attestation(&mut self, attest: Attest, effects: &mut Vec<Effect>) {
         let Attest { height, header, by } = attest;
         if !self.is_member(by.validator) || by.validator == self.config.me {
@@ -45,6 +45,7 @@ impl Replica {
             effects.push(Effect::Halt(divergence));
             return;
         }
+        self.show_attestations(height, effects);
         while let Some(attestations) = self.final_attestations(self.certified + 1) {
             assert!(self.certified < self.executed, "what is not executed has no header");
             self.certified += 1;

@@ -16,7 +16,7 @@ use crate::replica::Replica;
 use crate::{Effect, Sign};
 
 /// What is known about views.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Changing {
     /// The own view change for the view, until it begins.
     pub own: Option<SignedViewChange>,

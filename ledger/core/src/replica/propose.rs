@@ -14,7 +14,7 @@ use crate::{Effect, Sign};
 /// When a proposal's time is believed. The future is bounded always. A fresh proposal is not old; an old one is believed
 /// after an outage only (nothing was accepted for as long as the skew), for as many heights as a primary keeps in flight:
 /// those it may have written down before it died. So a primary can hold time back only by standing still.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Timeliness {
     accepted_at: TimeMs,
     old_until: Height,

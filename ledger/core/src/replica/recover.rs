@@ -22,7 +22,7 @@ use crate::replica::Replica;
 use crate::{Effect, Input, Sign};
 
 /// What others answered.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Asking {
     nonce: u64,
     asked_at: Option<TimeMs>,

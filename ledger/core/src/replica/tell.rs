@@ -15,7 +15,7 @@ use crate::replica::Replica;
 use crate::slot::Slot;
 
 /// What was told and heard last.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Telling {
     told_at: TimeMs,
     /// Executed and certified height, and since when they stand although something is in flight.
@@ -29,7 +29,7 @@ pub(crate) struct Telling {
     heard: BTreeMap<ValidatorIndex, Heard>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Heard {
     certified: Height,
     /// Up to where it holds proposals.

@@ -11,7 +11,7 @@ use crate::replica::Replica;
 use crate::{Effect, Sign};
 
 /// The one timer.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Timer {
     /// The oldest transaction's number and since when it is the oldest.
     oldest: Option<(u64, TimeMs)>,

@@ -10,6 +10,7 @@ use ledger_core::{
 };
 use schemas::block::{Block, Header, Phase, ValidatorIndex, ValidatorSignature, Vote};
 use schemas::cbor::sha256;
+use schemas::evidence::Word;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, Recovery, SignedVote, Status};
 use schemas::view::{Checkpoint, NewView};
@@ -256,7 +257,9 @@ impl Network {
                 assert!(*view >= *left, "validator {from} proposes in view {view} after it left for {left}");
                 said(&mut self.said, (primary, *view, batch.height, 0), batch.digest());
             }
-            Message::Attest(Attest { height, header, .. }) => said(&mut self.said, (from, 0, *height, 3), *header),
+            Message::Attest(Attest { height, header, by }) if by.validator == from => {
+                said(&mut self.said, (from, 0, *height, 3), *header);
+            }
             Message::ViewChange(signed) => {
                 let digest = sha256(&signed.change.to_sign());
                 said(&mut self.said, (from, signed.change.view, 0, 4), digest);
@@ -441,8 +444,8 @@ impl Network {
                 }
                 Effect::Stable(_) => {}
                 Effect::Blame(conflict) => {
-                    let valid = |s: &SignedVote| is_signed(s.by.validator, &s.vote.to_sign(), &s.by.signature);
-                    assert!(conflict.is_ordered() && conflict.votes(CHAIN).iter().all(valid), "proof: {conflict:?}");
+                    let valid = |word: &Word| is_signed(word.by.validator, &word.to_sign(), &word.by.signature);
+                    assert!(conflict.is_canonical() && conflict.words(CHAIN).iter().all(valid), "proof: {conflict:?}");
                     assert_eq!(self.attacker, Some(conflict.validator), "{index} blames one who is honest");
                     assert!(self.blamed.insert((index, conflict.validator)), "{index} blames it once");
                 }
