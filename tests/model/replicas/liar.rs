@@ -1,5 +1,5 @@
 //! What the liar may do: every choice that its key allows and that can make a difference to whoever hears it. As a primary it
-//! proposes one of two batches to each, or only the second height, and begins its view from any q view changes, before each another
+//! proposes one of two batches to each, and begins its view from any q view changes, before each another
 //! one; it votes for whatever its listener accepted; its own view change hides all that it knows.
 
 use ledger_core::Sign;
@@ -16,8 +16,7 @@ impl Bounds {
     pub(super) fn lies(&self, state: &State, to: ValidatorIndex, actions: &mut Vec<Action>) {
         let (view, changing) = (state.replica(to).view(), state.replica(to).is_changing());
         if primary_of(view, N) == self.liar && !changing {
-            let places = (self.lies_from..=self.height_max)
-                .flat_map(|height| (0..self.requests.len()).map(move |n| (height, n)));
+            let places = (1..=self.height_max).flat_map(|height| (0..self.requests.len()).map(move |n| (height, n)));
             actions.extend(places.map(|(height, number)| Action::Lie(to, height, number)));
         }
         let next = if changing { view } else { view + 1 };

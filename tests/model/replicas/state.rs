@@ -377,12 +377,6 @@ impl State {
     pub fn has_committed(&self, view: View) -> bool {
         self.decided.contains(&view)
     }
-
-    /// Whether a null batch was executed at a height.
-    pub fn has_null(&self, bounds: &Bounds, height: Height) -> bool {
-        let null = Batch::null(bounds.keys.chain, 0, height).digest();
-        self.executed.get(&height).is_some_and(|digests| digests.contains(&null))
-    }
 }
 
 /// What executing a batch makes, as far as votes can tell.
