@@ -38,6 +38,15 @@ fn bad_usage_is_64_and_help_is_0() {
     {
         assert_eq!(code(arguments), 64, "{arguments:?}");
     }
+    for arguments in [
+        &["bench", "seal", "--full"][..],
+        &["bench", "ledger", "--full", "--statements", "3"],
+        &["bench", "ledger", "--full", "--validators", "7"],
+        &["bench", "ledger", "--keys", "20000"],
+        &["bench", "ledger", "--full", "--keys", "9"],
+    ] {
+        assert_eq!(code(arguments), 64, "{arguments:?}");
+    }
     let commands = [
         "demo",
         "init",

@@ -101,8 +101,7 @@ impl LogError {
 }
 
 pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> LogError {
-    let path = path.display().to_string();
-    move |cause| LogError::File { path, cause }
+    move |cause| LogError::File { path: path.display().to_string(), cause }
 }
 
 /// The open log.
