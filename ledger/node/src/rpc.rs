@@ -272,6 +272,7 @@ async fn status(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
         "view": view,
         "primary": schemas::block::primary_of(view, node.config.validators),
         "changing": node.changing.load(Ordering::Relaxed),
+        "silent": node.silent.load(Ordering::Relaxed),
         "height": heights.certified,
         "executed": heights.executed,
         "blocks_from": node.store.blocks_from(),

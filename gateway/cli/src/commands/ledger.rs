@@ -316,7 +316,11 @@ async fn status(ledger: &HttpLedger, genesis: &schemas::genesis::Genesis, output
             Some(status) => {
                 let number = |name: &str| status[name].as_u64().map_or("?".into(), |n| n.to_string());
                 // alone it still follows and attests; all of them together: the next view is about to begin
-                let waits = if status["changing"] == true { ", waits for it to begin" } else { "" };
+                let waits = match (&status["silent"], &status["changing"]) {
+                    (silent, _) if silent == true => ", lost its votes and is silent",
+                    (_, changing) if changing == true => ", waits for it to begin",
+                    _ => "",
+                };
                 format!("{}  height {}, view {}{waits}", good("up  "), number("height"), number("view"))
             }
             None => bad("down"),
