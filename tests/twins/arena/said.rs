@@ -18,12 +18,11 @@ impl Arena<'_> {
     /// An honest validator sends this.
     pub(super) fn check_said(&mut self, by: ValidatorIndex, message: &Message) {
         match message {
-            Message::PrePrepare(said) => {
+            Message::PrePrepare(said)
                 // bodies of assigned batches are passed on by anyone
-                if block::primary_of(said.view, VALIDATORS) == by {
+                if block::primary_of(said.view, VALIDATORS) == by => {
                     self.check_vote(by, said.view, said.batch.height, Phase::PrePrepare, said.batch.digest());
                 }
-            }
             Message::Vote(signed) => {
                 assert!(signed.by.validator == by, "validator {by} sends a vote of {}", signed.by.validator);
                 let Vote { view, height, phase, digest, .. } = signed.vote;
