@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ledger_contract::{epoch_at, seal};
+use ledger_contract::{epoch_at, epoch_record, seal};
 use ledger_proof::{Epochs, ValidatorSet};
 use schemas::block::{Epoch, ValidatorIndex};
 use schemas::genesis::{Genesis, Validator};
@@ -23,6 +23,8 @@ pub(crate) struct Seat {
     /// All validators in order of index.
     pub members: Vec<Validator>,
     pub me: ValidatorIndex,
+    /// Who left with the epoch before: they may still lack its last blocks, and get nothing else.
+    pub guests: Vec<Validator>,
     /// Where the epoch begins.
     pub base: Checkpoint,
     /// Where it ends, once that is decided.
@@ -50,12 +52,19 @@ impl Seat {
         let seal = seal(store, record.epoch).map_err(state)?.map(|seal| seal.at);
         let me =
             index_of(&record.members, key).ok_or(NodeError::NoSeat { epoch: record.epoch, first: record.first })?;
-        Ok(Self { epoch: record.epoch, members: record.members, me, base, seal })
+        let before = match record.epoch.checked_sub(1) {
+            Some(before) => epoch_record(store, before).map_err(state)?,
+            None => None,
+        };
+        let before = before.map_or(vec![], |before| before.members);
+        let has_left = |one: &Validator| index_of(&record.members, &one.key).is_none();
+        let guests = before.into_iter().filter(has_left).collect();
+        Ok(Self { epoch: record.epoch, members: record.members, me, guests, base, seal })
     }
 
-    /// Keys in order of index.
+    /// Keys in order of index, those of guests behind them.
     pub fn keys(&self) -> impl Iterator<Item = PublicKey> + '_ {
-        self.members.iter().map(|member| member.key)
+        self.members.iter().chain(&self.guests).map(|member| member.key)
     }
 
     /// Addresses of the others in order of index. In epoch 0 every one must be known; later ones are added as they come.
@@ -75,6 +84,12 @@ impl Seat {
                 (None, _) => return Err(wrong(format!("found no address of validator {}", validator.name))),
                 (Some(_), Some(_)) => return Err(wrong(format!("found validator {} twice", validator.name))),
             }
+        }
+        for (index, guest) in (0..).zip(&self.guests) {
+            let peer = config.peers.iter().find(|peer| peer.name == guest.name);
+            let index =
+                ValidatorIndex::try_from(self.members.len()).unwrap_or(ValidatorIndex::MAX).saturating_add(index);
+            out.extend(peer.map(|peer| (index, peer.address.clone())));
         }
         Ok(out)
     }
@@ -143,5 +158,5 @@ pub(crate) fn newest_seat(epochs: &Epochs, key: &PublicKey) -> Result<Seat, Node
         0 => Checkpoint::genesis(epochs.chain()),
         _ => Checkpoint { height: first - 1, header: Digest::ZERO, attestations: vec![] },
     };
-    Ok(Seat { epoch, members, me, base, seal: None })
+    Ok(Seat { epoch, members, me, guests: vec![], base, seal: None })
 }

@@ -232,7 +232,7 @@ impl Opened {
         epoch::keep(config, &store, seat.epoch, certified)?;
         let dials = dials(config, &seat, &key)?;
         let (peer_keys, validators) = (seat.keys().collect::<BTreeSet<_>>(), set_of(&seat, chain));
-        let Seat { epoch, members, me, base, seal } = seat;
+        let Seat { epoch, members, me, guests, base, seal } = seat;
         let is_base = certified == base.height;
         let checkpoint = if is_base { base.clone() } else { store.checkpoint(certified, &chain)? };
         let config = Config { chain, epoch, validators: members.len(), me, base };
@@ -248,7 +248,8 @@ impl Opened {
         let (inputs, inbox) = sync_channel(limits::LOOP_QUEUE_MAX);
         let (snapshots, questions) = Snapshots::new();
         let node = Arc::new(Node::new(Parts {
-            outboxes: Outboxes::new(me, members.len()),
+            outboxes: Outboxes::new(me, members.len(), guests.len()),
+            guests: guests.into_iter().map(|guest| guest.key).collect(),
             genesis,
             validators,
             config,
@@ -326,7 +327,7 @@ fn dials(
     key: &ValidatorKey,
 ) -> Result<Vec<(ValidatorIndex, String, Arc<rustls::ClientConfig>)>, NodeError> {
     let dial = |(index, address): (ValidatorIndex, String)| {
-        let expected = seat.members.get(usize::from(index)).map(|member| member.key);
+        let expected = seat.keys().nth(usize::from(index));
         let expected = expected.ok_or(NodeError::Ended("list of validators"))?;
         Ok((index, address, tls::client(key, expected)?))
     };

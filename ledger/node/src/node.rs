@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub chain: ChainId,
     pub me: ValidatorIndex,
     pub validators: ValidatorSet,
+    /// Keys of those who left with the epoch before, whose indices stand behind the validators'.
+    pub guests: Vec<PublicKey>,
     pub store: Arc<Store>,
     pub history: History,
     pub snapshots: Snapshots,
@@ -107,6 +109,7 @@ pub(crate) struct Parts {
     pub genesis: Genesis,
     /// The validators of its epoch.
     pub validators: ValidatorSet,
+    pub guests: Vec<PublicKey>,
     pub config: Config,
     pub store: Arc<Store>,
     pub history: History,
@@ -126,6 +129,7 @@ impl Node {
         let Parts {
             genesis,
             validators,
+            guests,
             config,
             store,
             history,
@@ -142,6 +146,7 @@ impl Node {
         Self {
             chain: genesis.chain_id(),
             validators,
+            guests,
             genesis,
             me: config.me,
             config,

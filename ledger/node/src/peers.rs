@@ -62,15 +62,16 @@ impl Outbox {
     }
 }
 
-/// One outbox per validator; the own one stays empty.
+/// One outbox per validator, the own one stays empty; behind them those of guests, who left with the epoch before.
 pub(crate) struct Outboxes {
     me: ValidatorIndex,
+    validators: usize,
     all: Vec<Outbox>,
 }
 
 impl Outboxes {
-    pub fn new(me: ValidatorIndex, validators: usize) -> Self {
-        Self { me, all: (0..validators).map(|_| Outbox::default()).collect() }
+    pub fn new(me: ValidatorIndex, validators: usize, guests: usize) -> Self {
+        Self { me, validators, all: (0..validators + guests).map(|_| Outbox::default()).collect() }
     }
 
     /// Queues a message for one validator, or for all others.
@@ -96,8 +97,8 @@ impl Outboxes {
         self.all.get(usize::from(validator))
     }
 
-    /// Number of connected peers.
+    /// Number of connected validators.
     pub fn connected(&self) -> usize {
-        self.all.iter().filter(|outbox| outbox.is_connected()).count()
+        self.all.iter().take(self.validators).filter(|outbox| outbox.is_connected()).count()
     }
 }

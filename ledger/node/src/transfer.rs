@@ -188,7 +188,8 @@ fn listening(
     let config = Config { chain, epoch, validators: members.len(), me, base };
     let (inputs, _) = sync_channel(1);
     Ok(Node::new(Parts {
-        outboxes: Outboxes::new(me, members.len()),
+        outboxes: Outboxes::new(me, members.len(), 0),
+        guests: vec![],
         genesis,
         validators,
         config,

@@ -49,6 +49,10 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
     if let Some(transfer) = &node.transfer {
         return copied(transfer, from, message).map(|()| Heard::Nothing);
     }
+    // whoever left may ask for the last blocks of his epoch, and has no say in this one
+    if usize::from(from) >= node.config.validators && !matches!(message, Message::Fetch(_)) {
+        return Err(Dropped::Old);
+    }
     match message {
         Message::Request(bytes) => request(node, bytes).map(Input::Request),
         Message::PrePrepare(pre_prepare) => proposal(node, certified, pre_prepare).map(Input::Proposed),

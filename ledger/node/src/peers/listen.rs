@@ -65,10 +65,10 @@ pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, tls: Arc<Serv
     }
 }
 
-/// The validator whose key the connection holds.
+/// The validator or guest whose key the connection holds.
 fn who(node: &Node, stream: &TlsStream<TcpStream>) -> Option<ValidatorIndex> {
     let key = stream.get_ref().1.peer_certificates()?.first().and_then(certificate_key)?;
-    let index = node.validators.keys().iter().position(|known| *known == key)?;
+    let index = node.validators.keys().iter().chain(&node.guests).position(|known| *known == key)?;
     ValidatorIndex::try_from(index).ok().filter(|&index| index != node.me)
 }
 

@@ -153,7 +153,7 @@ async fn proof_against_a_validator_is_in_everyones_status() {
     for validator in ledger.status().await {
         let status = validator.status.expect("up");
         let expected = serde_json::json!([{
-            "validator": "validator-3", "view": 5, "height": 70, "phase": "commit", "reported_at": height,
+            "validator": "validator-3", "view": 5, "height": 70, "kind": "commit", "reported_at": height,
         }]);
         assert_eq!(status["evidence"], expected);
     }
