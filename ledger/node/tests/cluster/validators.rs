@@ -112,7 +112,7 @@ impl Validators {
     /// How a running validator ends by itself.
     pub async fn end(&mut self, index: usize) -> Result<(), NodeError> {
         let (task, _stop) = self.running.remove(&index).unwrap();
-        task.await.unwrap()
+        tokio::time::timeout(Duration::from_secs(90), task).await.expect("it ends by itself").unwrap()
     }
 
     /// A validator's vote for these as the next epoch's: names as they are configured, keys as they lie in the files.
