@@ -56,6 +56,8 @@ pub struct TransferStart {
     pub nonce: u64,
     /// The time now.
     pub now: TimeMs,
+    /// What lies here already is final up to this height: nothing older is taken, whoever offers it.
+    pub above: Height,
 }
 
 /// What a transfer is told. `from` is who the transport says it is.
@@ -142,6 +144,7 @@ pub struct Transfer {
     config: Config,
     nonce: u64,
     now: TimeMs,
+    above: Height,
     /// When everyone was asked last.
     asked_at: Option<TimeMs>,
     /// Heights that were tried.
@@ -155,10 +158,20 @@ pub struct Transfer {
 impl Transfer {
     /// Nothing is asked before the first tick.
     pub fn start(start: TransferStart) -> Self {
-        let TransferStart { config, nonce, now } = start;
+        let TransferStart { config, nonce, now, above } = start;
         let others = (0..).take(config.validators).filter(|&validator| validator != config.me);
         let peers = others.map(|validator| (validator, Peer::default())).collect();
-        Self { config, nonce, now, asked_at: None, tries: 0, peers, ahead: BTreeMap::new(), stage: Stage::Asking }
+        Self {
+            config,
+            nonce,
+            now,
+            above,
+            asked_at: None,
+            tries: 0,
+            peers,
+            ahead: BTreeMap::new(),
+            stage: Stage::Asking,
+        }
     }
 
     /// Takes one input and says what has to be done.
@@ -280,6 +293,9 @@ impl Transfer {
             return;
         }
         let newest = heights.max().unwrap_or(0);
+        if newest < self.above {
+            return self.ask_anew();
+        }
         if newest == 0 {
             self.stage = Stage::Done;
             return effects.push(TransferEffect::Done(None));

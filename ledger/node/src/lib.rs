@@ -73,23 +73,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// `NodeError` when it cannot start, or when log, store or agreement fail: then the process must end.
 pub async fn run(config: NodeConfig, shutdown: CancellationToken) -> Result<(), NodeError> {
     let _lock = DataLock::take(&config.data)?;
-    let (mut is_behind, mut over) = (false, Over::default());
+    let (mut behind, mut over) = (None, Over::default());
     loop {
         if over.store.is_none() {
-            transfer::prepare(&config, is_behind, &shutdown).await?;
+            transfer::prepare(&config, behind.take(), &shutdown).await?;
         }
         if shutdown.is_cancelled() {
             return Ok(());
         }
         match validate(config.clone(), std::mem::take(&mut over), &shutdown).await? {
             Outcome::Stopped => return Ok(()),
-            Outcome::Behind(height) => warn!(height, "the others hold no blocks any more that follow"),
-            Outcome::Sealed(next) => {
-                over = next;
-                continue;
+            Outcome::Behind(height) => {
+                warn!(height, "the others hold no blocks any more that follow");
+                behind = Some(height);
             }
+            Outcome::Sealed(next) => over = next,
         }
-        is_behind = true;
     }
 }
 

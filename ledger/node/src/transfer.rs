@@ -57,11 +57,16 @@ impl Folders {
     }
 }
 
-/// Brings a validator to where it can start: nothing to do unless it lost its votes, or `is_behind` what others hold.
+/// Brings a validator to where it can start: nothing to do unless it lost its votes, or lacks blocks above its own height `behind`
+/// that others do not hold any more.
 ///
 /// # Errors
 /// `NodeError` when it must not start, or the copy fails.
-pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &CancellationToken) -> Result<(), NodeError> {
+pub(crate) async fn prepare(
+    config: &NodeConfig,
+    behind: Option<Height>,
+    stop: &CancellationToken,
+) -> Result<(), NodeError> {
     let folders = Folders::of(config);
     for leftover in [&folders.votes_new, &folders.blocks_new, &folders.blocks_old] {
         remove(leftover)?;
@@ -71,7 +76,7 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
     let has_votes = VoteLog::exists(&folders.votes)? && !is_alone;
     let mark = mark_of(config);
     let has_voted = mark.exists() || Store::exists(&folders.blocks) || is_alone;
-    if has_votes && !is_behind {
+    if has_votes && behind.is_none() {
         return Ok(());
     }
     let (genesis, key) = identify(config)?;
@@ -88,9 +93,9 @@ pub(crate) async fn prepare(config: &NodeConfig, is_behind: bool, stop: &Cancell
     }
     // what a backup holds is history that others may have pruned; the rest comes as blocks
     let mut height = 0;
-    if is_behind || !Store::exists(&folders.blocks) {
+    if behind.is_some() || !Store::exists(&folders.blocks) {
         warn!("this validator copies the state from the others");
-        let Some(copied) = copy(config, &folders, stop).await? else { return Ok(()) };
+        let Some(copied) = copy(config, &folders, behind.unwrap_or(0), stop).await? else { return Ok(()) };
         height = copied;
     }
     if is_new {
@@ -137,8 +142,13 @@ fn remove(path: &Path) -> Result<(), NodeError> {
     }
 }
 
-/// Copies the state; the height of the copy, 0 when others have nothing but the genesis. `None` when told to stop.
-async fn copy(config: &NodeConfig, folders: &Folders, stop: &CancellationToken) -> Result<Option<Height>, NodeError> {
+/// Copies the state of a height not below `above`; the height of the copy, 0 when others have nothing but the genesis. `None` when told to stop.
+async fn copy(
+    config: &NodeConfig,
+    folders: &Folders,
+    above: Height,
+    stop: &CancellationToken,
+) -> Result<Option<Height>, NodeError> {
     let stop = stop.child_token();
     let _guard = stop.clone().drop_guard();
     let (genesis, key) = identify(config)?;
@@ -156,7 +166,7 @@ async fn copy(config: &NodeConfig, folders: &Folders, stop: &CancellationToken) 
     for (peer, address, tls) in dials {
         tokio::spawn(peers::dial(Arc::clone(&node), peer, address, tls, stop.clone()));
     }
-    let copying = tokio::task::spawn_blocking(move || copy_pieces(&node, &epochs, &proofs, &inbox)).await;
+    let copying = tokio::task::spawn_blocking(move || copy_pieces(&node, above, &epochs, &proofs, &inbox)).await;
     let copied = copying.map_err(|_| NodeError::Ended("state transfer"))??;
     stop.cancel();
     let closed = tokio::time::Instant::now() + CLOSE_TIMEOUT;
@@ -209,13 +219,14 @@ fn listening(
 /// Runs the machine until all pieces are here, then makes a store out of them.
 fn copy_pieces(
     node: &Node,
+    above: Height,
     epochs: &Epochs,
     proofs: &[EpochProof],
     inbox: &Receiver<TransferInput>,
 ) -> Result<Option<Height>, NodeError> {
     let is_final =
         |height: Height, header: &Digest, by: &[ValidatorSignature]| is_final(node, epochs, height, header, by);
-    let start = TransferStart { config: node.config.clone(), nonce: nonce()?, now: now_ms() };
+    let start = TransferStart { config: node.config.clone(), nonce: nonce()?, now: now_ms(), above };
     let (mut transfer, mut said) = (Transfer::start(start), Instant::now());
     while !node.stop.is_cancelled() {
         let mut effects = match inbox.recv_timeout(TICK) {

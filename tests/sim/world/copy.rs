@@ -39,7 +39,9 @@ impl World {
         }
         let me = self.seats[seat].index;
         let config = Config { me, ..self.keys.config(epoch).expect("it has begun") };
-        let start = TransferStart { config, nonce: self.dice.below(u64::MAX), now: self.seats[seat].clock(self.now) };
+        let at = &self.seats[seat];
+        let (now, above) = (at.clock(self.now), at.store.certified());
+        let start = TransferStart { config, nonce: self.dice.below(u64::MAX), now, above };
         let copying = Copying { transfer: Transfer::start(start), rows: vec![], entries: vec![] };
         self.seats[seat].copying = Some(Box::new(copying));
         let life = self.seats[seat].life;

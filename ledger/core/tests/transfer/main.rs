@@ -132,6 +132,16 @@ fn one_offer_is_not_enough_and_a_lonely_validator_asks_on() {
 }
 
 #[test]
+fn nothing_older_than_what_is_here_is_taken() {
+    // its vote log has let go of what is final here: with an older state it would not know what it said
+    let source = Source::new(4, HEIGHT, 60, 100);
+    let mut world = World::above(source.clone(), kinds(4, &[]), HEIGHT + 1);
+    assert!(world.run(400).done.is_none());
+    assert!(world.kept.begun == 0 && world.kept.asked[1] > 10, "it asks on: {:?}", world.kept.asked);
+    check(&source, World::above(source.clone(), kinds(4, &[]), HEIGHT).run(ENOUGH));
+}
+
+#[test]
 fn a_chain_without_blocks_has_nothing_to_copy() {
     let mut source = Source::new(4, 0, 60, 0);
     source.header.height = 0;

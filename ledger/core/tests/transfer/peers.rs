@@ -100,9 +100,14 @@ pub struct World {
 impl World {
     /// `kinds[0]` is the one that copies.
     pub fn new(source: Source, kinds: Vec<Kind>) -> Self {
+        Self::above(source, kinds, 0)
+    }
+
+    /// The same for one that has a store up to a height.
+    pub fn above(source: Source, kinds: Vec<Kind>, above: Height) -> Self {
         let n = kinds.len();
         let config = Config { chain: CHAIN, epoch: 0, validators: n, me: 0, base: Checkpoint::genesis(&CHAIN) };
-        let transfer = Transfer::start(TransferStart { config, nonce: 77, now: 0 });
+        let transfer = Transfer::start(TransferStart { config, nonce: 77, now: 0, above });
         let kept = Kept { asked: vec![0; n], ..Kept::default() };
         let (height, mail) = (source.header.height, VecDeque::new());
         Self {
