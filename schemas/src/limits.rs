@@ -63,9 +63,9 @@ pub const BATCH_TRANSACTIONS_MAX: usize = 512;
 /// Largest batch, in bytes.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Wait of an admitted transaction for its batch to fill, for each block in flight, in milliseconds.
-pub const BATCH_AGE_MS: u64 = 10;
+pub const BATCH_AGE_MS: u64 = 30;
 /// Longest such wait, in milliseconds.
-pub const BATCH_AGE_MS_MAX: u64 = 4 * BATCH_AGE_MS;
+pub const BATCH_AGE_MS_MAX: u64 = 2 * BATCH_AGE_MS;
 /// Blocks in flight at once, PBFT's watermark window L (ledger issue widens its use).
 pub const WATERMARK_WINDOW: u64 = 128;
 /// Heights above its newest checkpoint at which a validator votes: bounds what a view change carries.
@@ -98,12 +98,14 @@ pub const MEMPOOL_TRANSACTIONS_MAX: usize = 8192;
 pub const MEMPOOL_RESERVE: usize = 1024;
 /// Bytes of transactions waiting at one validator.
 pub const MEMPOOL_BYTES_MAX: usize = 32 << 20;
+/// Bytes of admitted transactions remembered in each of two generations, so that the proposal that holds one costs a look.
+pub const ADMITTED_BYTES_MAX: usize = 4 << 20;
 /// Blocks that a primary keeps in flight at once.
 pub const BLOCKS_IN_FLIGHT_MAX: u64 = 8;
 /// Bytes of proposals that a validator holds unexecuted.
 pub const PROPOSALS_BYTES_MAX: usize = 32 << 20;
 /// A backup hands a waiting transaction to the primary after this, in milliseconds.
-pub const FORWARD_AFTER_MS: u64 = 50;
+pub const FORWARD_AFTER_MS: u64 = 100;
 /// To all validators after this, so that every timer runs, in milliseconds.
 pub const FORWARD_TO_ALL_MS: u64 = 450;
 /// And again after this, in milliseconds.

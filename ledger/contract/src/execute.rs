@@ -68,7 +68,7 @@ pub fn execute_block(
     transactions: &[TransactionBytes],
     verifier: &dyn Verifier,
 ) -> Result<Executed, StateError> {
-    let mut overlay = Overlay { base: state, changes: Changes::default() };
+    let mut overlay = Overlay::over(state);
     let mut entries = Vec::with_capacity(transactions.len());
     for (index, bytes) in (0..).zip(transactions) {
         let signed = signed_hash(bytes.as_ref());

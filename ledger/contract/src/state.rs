@@ -1,6 +1,7 @@
 //! The versioned key space that the contract reads and changes: a trait for whoever stores it, an overlay of changes, and
 //! typed reads. Keys and records are in `schemas::state`.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use schemas::ErrorClass;
@@ -79,16 +80,31 @@ impl State for Changes {
 
 /// The state before the block with the block's earlier changes over it.
 pub(crate) struct Overlay<'a> {
-    pub(crate) base: &'a dyn State,
+    base: &'a dyn State,
     pub(crate) changes: Changes,
+    /// What was found in the base: a block asks for the same few keys again and again.
+    found: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn over(base: &'a dyn State) -> Self {
+        Self { base, changes: Changes::default(), found: RefCell::default() }
+    }
 }
 
 impl State for Overlay<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        match self.changes.0.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => self.base.get(key),
+        if let Some(value) = self.changes.0.get(key) {
+            return Ok(value.clone());
         }
+        if let Some(value) = self.found.borrow().get(key) {
+            return Ok(Some(value.clone()));
+        }
+        let value = self.base.get(key)?;
+        if let Some(value) = &value {
+            self.found.borrow_mut().insert(key.to_vec(), value.clone());
+        }
+        Ok(value)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One validator: tokio, RocksDB and mutual TLS around the pure protocol. It performs the core's effects in order, keeps the
 //! vote log and the block store, and serves the RPC. It never sends what is not durable, and ends at the first failed sync.
 
+mod admitted;
 mod backup;
 mod behind;
 mod config;

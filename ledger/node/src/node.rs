@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::NodeConfig;
+use crate::admitted::Admitted;
 use crate::behind::Behind;
 use crate::execute::Verified;
 use crate::key::ValidatorKey;
@@ -70,6 +71,7 @@ pub(crate) struct Node {
     pub transfer: Option<SyncSender<TransferInput>>,
     pub behind: Behind,
     pub verified: Verified,
+    pub admitted: Admitted,
     pub metrics: Metrics,
     pub outboxes: Outboxes,
     /// Seen by readers before they verify: what is final needs no votes.
@@ -156,6 +158,7 @@ impl Node {
             transfer,
             behind,
             verified: Verified::new(metrics.verifications.clone()),
+            admitted: Admitted::default(),
             metrics,
             outboxes,
             heights: watch::Sender::new(heights),

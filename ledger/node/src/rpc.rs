@@ -33,7 +33,7 @@ use tracing::error;
 
 use crate::node::{Heights, Node};
 use crate::store::StoreError;
-use crate::verify::is_known;
+use crate::verify::{is_known, prepare};
 
 use client::Client;
 pub(crate) use idle::Idle;
@@ -192,7 +192,7 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
     if !node.has_room(request.len()) {
         return Err(full());
     }
-    node.verified.prepare(&node.store, &transaction);
+    prepare(node, &transaction, &request);
     node.offer(Input::Request(request)).map_err(|_| full())?;
     Ok(StatusCode::ACCEPTED)
 }

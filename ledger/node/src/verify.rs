@@ -12,6 +12,7 @@ use schemas::block::{self, Block, Epoch, Phase, TransactionBytes, ValidatorIndex
 use schemas::id::Height;
 use schemas::limits;
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, SignedVote, Status};
+use schemas::transaction::{Transaction, signed_hash};
 use schemas::transfer::Offer;
 use schemas::view::{NewView, SignedViewChange};
 
@@ -92,7 +93,24 @@ pub(crate) fn request(node: &Node, bytes: TransactionBytes) -> Result<Request, D
     if is_known(node, &request)? {
         return Err(Dropped::Old);
     }
-    node.verified.prepare(&node.store, &transaction);
+    prepare(node, &transaction, &request);
+    Ok(request)
+}
+
+/// Verifies its signatures before execution asks for them, and remembers it for the proposal that holds it.
+pub(crate) fn prepare(node: &Node, transaction: &Transaction, request: &Request) {
+    node.verified.prepare(&node.store, transaction);
+    node.admitted.keep(request);
+}
+
+/// A proposed transaction: mostly one that came before.
+fn proposed(node: &Node, bytes: TransactionBytes) -> Result<Request, Dropped> {
+    if let Some(request) = node.admitted.find(&signed_hash(bytes.as_ref())) {
+        return Ok(request);
+    }
+    let transaction = admit(bytes.as_ref(), &node.chain).map_err(|_| Dropped::Invalid("proposed transaction"))?;
+    let request = Request::of(&transaction, bytes);
+    prepare(node, &transaction, &request);
     Ok(request)
 }
 
@@ -125,12 +143,7 @@ fn proposal(node: &Node, certified: Height, pre_prepare: PrePrepare) -> Result<P
     if too_many || batch.chain != node.chain || !node.is_signed(primary, &vote.to_sign(), &signature) {
         return Err(Dropped::Invalid("pre-prepare"));
     }
-    let mut requests = Vec::with_capacity(transactions.len());
-    for bytes in transactions {
-        let transaction = admit(bytes.as_ref(), &node.chain).map_err(|_| Dropped::Invalid("proposed transaction"))?;
-        node.verified.prepare(&node.store, &transaction);
-        requests.push(Request::of(&transaction, bytes));
-    }
+    let requests = transactions.into_iter().map(|bytes| proposed(node, bytes)).collect::<Result<Vec<_>, _>>()?;
     Proposal::check(view, batch, requests, signature).map_err(|_| Dropped::Invalid("proposal"))
 }
 

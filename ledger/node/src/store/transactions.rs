@@ -36,14 +36,15 @@ impl Store {
             let place = cbor::encode(&Place { height, index, signed, outcome });
             if outcome == Outcome::Accepted {
                 accepted.insert(transaction);
-            } else if self.refusal(&transaction, &signed)?.is_none() {
-                batch.put_cf(self.family(TX_INDEX), refusal_key(&transaction, &signed), &place);
+            } else {
+                if self.refusal(&transaction, &signed)?.is_none() {
+                    batch.put_cf(self.family(TX_INDEX), refusal_key(&transaction, &signed), &place);
+                }
+                if accepted.contains(&transaction) || self.accepted(&transaction)?.is_some() {
+                    continue;
+                }
             }
-            let before = self.place(&transaction)?;
-            let is_settled = before.is_some_and(|place| place.outcome == Outcome::Accepted);
-            if outcome == Outcome::Accepted || !(is_settled || accepted.contains(&transaction)) {
-                batch.put_cf(self.family(TX_INDEX), transaction.0, place);
-            }
+            batch.put_cf(self.family(TX_INDEX), transaction.0, place);
         }
         Ok(())
     }
