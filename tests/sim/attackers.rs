@@ -205,6 +205,15 @@ pub trait Attacker {
     }
 }
 
+/// What an attacker says instead of this. Those who copy the state are few: any kind may lie to them.
+pub fn say(attacker: &mut dyn Attacker, to: Option<ValidatorIndex>, message: Message, hand: &mut Hand) {
+    if matches!(message, Message::Offered(_) | Message::Piece(_)) && hand.dice.percent(80) {
+        lying::Lying.say(to, message, hand);
+    } else {
+        attacker.say(to, message, hand);
+    }
+}
+
 macro_rules! kinds {
     ($($kind:ident, $name:literal, $make:expr;)*) => {
         /// The ways to be faulty.
@@ -243,7 +252,7 @@ kinds! {
     Amnesia, "amnesia", amnesia::Amnesia;
     Twins, "twins", twins::Twins;
     Censoring, "censoring", censoring::Censoring;
-    Flooding, "flooding", flooding::Flooding;
+    Flooding, "flooding", flooding::Flooding::default();
     Attesting, "two_headers", attesting::Attesting;
     Leaving, "two_view_changes", leaving::Leaving::default();
 }

@@ -7,6 +7,9 @@ use crate::attackers::Kind;
 use crate::dice::Dice;
 use crate::keys::Change;
 
+/// Most validators of a run that loses disks.
+const LOSING_MAX: usize = 13;
+
 /// A run, before it begins.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -84,18 +87,21 @@ impl Plan {
             let value = dice.between(low, high);
             if dice.percent(chance) { value } else { 0 }
         };
-        let loss = sometimes(50, 1, 20);
+        let loss = sometimes(60, 1, 20);
         let duplication = sometimes(40, 1, 15);
-        let straggling = sometimes(40, 1, 8);
+        let straggling = sometimes(50, 1, 8);
         let crashes = sometimes(50, 1, if large { 2 } else { 6 });
         let power_cuts = sometimes(70, 30, 100);
         let rot = sometimes(40, 20, 90);
         let full = sometimes(25, 1, 2);
         let pauses = sometimes(40, 5, 25);
-        let partitions = sometimes(50, 5, 30);
+        let partitions = sometimes(65, 5, 30);
         let skew_ms = sometimes(50, 100, 10_000);
         let blackouts = sometimes(20, 1, 1) == 1;
-        let losses = sometimes(80, 40, 100);
+        // to come back takes as many heights of many validators as of few, at the square of the price
+        let losses = if n > LOSING_MAX { 0 } else { sometimes(80, 40, 100) };
+        // who never crashes loses no disk
+        let crashes = if losses > 0 { crashes.max(1) } else { crashes };
         Self {
             seed,
             n,
@@ -142,7 +148,7 @@ fn size(dice: &mut Dice) -> usize {
 
 /// Seldom one change, more seldom two: each takes hundreds of heights.
 fn changes(n: usize, dice: &mut Dice) -> Vec<Change> {
-    if n > 7 || !dice.percent(20) {
+    if n > 7 || !dice.percent(24) {
         return vec![];
     }
     let mut changes: Vec<Change> = vec![];

@@ -413,7 +413,7 @@ impl World {
             self.check_said(seat, &message);
             self.send(seat, to, message, 0);
         } else {
-            self.attack(seat, |attacker, hand| attacker.say(to, message, hand));
+            self.attack(seat, |attacker, hand| attackers::say(attacker, to, message, hand));
         }
     }
 

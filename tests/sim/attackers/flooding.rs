@@ -6,17 +6,23 @@ use schemas::pbft::{Message, Status};
 
 use super::{Attacker, Hand};
 
-/// Messages per turn.
+/// Messages of a burst.
 const BURST: u64 = 12;
+/// Between two bursts at least: its own turns are as many as what it hears.
+const SPACING_MS: u64 = 10;
 
 /// A flood.
-pub struct Flooding;
+#[derive(Default)]
+pub struct Flooding {
+    next: u64,
+}
 
 impl Attacker for Flooding {
     fn tick(&mut self, hand: &mut Hand) {
-        if hand.dice.percent(50) {
+        if hand.now < self.next {
             return;
         }
+        self.next = hand.now + SPACING_MS;
         let others = hand.others();
         let to = Some(others[hand.dice.index(others.len())]);
         for _ in 0..BURST {

@@ -36,11 +36,26 @@ impl World {
             let (seat, power_cut) = (self.victim(), self.dice.percent(self.plan.power_cuts));
             self.crash(seat, power_cut);
         }
+        // the worst to forget is a view that nobody else wants
+        if self.plan.losses > 0
+            && self.dice.percent(20)
+            && let Some(seat) = self.alone()
+        {
+            self.crash(seat, true);
+        }
         if self.plan.blackouts && self.dice.percent(2) {
             self.count.fault("blackout");
             (0..self.seats.len()).for_each(|seat| self.crash(seat, true));
         }
         self.at(ROUND_MS, Event::Nemesis);
+    }
+
+    /// An honest validator that left its view while all others stay.
+    fn alone(&self) -> Option<usize> {
+        let mut changing =
+            self.seats.iter().enumerate().filter(|(_, seat)| seat.is_honest() && seat.published.changing);
+        let first = changing.next().map(|(seat, _)| seat);
+        if changing.next().is_none() { first } else { None }
     }
 
     /// Anyone, the newest view's primary more often.

@@ -15,7 +15,7 @@ impl World {
         let at = &mut self.seats[seat];
         (at.log, at.store, at.published) = (Log::default(), Store::default(), Published::default());
         // from the genesis it comes through all epochs, if it has been there from the first on
-        let is_old = seat < self.plan.n && self.dice.percent(30);
+        let is_old = seat < self.plan.n && self.dice.percent(15);
         let at = &mut self.seats[seat];
         at.lacks_state = !is_old;
         // it knows from its key that it has voted, and begins its log with that

@@ -2,6 +2,8 @@
 //! determinism. Every run prints its seed when it fails; `SEED` runs one seed, `SEEDS` that many of each test.
 
 mod blame;
+mod disk;
+mod divergence;
 mod forgeries;
 mod logs;
 mod mock;

@@ -8,47 +8,15 @@ use ledger_core::{
     ChangeError, Config, Decided, Effect, Execution, Input, Proposal, Replica, Request, Start, VerifiedNewView,
     VerifiedViewChange,
 };
-use schemas::block::{Block, Header, Phase, ValidatorIndex, ValidatorSignature, Vote};
+use schemas::block::{Block, Header, Phase, ValidatorIndex, Vote};
 use schemas::cbor::sha256;
 use schemas::evidence::Word;
 use schemas::id::{Digest, Height, TimeMs};
 use schemas::pbft::{Attest, Decision, Message, PrePrepare, Record, Recovery, SignedVote, Status};
 use schemas::view::{Checkpoint, NewView};
 
+use crate::disk::Disk;
 pub use crate::mock::{CHAIN, Dice, Faults, Mock, is_signed, transaction};
-
-/// What survives a crash.
-#[derive(Default)]
-struct Disk {
-    log: Vec<Record>,
-    blocks: Vec<(Execution, Header)>,
-    attestations: BTreeMap<Height, Vec<ValidatorSignature>>,
-    flushed: Height,
-}
-
-impl Disk {
-    fn executed(&self) -> Height {
-        self.blocks.len() as Height
-    }
-
-    fn certified(&self) -> Height {
-        (1..=self.executed()).take_while(|h| self.attestations.contains_key(h)).last().unwrap_or(0)
-    }
-
-    fn checkpoint(&self) -> Checkpoint {
-        let height = self.certified();
-        let Some(block) = height.checked_sub(1).and_then(|_| self.block(height)) else {
-            return Checkpoint::genesis(&CHAIN);
-        };
-        Checkpoint { height, header: block.header.hash(), attestations: block.attestations }
-    }
-
-    fn block(&self, height: Height) -> Option<Block> {
-        let (execution, header) = self.blocks.get(usize::try_from(height).ok()? - 1)?.clone();
-        let Execution { batch, transactions, certificate } = execution;
-        Some(Block { batch, transactions, certificate, header, attestations: self.attestations.get(&height)?.clone() })
-    }
-}
 
 struct Node {
     replica: Option<Replica>,
@@ -156,6 +124,11 @@ impl Network {
 
     pub fn certified(&self, index: usize) -> Height {
         self.nodes[index].disk.certified()
+    }
+
+    /// What it can give to those who are behind.
+    pub fn block(&self, index: usize, height: Height) -> Option<Block> {
+        self.nodes[index].disk.block(height)
     }
 
     pub fn is_executed(&self, number: u64) -> bool {
