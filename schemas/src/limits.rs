@@ -66,7 +66,7 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 pub const BATCH_AGE_MS: u64 = 30;
 /// Longest such wait, in milliseconds.
 pub const BATCH_AGE_MS_MAX: u64 = 2 * BATCH_AGE_MS;
-/// Blocks in flight at once, PBFT's watermark window L (ledger issue widens its use).
+/// Heights that a validator knows of above a checkpoint: PBFT's watermark window L.
 pub const WATERMARK_WINDOW: u64 = 128;
 /// Heights above its newest checkpoint at which a validator votes: bounds what a view change carries.
 pub const OPEN_HEIGHTS_MAX: u64 = 24;

@@ -46,7 +46,7 @@ pub struct PreparedCertificate {
     /// The signature of the view's primary over the PRE-PREPARE vote.
     #[n(3)]
     pub pre_prepare: Signature,
-    /// At least q − 1 prepares of backups, sorted by index.
+    /// q − 1 prepares of backups, sorted by index.
     #[n(4)]
     pub prepares: Vec<ValidatorSignature>,
 }

@@ -1,6 +1,6 @@
 //! The ledger as the rest of the house sees it: the `Ledger` trait that other engines can stand behind, and `HttpLedger`,
-//! which speaks to our validators over pinned TLS. Nothing is returned that was not verified against the genesis and the epochs that
-//! follow from it; no single validator is trusted.
+//! which speaks to our validators over pinned TLS. Nothing but each validator's own status is returned that was not verified against the genesis and the
+//! epochs that follow from it; no single validator is trusted.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -32,10 +32,10 @@ pub enum ChangeError {
     /// A view without a predecessor, or view changes for another view than the new one.
     #[error("found a view that does not fit")]
     View,
-    /// A checkpoint without q attestations.
+    /// A checkpoint with other than q attestations.
     #[error("found a checkpoint that is not proven")]
     Checkpoint,
-    /// Certificates out of order, outside of the window, of a later view, or without q signers.
+    /// Certificates out of order, outside of the window, of a later view, or with other than q signers.
     #[error("found a prepared certificate that proves nothing")]
     Prepared,
     /// Not exactly q view changes of different validators, sorted.
@@ -226,7 +226,7 @@ pub(crate) fn check_checkpoint(
         return if is_base { Ok(()) } else { Err(ChangeError::Checkpoint) };
     }
     let bytes = attestation_bytes(&config.chain, config.epoch, *height, header);
-    let is_quorum = attestations.len() >= block::quorum(config.validators);
+    let is_quorum = attestations.len() == block::quorum(config.validators);
     if !(is_quorum || planted("checkpoint-not-proven")) || !are_signed(config, attestations, &bytes, verify) {
         return Err(ChangeError::Checkpoint);
     }
@@ -245,8 +245,8 @@ fn check_prepared(config: &Config, change: &ViewChange, verify: &dyn Verify) -> 
         let primary = block::primary_of(certificate.view, config.validators);
         let bytes = |phase| certificate.vote(config.chain, config.epoch, phase).to_sign();
         let prepares = &certificate.prepares;
-        // the primary counts once, by its pre-prepare
-        let is_quorum = prepares.len() + 1 >= block::quorum(config.validators)
+        // the primary counts once, by its pre-prepare; more than are needed would only fill the new view's frame
+        let is_quorum = prepares.len() + 1 == block::quorum(config.validators)
             && prepares.iter().all(|prepare| prepare.validator != primary || planted("primary-counts-twice"));
         if !(is_quorum || planted("short-prepared-certificate"))
             || !verify.is_signed(primary, &bytes(Phase::PrePrepare), &certificate.pre_prepare)

@@ -5,12 +5,27 @@
 //! Requested -> Proposed (pre-prepare) -> Prepared (q signers) -> Committed (q commits) -> Executed -> Certified (q attestations)
 //! ```
 //!
-//! Where the paper's parts are: §4.1 the client, `pool.rs` and `replica/forward.rs`; §4.2 normal case, `replica/propose.rs` and
-//! `replica/agree.rs`; execution, `replica/execute.rs`; §4.3 checkpoints and garbage collection, `replica/attest.rs`; §4.4 view
-//! changes, `change.rs` (what is valid), `replica/change.rs` (leaving a view), `replica/renew.rs` (a new one begins); §4.5.2
-//! liveness, `replica/timer.rs`; retransmission (Castro's thesis), `replica/tell.rs`; restart, `replica/start.rs`; recovery of one that lost its votes
-//! (the thesis' estimation), `replica/recover.rs`; state transfer (§5.3 of the thesis, over one tree of the contract's), `transfer.rs`. What is not in the paper: evidence against
-//! whoever contradicts himself, `witness.rs` and `replica/blame.rs`.
+//! Where the paper's parts are:
+//!
+//! | part | where |
+//! |---|---|
+//! | §4 primary = v mod n, quorums | `replica.rs` |
+//! | §4.1 requests; replies | `pool.rs`, `replica/forward.rs`; a reply is q attestations of the block, which the RPC of `ledger/node` gives |
+//! | §4.2 pre-prepare, batches, heights in flight | `replica/propose.rs`, `pool.rs` (`is_ripe`, `batch`) |
+//! | §4.2 prepare, commit | `replica/agree.rs` |
+//! | §4.2 watermarks | `replica.rs` (`is_in_window`, `is_open`) |
+//! | §4.2 execution in order | `replica/execute.rs` |
+//! | §4.3 checkpoints, garbage collection | `replica/attest.rs` (`certify`); the log is cut by `ledger/node/src/protocol.rs` (`flush`) |
+//! | §4.4 VIEW-CHANGE, its set P | `replica/change.rs` |
+//! | §4.4 NEW-VIEW: O computed again, null requests | `change.rs` (`Plan`), `replica/renew.rs` |
+//! | §4.5.2 timers, their doubling; f + 1 are joined | `replica/timer.rs`; `replica/change.rs` (`join`) |
+//! | §4.6 a time that all accept | `replica/propose.rs` (`Timeliness`) |
+//! | Castro's thesis: retransmission | `replica/tell.rs` |
+//! | Castro's thesis: recovery, estimation | `replica/recover.rs` |
+//! | Castro's thesis: state transfer, over one tree of the contract's | `transfer.rs` |
+//!
+//! Not in the paper: restarts, `replica/start.rs`; evidence against whoever contradicts himself, `witness.rs` and `replica/blame.rs`;
+//! the end of an epoch, `replica/seal.rs`.
 //!
 //! Effects are performed in order: an `Append` comes before the message that it justifies, and whoever performs effects
 //! makes appended records durable before it sends anything. Signatures of inputs are verified before they enter.

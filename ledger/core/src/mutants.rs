@@ -6,51 +6,51 @@
 //! |---|---|
 //! | new-view-believed | FISCO #2448: what is inside of a new view is not checked again |
 //! | oldest-checkpoint | fabric-archive #1111: the wrong checkpoint is selected in a view change |
-//! | lowest-view-prepared | of two prepared certificates the older one is chosen |
+//! | lowest-view-prepared | of two prepared certificates the older one is chosen (PBFT §4.4: the highest view) |
 //! | null-over-prepared | IBFT 1: what was locked is lost in a round change (2002.03613) |
-//! | checkpoint-not-proven | a view change's checkpoint is believed |
-//! | primary-counts-twice | pre-prepare and prepare of one validator in one certificate |
-//! | short-prepared-certificate | a view change's certificates are believed |
-//! | signer-counts-again | one validator several times in one certificate |
+//! | checkpoint-not-proven | a view change's checkpoint without a quorum counts (PBFT §4.4: C holds 2f + 1) |
+//! | primary-counts-twice | pre-prepare and prepare of one validator in one certificate (PBFT §4.2: prepares of different backups) |
+//! | short-prepared-certificate | a prepared certificate without a quorum counts (PBFT §4.4: P_m holds 2f) |
+//! | signer-counts-again | one validator several times in one certificate (PBFT §4.2: different replicas) |
 //! | quorum-2f+1 | celo #253, quorum #796, SmartBFT #83: 2f + 1 at n other than 3f + 1 |
-//! | endless-window | watermarks that nobody looks at (PBFT §4.2) |
-//! | votes-beyond-view-changes | more in flight than a view change carries |
-//! | votes-of-any-view | diem #6094: messages of another view or epoch are processed |
-//! | primary-prepares | a primary that counts twice in a prepared certificate |
-//! | prepared-one-short | off by one in a quorum |
+//! | endless-window | a high watermark that nobody looks at (PBFT §4.2) |
+//! | votes-beyond-view-changes | more in flight than a view change carries (formats.md §4: a window) |
+//! | votes-of-any-view | diem #6094: messages of another view are processed |
+//! | primary-prepares | a primary that counts twice in a prepared certificate (PBFT §4.2: backups prepare) |
+//! | prepared-one-short | off by one in a quorum (PBFT §4.2) |
 //! | commit-not-written | Jepsen of Tendermint: a vote without its log record |
-//! | committed-one-short | off by one in a quorum |
+//! | committed-one-short | off by one in a quorum (PBFT §4.2) |
 //! | decisions-not-learned | besu #8307: who missed a decision never gets it |
-//! | view-goes-with-the-log | garbage collection of what is still needed |
-//! | checkpoint-one-short | off by one in a quorum |
-//! | view-change-not-written | amnesia about a view change |
-//! | prepared-not-said | a view change without its set P |
+//! | view-goes-with-the-log | garbage collection of what is still needed (PBFT §4.3) |
+//! | checkpoint-one-short | off by one in a quorum (PBFT §4.2) |
+//! | view-change-not-written | amnesia about a view change (formats.md §4: durable before sent) |
+//! | prepared-not-said | a view change without its set P (PBFT §4.4) |
 //! | one-drags-all | FISCO #2211: one node's huge view drags all |
 //! | view-change-said-once | fabric-archive #1917: not resent, dead after healing |
 //! | executes-proposals | FISCO #2312: the wrong block of a height is executed |
 //! | votes-while-changing | sawtooth-pbft #117: agreement goes on while a view change is under way |
-//! | assigned-digest-ignored | a new view's batches replaced by fresh ones |
+//! | assigned-digest-ignored | a new view's batches replaced by fresh ones (PBFT §4.4: O) |
 //! | prepare-not-written | Jepsen of Tendermint: a vote without its log record |
-//! | new-view-one-short | off by one in a quorum |
+//! | new-view-one-short | off by one in a quorum (PBFT §4.2) |
 //! | new-view-twice | sawtooth-pbft #98: a doubled NewView |
-//! | new-view-not-written | amnesia about a new view |
+//! | new-view-not-written | amnesia about a new view (formats.md §4: durable before sent) |
 //! | proposes-on-assigned | sawtooth-pbft #140: a stale primary block |
-//! | height-proposed-again | a restarted primary proposes a height twice |
-//! | view-change-forgotten | a restart votes in a view that was left |
-//! | vote-forgotten | amnesia: a restart votes again |
-//! | certificate-forgotten | a restart forgets what it prepared |
-//! | new-view-said-once | who missed a NewView is lost |
-//! | nothing-fetched | who is behind stays behind |
-//! | nothing-resent | lost messages stay lost |
+//! | height-proposed-again | a restarted primary proposes a height twice (formats.md §4: durable before sent) |
+//! | view-change-forgotten | a restart votes in a view that was left (PBFT §4.4) |
+//! | vote-forgotten | amnesia: a restart votes again (formats.md §4: durable before sent) |
+//! | certificate-forgotten | a restart forgets what it prepared (PBFT §4.4: P) |
+//! | new-view-said-once | who missed a NewView is lost (Castro's thesis: retransmission) |
+//! | nothing-fetched | who is behind stays behind (Castro's thesis: state transfer) |
+//! | nothing-resent | lost messages stay lost (Castro's thesis: retransmission) |
 //! | timer-needs-a-block | sawtooth-rfcs #29: silent leader, the timer starts only once a block is seen |
-//! | timer-never-restarts | a timer that progress does not stop |
+//! | timer-never-restarts | a timer that progress does not stop (PBFT §4.4) |
 //! | stuck-changing | sawtooth-pbft #90: stuck in ViewChanging |
 //! | votes-outlive-views | sawtooth-pbft #140: what belongs to an old view counts in the new one |
-//! | blames-across-views | an honest validator that votes for another batch in a later view is framed |
+//! | blames-across-views | an honest validator that votes for another batch in a later view is framed (formats.md §4: one view) |
 //! | recovers-too-early | TigerBeetle #2767: a validator that lost its disk votes at once |
 //! | recovers-in-its-view | the same: it votes again in a view that it may have left |
 //! | votes-beyond-the-seal | diem #897: agreement goes on above a reconfiguration |
-//! | votes-of-any-digest | matching by height alone |
+//! | votes-of-any-digest | matching by height alone (PBFT §4.2: matching digests) |
 
 #[cfg(feature = "mutants")]
 mod planting {

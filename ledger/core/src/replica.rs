@@ -50,7 +50,7 @@ pub struct Replica {
     certified: Height,
     /// The newest checkpoint with its proof: the own certified height, or a higher one that others proved.
     checkpoint: Checkpoint,
-    /// Certified height of the last garbage collection: low watermark h (§4.3).
+    /// Certified height of the last garbage collection (§4.3): records up to it may go.
     stable: Height,
     /// The next height that this replica proposes as primary.
     next: Height,
@@ -156,7 +156,7 @@ impl Replica {
         self.tell(effects);
     }
 
-    /// The primary of view v is replica v mod n (§4.1).
+    /// The primary of view v is replica v mod n (§4).
     fn primary(&self) -> ValidatorIndex {
         block::primary_of(self.view, self.config.validators)
     }

@@ -1,5 +1,5 @@
 //! Connections between validators: each dials every other one and only writes there; what others say comes over connections
-//! that they dialled. Frames are a length and CBOR, inside mutual TLS pinned to the genesis. Queues are bounded and drop the
+//! that they dialled. Frames are a length and CBOR, inside mutual TLS pinned to the epoch's members. Queues are bounded and drop the
 //! oldest frame: statuses and catch-up heal what is lost.
 
 mod dial;

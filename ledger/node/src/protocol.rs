@@ -48,7 +48,7 @@ pub(crate) struct Protocol {
     stable: Height,
     /// Up to where the log was asked to let go.
     dropped: Height,
-    flushing: Option<JoinHandle<Result<Height, StoreError>>>,
+    flushing: Option<Flushing>,
     /// Hash of the newest executed header.
     tip: Digest,
     /// From the epoch before: handed in at the start.
@@ -104,9 +104,7 @@ impl Protocol {
         while !self.node.stop.is_cancelled() && !self.sealed {
             self.turn()?;
         }
-        if let Some(flushing) = self.flushing.take() {
-            drop(flushing.join());
-        }
+        self.flushing = None;
         self.log.mark()?;
         if !self.sealed {
             return Ok(None);
@@ -240,7 +238,7 @@ impl Protocol {
     /// Makes the store durable beside the loop when the vote log has grown; then the log lets its old segments go.
     fn flush(&mut self) -> Result<(), NodeError> {
         if let Some(flushing) = self.flushing.take_if(|flushing| flushing.is_finished()) {
-            let height = flushing.join().map_err(|_| NodeError::Ended("flush of the block store"))??;
+            let height = flushing.join()?;
             self.log.drop_up_to(height)?;
         }
         if self.flushing.is_some() || self.log.segments() <= SEGMENTS_KEPT || self.stable == self.dropped {
@@ -251,13 +249,36 @@ impl Protocol {
         debug!(height, "flushing the block store");
         let forget_below = |history: Option<u64>| history.map_or(0, |blocks| height.saturating_sub(blocks));
         let (cases, bodies) = (forget_below(self.node.history.cases), forget_below(self.node.history.bodies));
-        self.flushing = Some(std::thread::spawn(move || {
+        self.flushing = Some(Flushing(Some(std::thread::spawn(move || {
             store.forget_cases(cases)?;
             store.forget_bodies(bodies)?;
             store.forget_entries(height)?;
             store.flush().map(|()| height)
-        }));
+        }))));
         Ok(())
+    }
+}
+
+/// A flush beside the loop. Whoever lets go of it waits for it, also after an error: a process that ends while RocksDB works on
+/// another thread is aborted, and says nothing of why it ended.
+struct Flushing(Option<JoinHandle<Result<Height, StoreError>>>);
+
+impl Flushing {
+    fn is_finished(&self) -> bool {
+        self.0.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Up to which height everything is durable.
+    fn join(mut self) -> Result<Height, NodeError> {
+        let ended = NodeError::Ended("flush of the block store");
+        let Some(thread) = self.0.take() else { return Err(ended) };
+        Ok(thread.join().map_err(|_| ended)??)
+    }
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        drop(self.0.take().map(JoinHandle::join));
     }
 }
 

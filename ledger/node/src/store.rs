@@ -38,7 +38,7 @@ pub enum StoreError {
     /// RocksDB found that its files are not what it wrote.
     #[error(
         "block store: found damage ({what}), expected what this validator wrote; move the folder `blocks` away and start \
-         again: what it lacks comes from the other validators, the vote log stays"
+         again: what it lacks comes from the other validators; until then, and until its votes can contradict nothing, it is silent"
     )]
     Damaged {
         /// What was found.
@@ -47,7 +47,7 @@ pub enum StoreError {
     /// A row is not what was written.
     #[error(
         "block store: found a {row} row that does not fit, expected what this validator wrote; move the folder `blocks` \
-         away and start again: what it lacks comes from the other validators, the vote log stays"
+         away and start again: what it lacks comes from the other validators; until then, and until its votes can contradict nothing, it is silent"
     )]
     Corrupt {
         /// Which row.

@@ -1,4 +1,4 @@
-//! Mutual TLS 1.3 without certificate authorities: a certificate counts when its key is one that the genesis names. Names,
+//! Mutual TLS 1.3 without certificate authorities: a certificate counts when its key is one of the epoch's members. Names,
 //! dates and issuers in certificates say nothing here.
 
 use std::collections::BTreeSet;

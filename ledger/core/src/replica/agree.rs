@@ -44,8 +44,10 @@ impl Replica {
         let Some(slot) = self.slots.get(&height) else { return };
         let Some(proposal) = &slot.proposal else { return };
         let digest = proposal.digest();
-        let prepares = Slot::over(&slot.prepares, &digest);
+        let mut prepares = Slot::over(&slot.prepares, &digest);
         if !slot.commits.contains_key(&me) && prepares.len() >= needed {
+            // more prove no more, and a new view of many certificates must fit a frame
+            prepares.truncate(needed);
             let (vote, view, pre_prepare) = (proposal.vote(Phase::Commit), proposal.view(), proposal.signature());
             let Some(signature) = self.sign(slot, Phase::Commit, signer) else { return };
             let by = ValidatorSignature { validator: me, signature };
@@ -83,7 +85,7 @@ impl Replica {
         self.decide(height, signer, effects);
     }
 
-    /// A committed batch that another validator holds: its certificate says all, whatever the view is here (§4.2: a replica
+    /// A committed batch that another validator holds: its certificate says all, whatever the view is here (end of §4.4: a replica
     /// that missed messages gets them from others).
     pub(super) fn learn(&mut self, decided: Decided, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         let (height, digest) = (decided.batch().height, decided.digest());

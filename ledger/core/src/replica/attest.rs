@@ -89,8 +89,10 @@ impl Replica {
     fn final_attestations(&self, height: Height) -> Option<Vec<ValidatorSignature>> {
         let slot = self.slots.get(&height)?;
         let hash = slot.header.as_ref()?.hash();
-        let matching = Slot::over(&slot.attestations, &hash);
-        (matching.len() + usize::from(planted("checkpoint-one-short")) >= self.quorum()).then_some(matching)
+        let mut matching = Slot::over(&slot.attestations, &hash);
+        let needed = self.quorum() - usize::from(planted("checkpoint-one-short"));
+        matching.truncate(needed);
+        (matching.len() == needed).then_some(matching)
     }
 
     /// f + 1 attestations of another header contain an honest one: this replica's execution is wrong.

@@ -1,4 +1,4 @@
-//! Execution in order of height (§4.2: "after all requests with lower sequence numbers"), and adoption of final blocks by
+//! Execution in order of height (§4.2: a request after all those with lower sequence numbers), and adoption of final blocks by
 //! one who is behind. Execution itself is outside: `Effect::Execute` goes out, `Input::Executed` comes back.
 
 use schemas::block::{Block, Header};

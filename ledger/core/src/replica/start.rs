@@ -45,7 +45,9 @@ impl Replica {
     /// # Errors
     /// `CoreError` when log or store contradict themselves.
     pub fn start(start: Start, signer: &dyn Sign) -> Result<(Self, Vec<Effect>), CoreError> {
-        let Start { config, executed, unattested, checkpoint, seal, records, now, nonce } = start;
+        let Start { config, executed, unattested, mut checkpoint, seal, records, now, nonce } = start;
+        // a copied one may have more, and a view change takes no more than are needed
+        checkpoint.attestations.truncate(schemas::block::quorum(config.validators));
         if usize::from(config.me) >= config.validators {
             return Err(CoreError::NotAValidator { me: config.me, validators: config.validators });
         }

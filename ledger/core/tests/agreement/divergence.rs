@@ -40,7 +40,7 @@ fn damaged(block: &Block) -> Header {
 }
 
 fn attested(height: Height, block: &Block, by: &ValidatorSignature) -> Input {
-    let (header, by) = (block.header.hash(), by.clone());
+    let (header, by) = (block.header.hash(), *by);
     Input::Attested(Attest { height, header, by })
 }
 

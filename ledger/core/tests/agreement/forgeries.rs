@@ -48,6 +48,8 @@ fn forged_sets_of_prepared_certificates_are_refused() {
     };
     let refused = Err(ChangeError::Prepared);
     assert_eq!(alter(&|c| c.prepares.truncate(1)), refused, "too few");
+    // a new view must fit a frame: nobody may fill it with what proves nothing more
+    assert_eq!(alter(&|c| *c = prepared(0, 5, &[1, 2, 3])), refused, "more than are needed");
     assert_eq!(alter(&|c| c.prepares[1] = c.prepares[0]), refused, "one signer twice");
     assert_eq!(alter(&|c| c.prepares.reverse()), refused, "unsorted");
     assert_eq!(alter(&|c| c.digest = Digest([9; 32])), refused, "another digest");
@@ -90,6 +92,10 @@ fn a_lying_checkpoint_is_refused() {
     let mut short = good.clone();
     short.attestations.truncate(2);
     assert_eq!(check(short), refused, "too few");
+    let mut long = good.clone();
+    let bytes = schemas::block::attestation_bytes(&CHAIN, 0, good.height, &good.header);
+    long.attestations = (0..4).map(|v| ValidatorSignature { validator: v, signature: Mock(v).sign(&bytes) }).collect();
+    assert_eq!(check(long), refused, "more than are needed");
     let mut doubled = good.clone();
     doubled.attestations[1] = doubled.attestations[0];
     assert_eq!(check(doubled), refused, "one signer twice");

@@ -245,6 +245,19 @@ impl Validators {
     }
 }
 
+/// A process that ends while a validator still closes its store is aborted by RocksDB.
+impl Drop for Validators {
+    fn drop(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        running.values().for_each(|(_, stop)| stop.cancel());
+        tokio::task::block_in_place(|| {
+            for (task, _) in running.into_values() {
+                drop(tokio::runtime::Handle::current().block_on(task));
+            }
+        });
+    }
+}
+
 /// Submits and waits for the verified proof of acceptance.
 pub async fn execute(ledger: &HttpLedger, (id, bytes): (Digest, Vec<u8>)) -> ledger_client::EntryProof {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
