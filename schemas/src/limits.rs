@@ -86,6 +86,16 @@ pub const VIEW_TIMEOUT_MS: u64 = 2_000;
 pub const VIEW_TIMEOUT_MS_MAX: u64 = 64_000;
 /// A validator whose clock did not tick for this long was asleep itself and blames nobody, in milliseconds.
 pub const TICK_GAP_MS_MAX: u64 = 1_000;
+/// Whoever asked within this lost its votes and waits for heights and views, in milliseconds.
+pub const RECOVERY_ASKED_MS: u64 = 3 * HEAD_INTERVAL_MS;
+/// Heights that a primary adds for one who waits, with null batches where nobody sends anything.
+pub const RECOVERY_HELP_HEIGHTS: u64 = OPEN_HEIGHTS_MAX + BLOCKS_IN_FLIGHT_MAX * 2;
+/// Between two null batches of a primary, in milliseconds.
+pub const RECOVERY_NULL_MS: u64 = 50;
+/// So long is one helped, in milliseconds.
+pub const RECOVERY_HELP_MS: u64 = 60_000;
+/// The same validator is helped again after this, in milliseconds.
+pub const RECOVERY_HELP_AGAIN_MS: u64 = 300_000;
 /// A view change is sent again after this, in milliseconds.
 pub const VIEW_CHANGE_AGAIN_MS: u64 = 500;
 /// A new view is sent again to the same validator after this, in milliseconds.
@@ -136,6 +146,8 @@ pub const RPC_REQUESTS_PER_SECOND_MAX: u32 = 10_000;
 pub const RPC_CONNECTIONS_MAX: usize = 512;
 /// Connections that one client may have to one validator.
 pub const RPC_CONNECTIONS_PER_CLIENT_MAX: usize = 256;
+/// Large answers to one client that are not on the wire yet: what a slow reader holds in memory.
+pub const RPC_LARGE_ANSWERS_MAX: usize = 4;
 /// Open connections of one validator's operators.
 pub const OPERATOR_CONNECTIONS_MAX: usize = 16;
 /// RPC handshakes under way at one validator.
@@ -158,8 +170,8 @@ pub const CATCH_UP_BYTES_MAX: usize = 8 << 20;
 pub const BLOCK_HISTORY_MIN: u64 = 1_024;
 /// A validator that has nothing copies the state when others are at this height, in blocks.
 pub const TRANSFER_BEHIND_MIN: u64 = 1_024;
-/// Deepest level of the state tree at which a snapshot is cut, in bits: at most 16,384 pieces.
-pub const TRANSFER_DEPTH_MAX: u8 = 14;
+/// Deepest level of the state tree at which a snapshot is cut, in bits: at most 32,768 pieces.
+pub const TRANSFER_DEPTH_MAX: u8 = 15;
 /// A piece of state is cut to about this, in bytes.
 pub const TRANSFER_PIECE_BYTES: usize = 256 << 10;
 /// Log entries of a piece, as a power of two.
@@ -243,6 +255,9 @@ const _: () = assert!(BLOCKS_IN_FLIGHT_MAX * 2 <= OPEN_HEIGHTS_MAX && OPEN_HEIGH
 const _: () = assert!(BATCH_AGE_MS_MAX < FORWARD_AFTER_MS);
 const _: () = assert!(FORWARD_AFTER_MS + FORWARD_TO_ALL_MS + STATUS_STUCK_MS < VIEW_TIMEOUT_MS);
 const _: () = assert!(EVIDENCE_VALID_HEIGHTS <= VALID_UNTIL_AHEAD_MAX);
+const _: () = assert!(
+    RECOVERY_HELP_HEIGHTS * RECOVERY_NULL_MS * 4 < RECOVERY_HELP_MS && RECOVERY_HELP_MS < RECOVERY_HELP_AGAIN_MS
+);
 const _: () = assert!(TICK_GAP_MS_MAX < VIEW_TIMEOUT_MS);
 const _: () = assert!(VIEW_CHANGE_AGAIN_MS < VIEW_TIMEOUT_MS && VIEW_TIMEOUT_MS <= VIEW_TIMEOUT_MS_MAX);
 /// Largest NEW-VIEW in bytes: q view changes of q attestations and a full set P, each with q signatures of 72 bytes.

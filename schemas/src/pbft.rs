@@ -61,9 +61,9 @@ pub enum Message {
     /// The answer to a fetch below it: the sender holds final blocks from this height on.
     #[n(15)]
     BlocksFrom(#[n(0)] Height),
-    /// One who lost its votes asks how far the others are; the number comes back.
+    /// One who lost its votes asks how far the others are, and says what it waits for; the number comes back.
     #[n(16)]
-    Ask(#[n(0)] u64),
+    Ask(#[n(0)] u64, #[n(1)] Recovery),
     /// How far the sender is, for the one who asked.
     #[n(17)]
     Answer(#[n(0)] Answer),

@@ -106,7 +106,7 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
             attestation(keys, &attest).then_some(Checked::At(until, Input::Attested(attest)))
         }
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
-        Message::Ask(nonce) => Some(Checked::Any(Input::Asked(from, nonce))),
+        Message::Ask(nonce, waits_for) => Some(Checked::Any(Input::Asked(from, nonce, waits_for))),
         Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::AskOffer(nonce) => Some(Checked::AskOffer(nonce)),

@@ -48,7 +48,7 @@ use schemas::block::{
 };
 use schemas::evidence::Conflict;
 use schemas::id::{ChainId, Height, Signature, TimeMs};
-use schemas::pbft::{Answer, Attest, Message, Record, SignedVote, Status};
+use schemas::pbft::{Answer, Attest, Message, Record, Recovery, SignedVote, Status};
 use schemas::view::Checkpoint;
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
@@ -97,8 +97,8 @@ pub enum Input {
     Attested(Attest),
     /// A peer says how far it is.
     Told(ValidatorIndex, Status),
-    /// A peer that lost its votes asks how far this replica is.
-    Asked(ValidatorIndex, u64),
+    /// A peer that lost its votes asks how far this replica is, and says what it waits for.
+    Asked(ValidatorIndex, u64, Recovery),
     /// A peer says so to this replica, which asked.
     Answered(ValidatorIndex, Answer),
     /// Blocks with q commits and q attestations each, in order of height.

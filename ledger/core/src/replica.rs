@@ -7,6 +7,7 @@ mod blame;
 mod change;
 mod execute;
 mod forward;
+mod help;
 mod propose;
 mod recover;
 mod renew;
@@ -66,6 +67,7 @@ pub struct Replica {
     /// What it may have said and does not know any more; then it says nothing.
     silence: Option<Recovery>,
     asking: recover::Asking,
+    helping: help::Helping,
     /// The last height of the epoch, once it is decided.
     seal: Option<Height>,
 }
@@ -85,7 +87,10 @@ impl Replica {
             Input::Shown(_) => {}
             Input::Attested(attest) => self.hear_attestation(attest, &mut effects),
             Input::Told(from, status) => self.hear_status(from, status, &mut effects),
-            Input::Asked(from, nonce) => self.answer(from, nonce, &mut effects),
+            Input::Asked(from, nonce, waits_for) => {
+                self.note_asker(from, waits_for);
+                self.answer(from, nonce, &mut effects);
+            }
             Input::Answered(..) => {}
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
             Input::Executed(header, seal) => self.executed(header, seal, signer, &mut effects),

@@ -113,7 +113,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("new-view", encode(&Message::NewView(new_view.clone()))),
         ("decided", encode(&Message::Decided(decision.clone()))),
         ("shown", encode(&Message::Shown(SignedVote { vote: vote(Phase::PrePrepare), by }))),
-        ("ask", encode(&Message::Ask(7))),
+        ("ask", encode(&Message::Ask(7, Recovery { epoch: 1, until: 99, above: 4 }))),
         ("answer", encode(&Message::Answer(Answer { nonce: 7, epoch: 0, executed: 300, view: 1 }))),
         ("ask-offer", encode(&Message::AskOffer(7))),
         ("offered", encode(&Message::Offered(Offer { nonce: 7, epoch: 0, checkpoint: offered }))),

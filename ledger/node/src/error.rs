@@ -60,10 +60,15 @@ pub enum NodeError {
         message: String,
     },
     /// Log and store contradict each other.
-    #[error(transparent)]
+    #[error(
+        "{0}: log and store do not belong together; `chartseal restore` makes this validator begin anew, in silence until it is safe"
+    )]
     Core(#[from] ledger_core::CoreError),
     /// Others executed another header.
-    #[error(transparent)]
+    #[error(
+        "{0}: the store is damaged, or this is another version than the others'; keep the data folder for whoever looks for the \
+         cause, then `chartseal restore` begins anew"
+    )]
     Divergence(#[from] ledger_core::Divergence),
     /// TLS could not be set up.
     #[error("TLS of the validator: {0}")]
@@ -78,6 +83,14 @@ pub enum NodeError {
         address: String,
         /// What the system said.
         cause: std::io::Error,
+    },
+    /// The system's clock was put back by more than others' clocks may differ.
+    #[error(
+        "the system's clock went back by {back_ms} ms, expected less than the clocks of validators may differ; start again"
+    )]
+    Clock {
+        /// By how much.
+        back_ms: u64,
     },
     /// A part of the node ended.
     #[error("the validator's {0} ended unexpectedly")]
@@ -99,7 +112,7 @@ impl NodeError {
             Self::Store(e) => e.class(),
             Self::Core(e) => e.class(),
             Self::Divergence(_) => ErrorClass::Corrupt,
-            Self::Listen { .. } => ErrorClass::Transient,
+            Self::Listen { .. } | Self::Clock { .. } => ErrorClass::Transient,
             Self::Tls(_) | Self::Metrics(_) | Self::Ended(_) => ErrorClass::Bug,
         }
     }

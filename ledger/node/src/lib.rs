@@ -11,6 +11,7 @@ mod evidence;
 mod execute;
 mod floor;
 mod handshake;
+mod inbox;
 pub mod key;
 mod lock;
 mod metrics;
@@ -30,7 +31,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use ledger_core::{Config, Replica, Request, Start};
@@ -38,7 +39,6 @@ use ledger_proof::{AwsLc, ValidatorSet};
 use schemas::block::ValidatorIndex;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Height};
-use schemas::limits;
 use schemas::state::EpochRecord;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -54,6 +54,7 @@ pub use store::StoreError;
 pub use votelog::LogError;
 
 use crate::epoch::Seat;
+use crate::inbox::Inbox;
 use crate::key::ValidatorKey;
 use crate::lock::DataLock;
 use crate::metrics::Metrics;
@@ -245,7 +246,7 @@ impl Opened {
         let peer_tls = tls::server(&key, peer_keys.clone())?;
         let rpc_tls = tls::server(&key, peer_keys.into_iter().chain(transports).collect())?;
         let key = Arc::new(key);
-        let (inputs, inbox) = sync_channel(limits::LOOP_QUEUE_MAX);
+        let (inputs, inbox) = Inbox::new(members.len() + guests.len());
         let (snapshots, questions) = Snapshots::new();
         let node = Arc::new(Node::new(Parts {
             outboxes: Outboxes::new(me, members.len(), guests.len()),

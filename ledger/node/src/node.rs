@@ -1,11 +1,11 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger_core::{Complete, Config, Input, Sign, TransferInput};
+use ledger_core::{Complete, Config, Input, Request, Sign, TransferInput};
 use ledger_proof::{AwsLc, ValidatorSet};
 use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View, faults_tolerated};
 use schemas::cose::Verifier;
@@ -19,6 +19,7 @@ use crate::NodeConfig;
 use crate::admitted::Admitted;
 use crate::behind::Behind;
 use crate::execute::Verified;
+use crate::inbox::{Busy, Inbox};
 use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
 use crate::peers::Outboxes;
@@ -94,16 +95,7 @@ pub(crate) struct Node {
     pub waiting_max: usize,
     /// Cancelled when the validator ends.
     pub stop: CancellationToken,
-    inputs: SyncSender<Input>,
-}
-
-/// The loop takes nothing now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Busy {
-    /// Its queue is full.
-    Full,
-    /// It ended.
-    Ended,
+    inputs: Inbox,
 }
 
 /// What a node is made of.
@@ -123,7 +115,7 @@ pub(crate) struct Parts {
     pub heights: Heights,
     pub waiting_max: usize,
     pub stop: CancellationToken,
-    pub inputs: SyncSender<Input>,
+    pub inputs: Inbox,
 }
 
 impl Node {
@@ -178,25 +170,24 @@ impl Node {
         }
     }
 
-    /// Hands a verified input to the loop without waiting.
+    /// Hands a verified input of a peer, or of a client, to the loop without waiting.
     ///
     /// # Errors
     /// `Busy`: whatever it was is lost; the protocol asks again, a client is told.
-    pub fn offer(&self, input: Input) -> Result<(), Busy> {
-        self.inputs.try_send(input).map_err(|e| match e {
-            TrySendError::Full(_) => {
+    pub fn offer(&self, from: Option<ValidatorIndex>, input: Input) -> Result<(), Busy> {
+        self.inputs.offer(from, input).inspect_err(|busy| {
+            if *busy == Busy::Full {
                 self.metrics.dropped.inc();
-                Busy::Full
             }
-            TrySendError::Disconnected(_) => Busy::Ended,
         })
     }
 
     /// Whether another transaction of a client finds room. What other validators hand on has a reserve: a primary that is full
-    /// would be blamed for what it never took.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        let reserved = limits::MEMPOOL_TRANSACTIONS_MAX - limits::MEMPOOL_RESERVE;
-        self.waiting.load(Ordering::Relaxed) < self.waiting_max.min(reserved)
+    /// would be blamed for what it never took. Revocations may use half of it: they wait behind nobody.
+    pub fn has_room(&self, request: &Request) -> bool {
+        let (bytes, reserved) = (request.len(), limits::MEMPOOL_TRANSACTIONS_MAX - limits::MEMPOOL_RESERVE);
+        let most = self.waiting_max.min(reserved) + if request.is_urgent() { limits::MEMPOOL_RESERVE / 2 } else { 0 };
+        self.waiting.load(Ordering::Relaxed) < most
             && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= limits::MEMPOOL_BYTES_MAX
     }
 

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::NodeError;
 use crate::evidence::Pending;
 use crate::execute::execute;
+use crate::inbox::Queued;
 use crate::key::ValidatorKey;
 use crate::node::{Heights, Node};
 use crate::store::StoreError;
@@ -41,7 +42,7 @@ pub(crate) struct Protocol {
     /// The state after the newest executed block.
     pub tree: StateTree,
     pub log: VoteLog,
-    pub inputs: Receiver<Input>,
+    pub inputs: Receiver<Queued>,
     outbox: Vec<(Option<ValidatorIndex>, Message)>,
     /// Highest height that prepared in this turn, 0 for none.
     unsynced_prepared: Height,
@@ -55,6 +56,8 @@ pub(crate) struct Protocol {
     pub waiting: Vec<Request>,
     /// The epoch is over.
     sealed: bool,
+    /// The latest time that the clock showed.
+    latest: TimeMs,
     /// Proof that the ledger does not hold, and when it was said last.
     evidence: (Pending, Instant),
 }
@@ -66,7 +69,7 @@ impl Protocol {
         key: Arc<ValidatorKey>,
         tree: StateTree,
         log: VoteLog,
-        inputs: Receiver<Input>,
+        inputs: Receiver<Queued>,
         tip: Digest,
     ) -> Self {
         let (outbox, flushing) = (vec![], None);
@@ -87,6 +90,7 @@ impl Protocol {
             tip,
             waiting: vec![],
             sealed: false,
+            latest: 0,
             evidence,
         }
     }
@@ -118,7 +122,7 @@ impl Protocol {
     fn turn(&mut self) -> Result<(), NodeError> {
         let is_idle = self.replica.slots() == 0 && self.replica.waiting().0 == 0;
         match self.inputs.recv_timeout(if is_idle { TICK_IDLE } else { TICK_BUSY }) {
-            Ok(input) => self.step(input)?,
+            Ok(queued) => self.step(queued.input)?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err(NodeError::Ended("way into the loop")),
         }
@@ -126,12 +130,22 @@ impl Protocol {
             if self.log.pending() >= PENDING_BYTES_SOFT {
                 break;
             }
-            let Ok(input) = self.inputs.try_recv() else { break };
-            self.step(input)?;
+            let Ok(queued) = self.inputs.try_recv() else { break };
+            self.step(queued.input)?;
         }
         self.report()?;
-        self.step(Input::Tick(now_ms()))?;
+        let now = self.look_at_clock()?;
+        self.step(Input::Tick(now))?;
         self.end_turn()
+    }
+
+    /// The core's time never goes back: a clock that was ahead and is put right would stop its timers for as long. A new life begins
+    /// with the right time.
+    fn look_at_clock(&mut self) -> Result<TimeMs, NodeError> {
+        let now = now_ms();
+        self.latest = self.latest.max(now);
+        let back_ms = self.latest - now;
+        if back_ms > limits::CLOCK_SKEW_MS_MAX { Err(NodeError::Clock { back_ms }) } else { Ok(now) }
     }
 
     /// Hands proof against others in, once a second until the ledger holds it.

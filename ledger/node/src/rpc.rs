@@ -27,7 +27,7 @@ use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::state::{EpochRecord, Evidence};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
@@ -189,11 +189,11 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
         return Ok(StatusCode::OK);
     }
     let full = || refused(StatusCode::TOO_MANY_REQUESTS, "too many transactions wait, try again");
-    if !node.has_room(request.len()) {
+    if !node.has_room(&request) {
         return Err(full());
     }
     prepare(node, &transaction, &request);
-    node.offer(Input::Request(request)).map_err(|_| full())?;
+    node.offer(None, Input::Request(request)).map_err(|_| full())?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -223,7 +223,11 @@ async fn transaction(
     }
 }
 
-async fn blocks(State(node): State<Arc<Node>>, Query(range): Query<Range>) -> Result<Response, Failure> {
+async fn blocks(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(client): ConnectInfo<Client>,
+    Query(range): Query<Range>,
+) -> Result<Response, Failure> {
     let mut heights = node.heights.subscribe();
     let deadline = deadline(range.wait_ms);
     let from = range.from.max(1);
@@ -234,9 +238,26 @@ async fn blocks(State(node): State<Arc<Node>>, Query(range): Query<Range>) -> Re
     }
     let max = range.max.clamp(1, limits::CATCH_UP_BLOCKS_MAX) as u64;
     let last = node.heights.borrow().certified.min(from.saturating_add(max - 1));
-    let read = move || node.store.blocks(from..=last, limits::CATCH_UP_BYTES_MAX).map(|blocks| in_cbor(&blocks));
+    let place = client.large().await;
+    let read = move || {
+        let bytes = cbor::encode(&node.store.blocks(from..=last, limits::CATCH_UP_BYTES_MAX)?);
+        let body = Bytes::from_owner(Held { bytes, _place: place });
+        Ok::<_, StoreError>(([(header::CONTENT_TYPE, "application/cbor")], body).into_response())
+    };
     let answer = tokio::task::spawn_blocking(read).await;
     Ok(answer.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "reading was interrupted"))??)
+}
+
+/// An answer with its place among the client's large ones, until its last byte is written.
+struct Held {
+    bytes: Vec<u8>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Waits for the heights to change; false when there is nothing more to wait for.

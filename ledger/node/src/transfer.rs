@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::epoch::Seat;
+use crate::inbox::Inbox;
 use crate::key::ValidatorKey;
 use crate::metrics::Metrics;
 use crate::node::{Heights, History, Node, Parts};
@@ -72,8 +73,11 @@ pub(crate) async fn prepare(
         remove(leftover)?;
     }
     // without the store that its dropped votes are final in, a log does not know all that was said
-    let is_alone = !Store::exists(&folders.blocks) && VoteLog::has_dropped(&folders.votes)?;
-    let has_votes = VoteLog::exists(&folders.votes)? && !is_alone;
+    let has_log = VoteLog::exists(&folders.votes)?;
+    let is_alone = has_log
+        && !Store::exists(&folders.blocks)
+        && (VoteLog::has_dropped(&folders.votes)? || is_of_later_epoch(config)?);
+    let has_votes = has_log && !is_alone;
     let mark = mark_of(config);
     let has_voted = mark.exists() || Store::exists(&folders.blocks) || is_alone;
     if has_votes && behind.is_none() {
@@ -109,6 +113,12 @@ pub(crate) async fn prepare(
         swap(&folders)?;
     }
     Ok(())
+}
+
+/// Whether a later epoch than the genesis' is known: a store that begins with the genesis would fit no vote.
+fn is_of_later_epoch(config: &NodeConfig) -> Result<bool, NodeError> {
+    let (genesis, _) = identify(config)?;
+    Ok(epoch::known(config, &genesis)?.0.newest().epoch() > 0)
 }
 
 /// A vote log whose first record says what others may be missing: whole or not at all.
@@ -196,7 +206,7 @@ fn listening(
     let Seat { epoch, members, me, base, .. } = seat;
     let history = History::of(config);
     let config = Config { chain, epoch, validators: members.len(), me, base };
-    let (inputs, _) = sync_channel(1);
+    let (inputs, _) = Inbox::new(0);
     Ok(Node::new(Parts {
         outboxes: Outboxes::new(me, members.len(), 0),
         guests: vec![],

@@ -64,7 +64,7 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
             node.behind.is_at(certified, from, status.certified);
             Input::Told(from, status)
         }),
-        Message::Ask(nonce) => Ok(Input::Asked(from, nonce)),
+        Message::Ask(nonce, waits_for) => Ok(Input::Asked(from, nonce, waits_for)),
         Message::Answer(answer) => Ok(Input::Answered(from, answer)),
         Message::Fetch(height) => return fetch(node, certified, height),
         Message::BlocksFrom(height) => {

@@ -48,7 +48,7 @@ impl World {
             | Message::Fetch(_)
             | Message::Blocks(_)
             | Message::Decided(_)
-            | Message::Ask(_)
+            | Message::Ask(..)
             | Message::AskOffer(_)
             | Message::Offered(_)
             | Message::AskPiece(_)

@@ -35,6 +35,8 @@ pub fn run(args: &Args, output: Output) -> Outcome {
         None => output.line("nothing is kept; everything comes from the other validators"),
     }
     output.line(format_args!("start it: chartseal node --config {}", args.config.display()));
+    output.line("it has no vote until it was helped over what it may have said: restore no other one before");
+    output.line("`chartseal ledger status` says when it speaks again");
     output.document(&serde_json::json!({ "height": height, "from": args.from }))?;
     Ok(Exit::Done)
 }

@@ -58,11 +58,12 @@ impl Replica {
         }
     }
 
-    /// Without transactions the null batch, which the epoch's end calls for.
+    /// Without transactions the null batch, which the epoch's end calls for, or one who waits for heights.
     fn next_batch(&mut self, requests: &[Request]) -> Batch {
         let (chain, epoch, height) = (self.config.chain, self.config.epoch, self.next);
         if requests.is_empty() {
-            assert!(self.is_sealing(height), "a ripe pool is not empty");
+            assert!(self.is_sealing(height) || self.is_helping(), "a ripe pool is not empty");
+            self.note_null();
             return Batch::null(chain, epoch, height);
         }
         self.proposed_time = self.proposed_time.max(self.now);
@@ -72,7 +73,7 @@ impl Replica {
     fn may_propose(&self) -> bool {
         let in_flight = self.next.saturating_sub(self.executed + 1);
         let is_ripe = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now, in_flight) };
-        let is_wanted = is_ripe || self.is_sealing(self.next);
+        let is_wanted = is_ripe || self.is_sealing(self.next) || self.is_helping();
         // who does not know every batch before could propose a transaction twice
         let knows_all = self.executed >= self.checkpoint.height && self.has_bodies();
         self.active
@@ -134,7 +135,7 @@ impl Replica {
         }
         if proposal.is_empty() {
             // at no time of its own
-            return self.is_sealing(batch.height);
+            return self.is_sealing(batch.height) || self.admits_null();
         }
         if !self.timeliness.is_timely(batch, self.executed, self.now) {
             return false;

@@ -98,9 +98,10 @@ impl Replica {
 
     /// Asks everyone, as long as it is silent: each answer more may show that it need not wait for as long.
     fn ask(&mut self, effects: &mut Vec<Effect>) {
+        let Some(recovery) = self.silence else { return };
         if self.asking.asked_at.is_none_or(|at| self.now >= at.saturating_add(limits::HEAD_INTERVAL_MS)) {
             self.asking.asked_at = Some(self.now);
-            effects.push(Effect::Broadcast(Message::Ask(self.asking.nonce)));
+            effects.push(Effect::Broadcast(Message::Ask(self.asking.nonce, recovery)));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::change::VerifiedNewView;
 use crate::mutants::planted;
 use crate::pool::Pool;
 use crate::proposal::{Decided, Proposal, Request};
-use crate::replica::{Replica, change, propose, recover, tell, timer};
+use crate::replica::{Replica, change, help, propose, recover, tell, timer};
 use crate::slot::Slot;
 use crate::witness::Witness;
 use crate::{Config, CoreError, Effect, Sign};
@@ -81,6 +81,7 @@ impl Replica {
             witness: Witness::default(),
             silence: None,
             asking: recover::Asking::new(nonce),
+            helping: help::Helping::default(),
             seal,
         };
         for record in records {
@@ -222,7 +223,9 @@ impl Replica {
     }
 
     fn restore_prepared(&mut self, prepared: Prepared) -> Result<(), CoreError> {
-        let Prepared { vote, prepares, commit } = prepared;
+        let Prepared { vote, mut prepares, commit } = prepared;
+        // older versions wrote all that they had
+        prepares.truncate(self.quorum().saturating_sub(1));
         let (me, height, digest) = (self.config.me, vote.height, vote.digest);
         let slot = self.slots.entry(height).or_default();
         let accepted = slot.proposal.as_ref().filter(|p| p.digest() == digest && vote.phase == Phase::Commit);

@@ -331,7 +331,7 @@ impl Network {
                 let requests = transactions.into_iter().map(|t| Request::read(t).unwrap()).collect();
                 Input::Decided(Decided::check(batch, requests, certificate).unwrap())
             }
-            Message::Ask(nonce) => Input::Asked(from, nonce),
+            Message::Ask(nonce, waits_for) => Input::Asked(from, nonce, waits_for),
             Message::Answer(answer) => Input::Answered(from, answer),
             Message::AskOffer(_)
             | Message::Offered(_)

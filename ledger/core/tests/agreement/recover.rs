@@ -24,27 +24,62 @@ fn who_lost_its_votes_is_silent_until_heights_and_views_have_moved_on_and_is_nee
     let mut network = Network::new(4, 1, QUIET);
     load(&mut network, 0..20, 1);
     network.lose(3);
-    let spoken = network.spoken[&3];
-    network.run(2_500, 0, &[]);
-    assert_eq!(network.certified(3), network.certified(1), "it follows");
-    load(&mut network, 20..20 + 2 * limits::OPEN_HEIGHTS_MAX, 1);
-    network.run(1_000, 0, &[]);
-    assert!(network.is_silent(3), "heights have moved on, the view has not");
-    // one of the others stands still, twice: the first view is one that it may have asked for
-    for primary in [0, 1] {
-        network.crash(primary);
-        network.submit(2, 200 + u64::from(primary));
-        network.run(3_000, 0, &[]);
-        assert_eq!(network.is_silent(3), primary == 0, "with {primary} away");
-        assert_eq!(network.is_executed(200 + u64::from(primary)), primary == 1, "a quorum without {primary}");
-        if primary == 0 {
-            assert_eq!(network.spoken[&3], spoken, "not a word");
-            network.start(0);
-            network.run(3_000, 0, &[]);
-            assert!(network.is_executed(200));
-        }
+    let (spoken, executed, lost_at) = (network.spoken[&3], network.executed(1), network.now);
+    // nobody sends anything: the others make heights and views for it
+    while network.is_silent(3) {
+        assert_eq!(network.spoken[&3], spoken, "not a word");
+        assert!(
+            network.now < lost_at + 20_000,
+            "silent for ever at {} of view {}",
+            network.executed(3),
+            network.view(3)
+        );
+        network.run(50, 0, &[]);
     }
-    assert!(network.spoken[&3] > spoken);
+    assert!(network.certified(3) >= executed + limits::OPEN_HEIGHTS_MAX && network.view(3) >= 2);
+    network.run(5_000, 0, &[]);
+    let (heights, view) = (network.executed(1), network.view(1));
+    assert!((0..4).all(|index| network.executed(index) == heights && network.view(index) == view), "all are at rest");
+    network.run(20_000, 0, &[]);
+    assert_eq!((network.executed(1), network.view(1)), (heights, view), "and stay so: nobody needs help");
+    // it is one of the quorum again
+    network.crash(0);
+    network.submit(2, 200);
+    network.run(10_000, 0, &[]);
+    assert!(network.is_executed(200) && network.spoken[&3] > spoken);
+}
+
+#[test]
+fn two_in_a_row_come_back_where_nobody_sends_anything() {
+    let mut network = Network::new(4, 2, QUIET);
+    load(&mut network, 0..3, 1);
+    for lost in [3, 1] {
+        network.lose(lost);
+        network.run(30_000, 0, &[]);
+        assert!(!network.is_silent(usize::from(lost)), "{lost} speaks");
+    }
+    network.submit(0, 9);
+    network.run(5_000, 0, &[]);
+    assert!(network.is_executed(9));
+}
+
+#[test]
+fn whoever_asks_for_ever_gets_a_few_heights_and_views() {
+    let mut network = Network::new(4, 3, QUIET);
+    load(&mut network, 0..3, 1);
+    let (heights, minutes) = (network.executed(0), 11);
+    for second in 0..minutes * 60 {
+        for to in 0..3 {
+            let greed = Recovery { epoch: 0, until: 1 << 40, above: 1 << 40 };
+            let view = Recovery { epoch: 0, until: 0, above: 1 << 40 };
+            network.send(3, to, Message::Ask(second, if second % 2 == 0 { greed } else { view }));
+        }
+        network.run(1_000, 0, &[]);
+    }
+    let rounds = minutes * 60_000 / limits::RECOVERY_HELP_AGAIN_MS + 1;
+    let most = rounds * (limits::RECOVERY_HELP_HEIGHTS + 1);
+    assert!(network.executed(0) > heights && network.executed(0) <= heights + most, "{}", network.executed(0));
+    assert!((2..=3 * rounds).contains(&network.view(0)), "view {}", network.view(0));
 }
 
 /// A replica of n that lost its votes, in the genesis.
@@ -84,7 +119,7 @@ fn told(replica: &mut Replica, from: ValidatorIndex, answer: Answer) -> Option<R
 fn the_lowest_of_a_quorum_count_so_that_liars_do_not_silence_it_for_ever() {
     let mut replica = silent(7, lost());
     let asked = replica.step(Input::Tick(2_000), &Mock(3));
-    assert!(asked.contains(&Effect::Broadcast(Message::Ask(NONCE))), "it asks everyone");
+    assert!(asked.contains(&Effect::Broadcast(Message::Ask(NONCE, Recovery::unknown()))), "it asks everyone");
     // f - 1 lie besides it
     assert_eq!(told(&mut replica, 0, answer(NONCE, 9, 1 << 40, 1 << 40)), None);
     for from in [1, 2, 4] {
@@ -115,9 +150,9 @@ fn old_answers_its_own_and_those_of_strangers_do_not_count() {
 #[test]
 fn who_lost_its_votes_answers_nobody_and_who_knows_them_does() {
     let mut replica = silent(4, lost());
-    assert!(replica.step(Input::Asked(1, 5), &Mock(3)).is_empty());
+    assert!(replica.step(Input::Asked(1, 5, Recovery::unknown()), &Mock(3)).is_empty());
     let mut replica = silent(4, vec![]);
-    let effects = replica.step(Input::Asked(1, 5), &Mock(3));
+    let effects = replica.step(Input::Asked(1, 5, Recovery::unknown()), &Mock(3));
     assert_eq!(effects, [Effect::Send(1, Message::Answer(answer(5, 0, 0, 0)))]);
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use schemas::block::ValidatorIndex;
@@ -18,12 +18,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::handshake::Handshakes;
-use crate::node::{Busy, Node};
+use crate::inbox::Busy;
+use crate::node::Node;
 use crate::tls::certificate_key;
 use crate::verify::{Dropped, Heard, verify};
 
 /// Proposals up to this size hold a few signatures and are verified where they are read: another thread would cost more.
 const QUICK_BYTES_MAX: usize = 4 << 10;
+
+/// Of one connection's bad messages so many are said loudly: whoever sends them must not fill the log.
+const WARN_AGAIN: Duration = Duration::from_secs(1);
 
 type Current = Arc<Mutex<BTreeMap<ValidatorIndex, CancellationToken>>>;
 
@@ -48,7 +52,8 @@ pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, tls: Arc<Serv
         let Some(place) = handshakes.enter(address) else { continue };
         let (node, acceptor, current, stop) = (Arc::clone(&node), acceptor.clone(), Arc::clone(&current), stop.clone());
         tokio::spawn(async move {
-            let shaken = place.greet(&acceptor, stream).await;
+            // it holds the node, and with it the store: nobody who connects and says nothing keeps that open
+            let shaken = stop.run_until_cancelled(place.greet(&acceptor, stream)).await.flatten();
             let Some(stream) = shaken else { return debug!("a connection that is no validator's") };
             let Some(peer) = who(&node, &stream) else { return };
             let own = stop.child_token();
@@ -75,6 +80,7 @@ fn who(node: &Node, stream: &TlsStream<TcpStream>) -> Option<ValidatorIndex> {
 /// Reads frames in order until the connection ends or breaks the rules.
 async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStream>) -> std::io::Result<()> {
     let mut reader = BufReader::with_capacity(64 << 10, stream);
+    let mut warned: Option<Instant> = None;
     loop {
         let length = reader.read_u32().await? as usize;
         if length > limits::PEER_FRAME_BYTES_MAX {
@@ -100,14 +106,18 @@ async fn read(node: &Arc<Node>, peer: ValidatorIndex, stream: TlsStream<TcpStrea
             verify(node, peer, message)
         };
         match heard {
-            Ok(Heard::Input(input)) => match node.offer(input) {
+            Ok(Heard::Input(input)) => match node.offer(Some(peer), input) {
                 Ok(()) => {}
                 Err(Busy::Full) => debug!(peer, "the loop is busy, an input is dropped"),
                 Err(Busy::Ended) => return Ok(()),
             },
             Ok(Heard::Answer(answer)) => node.outboxes.send(Some(peer), &answer),
             Ok(Heard::Nothing) | Err(Dropped::Old) => {}
-            Err(e) => warn!(peer, error = %e, "a validator's message is dropped"),
+            Err(e) if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) => {
+                warned = Some(Instant::now());
+                warn!(peer, error = %e, "a validator's message is dropped");
+            }
+            Err(e) => debug!(peer, error = %e, "a validator's message is dropped"),
         }
     }
 }

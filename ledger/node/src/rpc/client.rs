@@ -20,6 +20,7 @@ pub(crate) struct Clients {
 #[derive(Debug)]
 struct Share {
     places: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     requests: Allowance,
     transactions: Allowance,
 }
@@ -60,6 +61,7 @@ impl Share {
     fn new() -> Self {
         Self {
             places: Arc::new(Semaphore::new(limits::RPC_CONNECTIONS_PER_CLIENT_MAX)),
+            large: Arc::new(Semaphore::new(limits::RPC_LARGE_ANSWERS_MAX)),
             requests: Allowance::new(limits::RPC_REQUESTS_PER_SECOND_MAX),
             transactions: Allowance::new(limits::RPC_TRANSACTIONS_PER_SECOND_MAX),
         }
@@ -70,6 +72,11 @@ impl Client {
     /// Whether it may ask once more now.
     pub fn may_ask(&self) -> bool {
         self.share.requests.take(1, Instant::now())
+    }
+
+    /// A place for a large answer, once one of its own is free; to be held until the answer is on the wire.
+    pub async fn large(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.share.large).acquire_owned().await.ok()
     }
 
     /// Whether it may hand in so many transactions now: all or none.

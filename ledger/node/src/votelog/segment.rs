@@ -43,10 +43,12 @@ pub(super) fn create(folder: &Path, number: u64) -> std::io::Result<()> {
 /// Takes a segment out of the log.
 pub(super) fn free(folder: &Path, number: u64) -> std::io::Result<()> {
     if freed(folder)?.len() < FREE_MAX {
-        std::fs::rename(path(folder, number), folder.join(format!("{number:08}.free")))
+        std::fs::rename(path(folder, number), folder.join(format!("{number:08}.free")))?;
     } else {
-        std::fs::remove_file(path(folder, number))
+        std::fs::remove_file(path(folder, number))?;
     }
+    // before anything is written over it: else its zeros could come to the disk under the old name
+    File::open(folder)?.sync_all()
 }
 
 fn freed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
