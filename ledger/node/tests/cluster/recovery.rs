@@ -39,9 +39,19 @@ async fn a_lost_disk_is_copied_under_load_and_its_validator_votes_again() {
         }
         last
     });
+    // whoever connects and says nothing keeps no copy from its end
+    let address = validators.configs[1].listen.clone();
+    let connecting = tokio::spawn(async move {
+        let (mut held, mut pace) = (vec![], tokio::time::interval(Duration::from_millis(500)));
+        loop {
+            pace.tick().await;
+            held.extend(tokio::net::TcpStream::connect(&address).await);
+        }
+    });
     validators.start(1);
     let last = loading.await.unwrap();
     caught_up(&ledger, &[0, 1, 2, 3], last).await;
+    connecting.abort();
     let begins = status(&ledger, 1, "blocks_from").await.unwrap();
     assert!(begins > 12, "it did not execute the blocks before its loss again: from {begins}");
     // the copied state is the state: what was anchored before the loss is there, and its proofs are of later heights
