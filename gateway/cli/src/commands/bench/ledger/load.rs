@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use gateway_vault::Vault;
 use indicatif::ProgressBar;
-use ledger_client::{HttpLedger, Ledger};
+use ledger_client::{Answer, HttpLedger, Ledger, LedgerError};
+use schemas::ErrorClass;
 use schemas::block::Block;
 use schemas::cbor;
 use schemas::envelope::Statement;
@@ -35,8 +36,10 @@ const CASES_IN_FLIGHT_MAX: usize = 6_400;
 const SUBMITTERS: usize = 64;
 /// Longest wait for a block in one request.
 const WAIT: Duration = Duration::from_secs(5);
-/// Longest wait for the last transactions of a phase: longer than the ledger needs for a few views.
-const DRAIN: Duration = Duration::from_secs(30);
+/// Longest time without an answer, and for the last transactions of a phase: thirty validators on a few cores are slow, not dead.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Until one that is slow or full is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Who submits what.
 #[derive(Clone)]
@@ -145,6 +148,17 @@ impl Flight {
     }
 }
 
+/// The answer to a question that is asked again while everyone is slow or full.
+async fn patiently<'a, T>(ask: impl Fn() -> Answer<'a, Result<T, LedgerError>>) -> Result<T, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(e) if e.class() == ErrorClass::Transient && Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            answer => return answer.map_err(failed),
+        }
+    }
+}
+
 /// A submitter ends when there is nothing more to submit.
 fn whole(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
     ended.map_err(|_| Failure::new(Exit::Failed, "a submitter ended"))?
@@ -191,7 +205,7 @@ impl Client {
         for _ in 0..transactions {
             let (id, bytes) = self.transaction(1)?;
             let submitted = Instant::now();
-            self.ledger.submit(bytes).await.map_err(failed)?;
+            patiently(|| self.ledger.submit(bytes.clone())).await?;
             let mut is_seen = false;
             while !is_seen {
                 for block in self.next_blocks().await? {
@@ -234,10 +248,10 @@ impl Client {
         while let Some(ended) = submitters.join_next().await {
             whole(ended)?;
         }
-        let deadline = Instant::now() + DRAIN;
+        let deadline = Instant::now() + PATIENCE;
         while !flight.lock().is_empty() {
             if Instant::now() > deadline {
-                let found = format!("found {} transactions in no block after {DRAIN:?}", flight.lock().len());
+                let found = format!("found {} transactions in no block after {PATIENCE:?}", flight.lock().len());
                 return Err(Failure::new(Exit::Failed, found));
             }
             let blocks = self.next_blocks().await?;
@@ -256,7 +270,7 @@ impl Client {
             }
             let (id, bytes) = self.transaction(statements)?;
             flight.lock().insert(id, Instant::now());
-            self.ledger.submit(bytes).await.map_err(failed)?;
+            patiently(|| self.ledger.submit(bytes.clone())).await?;
         }
         Ok(())
     }
@@ -292,7 +306,7 @@ impl Client {
 
     /// The blocks after the newest one that was seen.
     async fn next_blocks(&self) -> Result<Vec<Block>, Failure> {
-        let blocks = self.ledger.blocks(self.height() + 1, CATCH_UP_BLOCKS_MAX, WAIT).await.map_err(failed)?;
+        let blocks = patiently(|| self.ledger.blocks(self.height() + 1, CATCH_UP_BLOCKS_MAX, WAIT)).await?;
         if let Some(last) = blocks.last() {
             self.seen.height.store(last.header.height, Ordering::Relaxed);
         }
