@@ -74,7 +74,9 @@ impl Load {
     pub async fn progress(&self, more: usize, validators: &mut Validators) {
         let mut verdicts = self.verdicts.clone();
         let target = *verdicts.borrow_and_update() + more;
-        let reached = tokio::time::timeout(WAIT_MAX, verdicts.wait_for(|count| *count >= target)).await;
+        // what `wait_for` gives holds the channel: whoever waits to write and the next look at it would wait for each other
+        let reached = async { verdicts.wait_for(|count| *count >= target).await.map(|_| ()) };
+        let reached = tokio::time::timeout(WAIT_MAX, reached).await;
         let (found, ended) = (*self.verdicts.borrow(), validators.ended());
         assert!(reached.is_ok(), "found {found} verdicts, expected {target}; ended: {ended:?}");
         assert!(ended.is_empty(), "validators {ended:?} ended by themselves");

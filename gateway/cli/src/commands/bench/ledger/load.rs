@@ -153,7 +153,9 @@ async fn patiently<'a, T>(ask: impl Fn() -> Answer<'a, Result<T, LedgerError>>) 
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask().await {
-            Err(e) if e.class() == ErrorClass::Transient && Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            Err(e) if e.class() == ErrorClass::Transient && Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN).await
+            }
             answer => return answer.map_err(failed),
         }
     }
