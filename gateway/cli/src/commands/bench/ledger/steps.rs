@@ -29,6 +29,11 @@ impl Meter {
         let metrics = operators.map(|address| format!("http://{address}/metrics")).collect();
         Self { processes: cluster.processes(), metrics, http: reqwest::Client::new() }
     }
+
+    /// How many they are.
+    pub const fn validators(&self) -> usize {
+        self.metrics.len()
+    }
 }
 
 /// Time that was used, in milliseconds.
