@@ -13,6 +13,7 @@ use schemas::cose_receipt::{self, CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::id::{self, Height};
 use schemas::limits;
 use schemas::merkle;
+use schemas::tree::Place;
 use serde::Deserialize;
 
 use super::{Failure, digest_of, in_cbor, refused};
@@ -34,11 +35,14 @@ pub(super) async fn state(
 ) -> Result<Response, Failure> {
     let no_key = || refused(StatusCode::BAD_REQUEST, "expected a key of the state in hex");
     let key = id::from_hex(&key).ok_or_else(no_key)?;
+    let is_key = Place::of(&key).is_some();
     let certified = node.heights.borrow().certified;
     let height = at.height.unwrap_or(certified);
     let reading = Arc::clone(&node);
     let read = move || reading.store.state_proof(&key, height);
-    let shown = if height == 0 || height > certified { Shown::NotFinal } else { beside(read).await? };
+    // what is no key is none at any height, also here where the height may not have come yet
+    let is_early = is_key && (height == 0 || height > certified);
+    let shown = if is_early { Shown::NotFinal } else { beside(read).await? };
     match shown {
         Shown::Proof(proof) => Ok(in_cbor(&*proof)),
         Shown::NotFinal => Err(refused(StatusCode::NOT_FOUND, "no final block at this height")),

@@ -57,7 +57,10 @@ async fn what_stood_at_a_height_is_proved_also_after_a_restart() {
             assert_eq!(version_at(&ledger, &case, first - 1).await, None, "absent before");
         }
     }
-    assert!(ledger.state(&transaction_key(&validators.subject(7).0), second).await.is_err(), "no key of the tree");
+    let no_key = transaction_key(&validators.subject(7).0);
+    for height in [second, second + 1_000] {
+        assert!(ledger.state(&no_key, height).await.is_err(), "no key of the tree, whether the height is final or not");
+    }
     let mut subject = [7; 16];
     subject[..8].copy_from_slice(&7_u64.to_be_bytes());
     let key = subject_key(&SubjectId(subject));
