@@ -209,6 +209,14 @@ pub const HEAD_AGE_MS_MAX: u64 = 5_000;
 pub const INBOX_GROUP_MAX: usize = 256;
 /// Unacknowledged deliveries per connector unless configured.
 pub const PREFETCH_DEFAULT: u16 = 512;
+/// Connections of one MLLP listener unless configured.
+pub const MLLP_CONNECTIONS_DEFAULT: usize = 64;
+/// The same at most.
+pub const MLLP_CONNECTIONS_MAX: usize = 1024;
+/// An MLLP connection on which nothing moves is closed after this unless configured, in milliseconds: a night without messages.
+pub const MLLP_IDLE_MS_DEFAULT: u64 = 12 * 3_600_000;
+/// The same at most, in milliseconds.
+pub const MLLP_IDLE_MS_MAX: usize = 7 * 24 * 3_600_000;
 /// Deliveries of one message before the broker dead-letters it.
 pub const DELIVERY_LIMIT: u32 = 20;
 /// Longest time between attempts of a step that failed as transient, in milliseconds.

@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use schemas::limits;
 use serde::Deserialize;
 
 /// `[[connector]]` with `kind = "amqp"`.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmqpConfig {
     /// Name in metrics, in the inbox and as source of FHIR ids: letters, digits, `-`.
@@ -78,6 +79,19 @@ impl AmqpConfig {
         }
         let names = [&self.exchange, &self.queue_name()].into_iter().chain(&self.bindings).any(|n| n.len() > 255);
         if names { Err("expected names of at most 255 bytes".into()) } else { Ok(()) }
+    }
+
+    /// What is allowed and yet seldom meant.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let password = self
+            .url
+            .as_ref()
+            .is_some_and(|url| url.rsplit_once('@').is_some_and(|(user, _)| user.matches(':').count() > 1));
+        if password {
+            vec!["url holds a password; url_file or ${file:…} keeps it out of this file"]
+        } else {
+            Vec::new()
+        }
     }
 
     /// The address, from the file when it is in one.

@@ -27,6 +27,11 @@ pub trait Rig: Send {
     fn cut(&mut self) -> RigFuture<'_, ()>;
     /// Makes the peer unreachable, or reachable again.
     fn set_reachable(&mut self, reachable: bool) -> RigFuture<'_, ()>;
+    /// Whether the source listens and its peers connect: then the peer decides when it is reachable, and health is about the
+    /// place where the source listens.
+    fn listens(&self) -> bool {
+        false
+    }
     /// Number of messages put aside.
     fn put_aside(&mut self) -> RigFuture<'_, usize>;
 }

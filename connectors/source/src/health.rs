@@ -7,13 +7,13 @@ use tokio::sync::watch;
 /// A source's condition. Times are those of the gateway's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceHealth {
-    /// Whether the peer is connected and consuming.
+    /// Whether the peer is connected and consuming; of a listener, whether it listens.
     pub connected: bool,
     /// Since when `connected` has its value; 0 before the first attempt ended.
     pub since: TimeMs,
     /// When the last delivery was yielded.
     pub last_delivery: Option<TimeMs>,
-    /// Connections made again after a loss.
+    /// Connections made again after a loss; of a listener, connections after the first.
     pub reconnects: u64,
     /// Deliveries yielded and not yet settled.
     pub unsettled: u64,
@@ -45,6 +45,11 @@ impl HealthReporter {
             (health.connected, health.since) = (true, now);
             true
         });
+    }
+
+    /// A peer of a listener came back after one had been there.
+    pub fn connected_again(&self) {
+        self.0.send_modify(|health| health.reconnects += 1);
     }
 
     /// The peer is lost, or could not be reached.

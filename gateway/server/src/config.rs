@@ -1,15 +1,17 @@
 //! The gateway's configuration: one TOML file, checked whole before anything starts. Secrets are paths of files, never
 //! values. It must never be read again while the gateway runs.
 
+pub mod connector;
 mod place;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use connectors_amqp::AmqpConfig;
 use schemas::id::InstitutionId;
 use schemas::{ErrorClass, limits};
 use serde::Deserialize;
+
+pub use connector::ConnectorConfig;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,7 +27,7 @@ pub struct Config {
     pub objects: ObjectsConfig,
     /// The ledger.
     pub ledger: LedgerSection,
-    /// Where messages come from.
+    /// Where messages come from: sections of the file, then those of the folder `connectors.d` beside it.
     #[serde(default, rename = "connector")]
     pub connectors: Vec<ConnectorConfig>,
     /// Registered SMART clients.
@@ -120,23 +122,6 @@ pub struct ValidatorAddress {
     pub url: String,
 }
 
-/// `[[connector]]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum ConnectorConfig {
-    /// AMQP 0-9-1.
-    Amqp(AmqpConfig),
-}
-
-impl ConnectorConfig {
-    /// The connector's name: part of what identifies a source's resources, so it is never changed.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Amqp(amqp) => &amqp.name,
-        }
-    }
-}
-
 /// `[[client]]`: a SMART backend service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -214,7 +199,13 @@ impl Config {
             message: format!("found no readable file ({}), expected a TOML configuration", e.kind()),
             suggestion: None,
         })?;
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        let folder = path.parent().unwrap_or(Path::new(".")).join(connector::FOLDER);
+        for connector in connector::read_folder(&folder) {
+            config.connectors.push(connector?);
+        }
+        config.check_names(path, &text)?;
+        Ok(config)
     }
 
     /// Checks a text; `path` is for messages and relative paths.
@@ -263,14 +254,10 @@ impl Config {
         if self.ledger.validators.is_empty() {
             return fault("[ledger]", "ledger.validators: expected at least one".into());
         }
-        let mut names: Vec<_> = self.connectors.iter().map(ConnectorConfig::name).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return fault(twice[0], format!("connector.name: found `{}` twice, expected each once", twice[0]));
-        }
-        for ConnectorConfig::Amqp(amqp) in &self.connectors {
-            if let Err(message) = amqp.check() {
-                return fault(&amqp.name, format!("connector `{}`: {message}", amqp.name));
+        self.check_names(path, text)?;
+        for connector in &self.connectors {
+            if let Err(message) = connector.check() {
+                return fault(connector.name(), format!("connector `{}`: {message}", connector.name()));
             }
         }
         for client in &self.clients {
@@ -280,6 +267,18 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    fn check_names(&self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let mut names: Vec<_> = self.connectors.iter().map(ConnectorConfig::name).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(twice) => {
+                let message = format!("connector.name: found `{}` twice, expected each once", twice[0]);
+                Err(place::of_key(path, text, twice[0], message))
+            }
+            None => Ok(()),
+        }
     }
 
     fn resolve(&mut self, folder: &Path) {
@@ -294,9 +293,7 @@ impl Config {
             .flatten()
             .for_each(absolute);
         self.clients.iter_mut().filter_map(|c| c.jwks_file.as_mut()).for_each(absolute);
-        for ConnectorConfig::Amqp(amqp) in &mut self.connectors {
-            amqp.url_file.iter_mut().for_each(absolute);
-        }
+        self.connectors.iter_mut().for_each(|connector| connector.resolve(folder));
         if let Some(file) = self.database.url.as_deref().and_then(|url| url.strip_prefix("sqlite:")) {
             self.database.url = Some(format!("sqlite:{}", folder.join(file.trim_start_matches("//")).display()));
         }

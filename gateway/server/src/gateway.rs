@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use connectors_amqp::AmqpSource;
 use connectors_hl7v2::Mapper;
+use connectors_mllp::{MllpConfig, MllpSource, TlsError};
 use connectors_source::{Source, SourceHealth};
 use gateway_vault::{Vault, VaultError};
 use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorAddress};
@@ -93,6 +94,9 @@ pub enum GatewayError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A connector's TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A client's registration.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -117,6 +121,7 @@ impl GatewayError {
             | Self::Table(_)
             | Self::Institution { .. }
             | Self::Listen(_)
+            | Self::Tls(_)
             | Self::Client(_) => ErrorClass::Caller,
         }
     }
@@ -171,7 +176,7 @@ impl Gateway {
         let origin = config.gateway.base_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
 
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
-        let (sources, healths) = sources(&config);
+        let (sources, healths) = sources(&config)?;
         let ingest = Arc::new(Ingest::start(foundation, sources));
         let (disclose, access_log) = way_out(&ground, &config, &origin);
         let front = Front {
@@ -340,14 +345,21 @@ fn mapper(config: &Config) -> Result<Mapper, GatewayError> {
 
 type Healths = Vec<(String, watch::Receiver<SourceHealth>)>;
 
-fn sources(config: &Config) -> (Vec<Box<dyn Source>>, Healths) {
+fn sources(config: &Config) -> Result<(Vec<Box<dyn Source>>, Healths), GatewayError> {
     let (mut sources, mut healths): (Vec<Box<dyn Source>>, Healths) = (Vec::new(), Vec::new());
-    for ConnectorConfig::Amqp(amqp) in &config.connectors {
-        let source = AmqpSource::start(amqp.clone());
+    for connector in &config.connectors {
+        let source: Box<dyn Source> = match connector {
+            ConnectorConfig::Amqp(amqp) => Box::new(AmqpSource::start(amqp.clone())),
+            ConnectorConfig::Mllp(mllp) => {
+                let most = config.gateway.message_bytes_max;
+                let mllp = MllpConfig { message_bytes_max: mllp.message_bytes_max.min(most), ..mllp.clone() };
+                Box::new(MllpSource::start(mllp)?)
+            }
+        };
         healths.push((source.name().to_owned(), source.health()));
-        sources.push(Box::new(source));
+        sources.push(source);
     }
-    (sources, healths)
+    Ok((sources, healths))
 }
 
 fn way_in(ground: &Ground, config: &Config) -> Result<ingest::Foundation, GatewayError> {

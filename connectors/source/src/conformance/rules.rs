@@ -154,9 +154,7 @@ async fn bounds_unsettled(rig: &mut dyn Rig, timing: Timing) -> Result<(), Viola
     if unsettled != 3 {
         return check.fail(format!("{unsettled} unsettled in its health"), "3");
     }
-    if let Some(first) = held.pop() {
-        check.accept(first).await?;
-    }
+    check.accept(held.remove(0)).await?;
     held.push(check.next(&mut *source).await?);
     for delivery in held {
         check.accept(delivery).await?;
@@ -191,9 +189,11 @@ async fn recovers(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
 /// S9.
 async fn reports_health(rig: &mut dyn Rig, timing: Timing) -> Result<(), Violation> {
     let check = Check::of("S9 reports_health", timing);
+    let states: &[bool] = if rig.listens() { &[false, true] } else { &[true, false, true] };
+    rig.set_reachable(states[0]).await;
     let source = rig.open(1).await;
     let mut health = source.health();
-    for connected in [true, false, true] {
+    for connected in states.iter().copied() {
         rig.set_reachable(connected).await;
         let limit = if connected { check.timing.recovery } else { check.timing.patience };
         if !matches!(tokio::time::timeout(limit, health.wait_for(|h| h.connected == connected)).await, Ok(Ok(_))) {

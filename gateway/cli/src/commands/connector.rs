@@ -1,7 +1,12 @@
-//! `chartseal connector try|list|validate`: looks at one message or at a configuration without keys, broker or database. `try`
-//! prints patients' data, since that is its purpose; errors still name paths only.
+//! `chartseal connector new|list|schema|validate|test|try|send`: makes connectors, checks them and tries messages, without keys
+//! or database, `send` and `validate --online` apart without a connection. `try` prints patients' data, since that is its purpose;
+//! errors still name paths only.
 
 mod attempt;
+mod create;
+mod golden;
+mod send;
+mod validate;
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +16,7 @@ use serde_json::json;
 
 use super::run::load;
 use crate::failure::{Exit, Failure, Outcome, read_text};
-use crate::output::{Output, good, strong};
+use crate::output::{Output, strong};
 
 /// Looks at connectors and at what they make of a message.
 #[derive(clap::Args)]
@@ -29,6 +34,23 @@ enum Command {
     Example: chartseal connector try hl7v2 message.hl7 --json --explain"
     )]
     Try(attempt::Args),
+    /// Writes the file of a new connector, commented, and the schema that editors check it with.
+    #[command(after_help = "Example: chartseal connector new mllp ward-3 --dir connectors.d")]
+    New(create::Args),
+    /// Prints the JSON Schema of a connector's file.
+    #[command(after_help = "Example: chartseal connector schema > connector.schema.json")]
+    Schema,
+    /// Maps every message of a folder and compares with what is expected beside it.
+    #[command(
+        after_help = "MESSAGE.hl7 or MESSAGE.json, and MESSAGE.expected.json with the document of `connector try --json`.\n\
+    Exit codes: 0 all as expected, 1 not, 64 bad usage.\n\n\
+    Example: chartseal connector test connectors.d/ward-3 --config gateway.toml"
+    )]
+    Test(golden::Args),
+    /// Sends messages over MLLP and prints each acknowledgement.
+    #[command(after_help = "Exit codes: 0 all acknowledged, 1 one was refused, 75 the receiver cannot be reached.\n\n\
+    Example: chartseal connector send 127.0.0.1:2575 message.hl7")]
+    Send(send::Args),
     /// Lists the connectors of a configuration and the message types that have tables.
     #[command(after_help = "Example: chartseal connector list --config gateway.toml")]
     List {
@@ -36,14 +58,10 @@ enum Command {
         #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
         config: Option<PathBuf>,
     },
-    /// Checks a configuration with everything that it names: files, keys, tables; opens no connection.
+    /// Checks a configuration with everything that it names, or one connector's file, or a folder of them. Opens no connection.
     #[command(after_help = "Exit codes: 0 good, 64 not; every fault names file, line, found and expected.\n\n\
-    Example: chartseal connector validate --config gateway.toml")]
-    Validate {
-        /// A gateway's configuration.
-        #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
-        config: PathBuf,
-    },
+    Examples:\n  chartseal connector validate --config gateway.toml\n  chartseal connector validate connectors.d/ward-3.toml --online")]
+    Validate(validate::Args),
 }
 
 /// Runs the command.
@@ -51,7 +69,11 @@ pub fn run(args: Args, output: Output) -> Outcome {
     match args.command {
         Command::Try(args) => attempt::run(&args, output),
         Command::List { config } => list(config.as_deref(), output),
-        Command::Validate { config } => validate(&config, output),
+        Command::Validate(args) => validate::run(&args, output),
+        Command::New(args) => create::run(&args, output),
+        Command::Schema => create::schema(output),
+        Command::Test(args) => golden::run(&args, output),
+        Command::Send(args) => send::run(&args, output),
     }
 }
 
@@ -86,64 +108,34 @@ fn list(config: Option<&Path>, output: Output) -> Outcome {
     let mapper = mapper(config.as_ref())?;
     let types = mapper.message_types();
     let mut connectors = Vec::new();
-    for ConnectorConfig::Amqp(amqp) in config.iter().flat_map(|c| &c.connectors) {
-        output.line(format_args!(
-            "{}  amqp  exchange {}, queue {}, bindings {}",
-            strong(&amqp.name),
-            amqp.exchange,
-            amqp.queue_name(),
-            amqp.bindings.join(" ")
-        ));
-        connectors.push(json!({
-            "name": amqp.name, "kind": "amqp", "exchange": amqp.exchange, "queue": amqp.queue_name(),
-            "bindings": amqp.bindings,
-        }));
+    for connector in config.iter().flat_map(|c| &c.connectors) {
+        let (what, about) = match connector {
+            ConnectorConfig::Amqp(amqp) => (
+                format!(
+                    "exchange {}, queue {}, bindings {}",
+                    amqp.exchange,
+                    amqp.queue_name(),
+                    amqp.bindings.join(" ")
+                ),
+                json!({ "exchange": amqp.exchange, "queue": amqp.queue_name(), "bindings": amqp.bindings }),
+            ),
+            ConnectorConfig::Mllp(mllp) => {
+                let tls = match (&mllp.tls_certificate, &mllp.tls_clients) {
+                    (None, _) => "plain",
+                    (Some(_), None) => "TLS",
+                    (Some(_), Some(_)) => "mutual TLS",
+                };
+                (format!("listens on {}, {tls}", mllp.listen), json!({ "listen": mllp.listen, "tls": tls }))
+            }
+        };
+        output.line(format_args!("{}  {}  {what}", strong(connector.name()), connector.kind()));
+        let mut about = about;
+        about["name"] = connector.name().into();
+        about["kind"] = connector.kind().into();
+        connectors.push(about);
     }
     output.line(format_args!("HL7 v2 messages with tables: {}", types.join(" ")));
     output.line("FHIR R4: every resource, and Bundles of any type");
     output.document(&json!({ "connectors": connectors, "hl7v2": types }))?;
-    Ok(Exit::Done)
-}
-
-fn validate(path: &Path, output: Output) -> Outcome {
-    let config = load(path)?;
-    let mapper = mapper(Some(&config))?;
-    let genesis = super::verify::read_genesis(&config.ledger.genesis)?;
-    let own = genesis.institutions.iter().find(|i| i.register.institution == config.gateway.institution_id);
-    let Some(own) = own else {
-        return Err(Failure::usage(format_args!(
-            "{}: found an institution_id that the genesis {} does not have",
-            path.display(),
-            config.ledger.genesis.display()
-        )));
-    };
-    let vault = gateway_vault::Vault::open(&config.vault.dir).map_err(Failure::usage)?;
-    if vault.institution_key() != own.register.key || !own.register.gateways.contains(&vault.gateway_key()) {
-        return Err(Failure::usage(format_args!(
-            "{}: found keys that are not those of {} in the genesis",
-            config.vault.dir.display(),
-            own.name
-        )));
-    }
-    super::ledger::open(&config.ledger)?;
-    config.database_url().map_err(Failure::usage)?;
-    let tls = config.gateway.tls_certificate.as_deref().zip(config.gateway.tls_key.as_deref());
-    tls.map_or(Ok(()), |(chain, key)| gateway_server::http::listen::check_tls(chain, key)).map_err(Failure::usage)?;
-    for ConnectorConfig::Amqp(amqp) in &config.connectors {
-        if let Some(file) = &amqp.url_file {
-            gateway_server::config::secret(file, "an AMQP URL").map_err(Failure::usage)?;
-        }
-    }
-    let base = config.gateway.base_url.clone().unwrap_or_default();
-    gateway_server::smart::Clients::load(&config.clients, &base).map_err(Failure::usage)?;
-    output.line(format_args!(
-        "{} {}: {} connectors, {} clients, {} message types",
-        good("valid"),
-        path.display(),
-        config.connectors.len(),
-        config.clients.len(),
-        mapper.message_types().len()
-    ));
-    output.document(&json!({ "valid": true, "config": path }))?;
     Ok(Exit::Done)
 }

@@ -21,7 +21,8 @@ pub fn of_key(file: &Path, text: &str, key: &str, message: String) -> ConfigErro
     ConfigError { file: file.to_owned(), place, message, suggestion: None }
 }
 
-fn line_column(text: &str, at: usize) -> (usize, usize) {
+/// Line and column from 1.
+pub fn line_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;

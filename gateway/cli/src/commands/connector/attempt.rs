@@ -1,7 +1,7 @@
 //! `chartseal connector try NAME FILE`: one file through the same normalising as the way in, with plain ids instead of the
 //! vault's. Prints the document of commands.md; bytes of resources are never re-spelt.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
 use connectors_hl7v2::{Explained, MapOptions, Mapped};
@@ -51,22 +51,47 @@ pub fn run(args: &Args, output: Output) -> Outcome {
     let config = args.config.as_deref().map(load).transpose()?;
     let body = input(args)?;
     let format = format(&args.name, config.as_ref(), &body)?;
-    let normaliser = Normaliser {
-        mapper: super::mapper(config.as_ref())?,
-        zone: config.as_ref().map_or_else(|| "+00:00".into(), |c| c.gateway.zone.clone()),
-        authorities: config.as_ref().map(|c| c.gateway.authorities.clone()).unwrap_or_default(),
-    };
-    let tried = match format {
-        Format::Hl7v2 => of_hl7(normaliser.mapper.map(
-            &body,
-            &MapOptions {
-                ids: &plain_id,
-                default_zone: &normaliser.zone,
-                default_charset: None,
-                explain: args.explain,
-            },
-        )),
-        Format::Fhir => match normaliser.normalise_with(format, &args.name, &body, &plain_id) {
+    let normaliser = normaliser(config.as_ref())?;
+    let tried = attempt(format, &args.name, &body, &normaliser, args.explain);
+    let accepted = !tried.cases.is_empty() || tried.errors.is_empty();
+    if output.json {
+        output.bytes(&to_document(tried, args.explain))?;
+    } else {
+        print_text(&tried, output);
+    }
+    Ok(if accepted { Exit::Done } else { Exit::Failed })
+}
+
+/// What the way in normalises with, without keys.
+///
+/// # Errors
+/// Usage.
+pub fn normaliser(config: Option<&Config>) -> Result<Normaliser, Failure> {
+    Ok(Normaliser {
+        mapper: super::mapper(config)?,
+        zone: config.map_or_else(|| "+00:00".into(), |c| c.gateway.zone.clone()),
+        authorities: config.map(|c| c.gateway.authorities.clone()).unwrap_or_default(),
+    })
+}
+
+/// The document of `connector try NAME --json` for these bytes.
+///
+/// # Errors
+/// As the command.
+pub fn document(name: &str, body: &[u8], normaliser: &Normaliser) -> Result<Vec<u8>, Failure> {
+    let format = format(name, None, body)?;
+    Ok(to_document(attempt(format, name, body, normaliser, false), false))
+}
+
+fn attempt(format: Format, name: &str, body: &[u8], normaliser: &Normaliser, explain: bool) -> Tried {
+    match format {
+        Format::Hl7v2 => {
+            of_hl7(normaliser.mapper.map(
+                body,
+                &MapOptions { ids: &plain_id, default_zone: &normaliser.zone, default_charset: None, explain },
+            ))
+        }
+        Format::Fhir => match normaliser.normalise_with(format, name, body, &plain_id) {
             Ok(canonical) => of_fhir(&canonical),
             Err(refusal) => Tried {
                 message_type: None,
@@ -81,14 +106,7 @@ pub fn run(args: &Args, output: Output) -> Outcome {
                 explained: Vec::new(),
             },
         },
-    };
-    let accepted = !tried.cases.is_empty() || tried.errors.is_empty();
-    if output.json {
-        print_document(tried, args.explain)?;
-    } else {
-        print_text(&tried, output);
     }
-    Ok(if accepted { Exit::Done } else { Exit::Failed })
 }
 
 fn input(args: &Args) -> Result<Vec<u8>, Failure> {
@@ -160,7 +178,7 @@ fn of_fhir(canonical: &Canonical) -> Tried {
     }
 }
 
-fn print_document(tried: Tried, explain: bool) -> Result<(), Failure> {
+fn to_document(tried: Tried, explain: bool) -> Vec<u8> {
     let text = |text: String| Value::string(text);
     let message_type = tried.message_type.map_or(Value::Null, text);
     let cases = tried.cases.into_iter();
@@ -185,9 +203,7 @@ fn print_document(tried: Tried, explain: bool) -> Result<(), Failure> {
     }
     let mut bytes = Value::object(members).to_bytes();
     bytes.push(b'\n');
-    // A closed pipe ends the output, not the command.
-    let _ = std::io::stdout().lock().write_all(&bytes);
-    Ok(())
+    bytes
 }
 
 fn print_text(tried: &Tried, output: Output) {

@@ -1,0 +1,185 @@
+//! The source: a socket that is bound again and again until it is, and a task for each connection. Few of them at once, each with
+//! its own pace: one that stalls, floods or speaks something else touches no other.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use connectors_source::{HealthReporter, NextDelivery, Source, SourceHealth};
+use schemas::id::TimeMs;
+use schemas::limits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::MllpConfig;
+use crate::connection::{Handed, LARGE_FRAMES_MAX, Shared, converse};
+use crate::tls::{TlsError, acceptor};
+
+/// Longest TLS handshake, in milliseconds.
+const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// First delay between attempts to bind, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX` / 2.
+const RETRY_FIRST_MS: u64 = 250;
+/// Wait after an `accept` that failed, in milliseconds: out of descriptors, most likely.
+const ACCEPT_AGAIN_MS: u64 = 100;
+
+/// A running MLLP listener. Must be started inside a tokio runtime.
+pub struct MllpSource {
+    name: Box<str>,
+    deliveries: mpsc::Receiver<Handed>,
+    health: watch::Receiver<SourceHealth>,
+    closing: CancellationToken,
+}
+
+impl MllpSource {
+    /// Starts to listen. Binding goes on in the background: a port that is taken is no error, a certificate that cannot be
+    /// read is one.
+    ///
+    /// # Errors
+    /// `TlsError`.
+    pub fn start(config: MllpConfig) -> Result<Self, TlsError> {
+        let tls = acceptor(&config)?;
+        let reporter = HealthReporter::default();
+        let health = reporter.subscribe();
+        let unsettled = usize::from(config.unsettled_max);
+        let (to, deliveries) = mpsc::channel(unsettled);
+        let closing = CancellationToken::new();
+        let name = config.name.as_str().into();
+        let shared = Shared {
+            config: Arc::new(config),
+            reporter,
+            to,
+            unsettled: Arc::new(Semaphore::new(unsettled)),
+            large: Arc::new(Semaphore::new(LARGE_FRAMES_MAX)),
+            closing: closing.clone(),
+        };
+        tokio::spawn(listen(shared, tls));
+        Ok(Self { name, deliveries, health, closing })
+    }
+}
+
+impl Source for MllpSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn next(&mut self) -> NextDelivery<'_> {
+        Box::pin(async move {
+            loop {
+                let received = tokio::select! {
+                    biased;
+                    () = self.closing.cancelled() => None,
+                    received = self.deliveries.recv() => received,
+                };
+                match received {
+                    // the sender of what came over a lost connection sends it again
+                    Some((gone, _)) if gone.load(Ordering::Acquire) => {}
+                    Some((_, delivery)) => return Ok(Some(delivery)),
+                    None => {
+                        self.close();
+                        return Ok(None);
+                    }
+                }
+            }
+        })
+    }
+
+    fn health(&self) -> watch::Receiver<SourceHealth> {
+        self.health.clone()
+    }
+
+    fn close(&mut self) {
+        self.closing.cancel();
+        self.deliveries.close();
+        // what was not yielded goes back
+        while self.deliveries.try_recv().is_ok() {}
+    }
+}
+
+impl Drop for MllpSource {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+async fn listen(shared: Shared, tls: Option<TlsAcceptor>) {
+    let open = TaskTracker::new();
+    let mut delay_ms = RETRY_FIRST_MS;
+    while !shared.closing.is_cancelled() {
+        let name = shared.config.name.as_str();
+        match TcpListener::bind(shared.config.listen).await {
+            Ok(socket) => {
+                delay_ms = RETRY_FIRST_MS;
+                shared.reporter.connected(now_ms());
+                tracing::info!(connector = name, address = %shared.config.listen, tls = tls.is_some(), "listens");
+                accept(&socket, &shared, tls.as_ref(), &open).await;
+                shared.reporter.disconnected(now_ms());
+            }
+            Err(error) => {
+                shared.reporter.disconnected(now_ms());
+                tracing::warn!(connector = name, address = %shared.config.listen, delay_ms, "cannot listen: {}", error.kind());
+                let delay = tokio::time::sleep(Duration::from_millis(delay_ms));
+                shared.closing.run_until_cancelled(delay).await;
+                delay_ms = (delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX / 2);
+            }
+        }
+    }
+    open.close();
+    open.wait().await;
+}
+
+/// Takes connections until the source is closed.
+async fn accept(socket: &TcpListener, shared: &Shared, tls: Option<&TlsAcceptor>, open: &TaskTracker) {
+    let places = Arc::new(Semaphore::new(shared.config.connections_max));
+    let mut before = false;
+    loop {
+        let accepted = tokio::select! {
+            () = shared.closing.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(connector = %shared.config.name, "cannot accept: {}", error.kind());
+                tokio::time::sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::warn!(connector = %shared.config.name, most = shared.config.connections_max, "too many connections: one is closed");
+            continue;
+        };
+        if before {
+            shared.reporter.connected_again();
+        }
+        before = true;
+        let (shared, tls) = (shared.clone(), tls.cloned());
+        open.spawn(async move {
+            if let Err(error) = serve(stream, tls, &shared).await {
+                tracing::info!(connector = %shared.config.name, "no connection: {}", error.kind());
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    match tls {
+        None => converse(stream, shared.clone()).await,
+        Some(tls) => {
+            let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
+            let shaking = tokio::time::timeout(limit, tls.accept(stream));
+            let stream = shaking.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            converse(stream, shared.clone()).await;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn now_ms() -> TimeMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,89 @@
+//! `chartseal connector new|schema`: the file of a connector as its owner will edit it, and the schema beside it. What is written
+//! must be valid as it stands.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use gateway_server::config::connector;
+use serde_json::json;
+
+use crate::failure::{Exit, Failure, Outcome};
+use crate::output::{Output, good};
+
+/// The schema's name beside the connectors.
+const SCHEMA_FILE: &str = "connector.schema.json";
+
+/// Arguments of `connector new`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// `amqp` or `mllp`.
+    #[arg(value_parser = ["amqp", "mllp"])]
+    kind: String,
+    /// Its name: part of what identifies a source's resources, so it is never changed. Letters, digits, `-`, `.`, `_`.
+    name: String,
+    /// The folder of connectors, beside the gateway's configuration.
+    #[arg(long, default_value = connector::FOLDER)]
+    dir: PathBuf,
+}
+
+/// Runs `connector new`.
+pub fn run(args: &Args, output: Output) -> Outcome {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if args.name.is_empty() || args.name.len() > 64 || !args.name.chars().all(plain) || args.name.starts_with('.') {
+        return Err(Failure::usage("found another name, expected 1 to 64 letters, digits, `-`, `.` or `_`"));
+    }
+    let failed = |path: &Path, e: std::io::Error| Failure::usage(format_args!("{}: {e}", path.display()));
+    std::fs::create_dir_all(&args.dir).map_err(|e| failed(&args.dir, e))?;
+    let file = args.dir.join(format!("{}.toml", args.name));
+    let text = match args.kind.as_str() {
+        "amqp" => amqp(&args.name),
+        _ => mllp(&args.name),
+    };
+    let created = std::fs::File::create_new(&file).and_then(|mut new| new.write_all(text.as_bytes()));
+    created.map_err(|e| failed(&file, e))?;
+    let schema = args.dir.join(SCHEMA_FILE);
+    std::fs::write(&schema, connector::schema()).map_err(|e| failed(&schema, e))?;
+    output.line(format_args!("{} {}", good("written"), file.display()));
+    output.line(format_args!("edit it, then: chartseal connector validate {}", file.display()));
+    output.document(&json!({ "file": file, "schema": schema }))?;
+    Ok(Exit::Done)
+}
+
+/// Runs `connector schema`.
+pub fn schema(output: Output) -> Outcome {
+    output.bytes(connector::schema().as_bytes())
+}
+
+fn mllp(name: &str) -> String {
+    format!(
+        r#"#:schema ./{SCHEMA_FILE}
+# {name}: an MLLP listener. The file's name is the connector's, unless `name` says otherwise; it is never changed.
+kind = "mllp"
+listen = "127.0.0.1:2575"
+# Another address than loopback needs TLS, or a network that is said to be trusted.
+# tls_certificate = "{name}.pem"       # paths are taken from this file's folder
+# tls_key = "{name}.key"
+# tls_clients = "senders.pem"          # certificates that vouch for the senders': every sender needs one then
+# trusted_network = true
+# connections_max = 64
+# unsettled_max = 512                  # messages that are taken and not yet acknowledged
+# message_bytes_max = 16777216
+# idle_ms = 43200000                   # a connection on which nothing moves is closed
+"#
+    )
+}
+
+fn amqp(name: &str) -> String {
+    format!(
+        r##"#:schema ./{SCHEMA_FILE}
+# {name}: a queue of a RabbitMQ broker. The file's name is the connector's, unless `name` says otherwise; it is never changed.
+kind = "amqp"
+url = "amqp://127.0.0.1:5672/%2f"      # with a password: "amqp://user:${{file:/run/secrets/{name}}}@host:5672/%2f"
+exchange = "hospital.events"           # a durable topic exchange
+queue = "chartseal.{name}"             # a quorum queue; limits and dead letters come from the broker's policy for ^chartseal\.
+bindings = ["#"]                       # routing keys
+# prefetch = 512                       # deliveries that are taken and not yet acknowledged
+# content_type = "x-application/hl7-v2+er7"   # of messages that state none
+"##
+    )
+}

@@ -1,0 +1,243 @@
+//! Where messages come from: sections of the gateway's file, and `connectors.d` beside it, one connector a file. What may differ
+//! between sites or be secret stands outside: `${NAME}` is a variable of the environment, `${file:PATH}` the one line of a file, both
+//! inside quoted text only. It must never repeat such a value in an error.
+
+use std::path::{Path, PathBuf};
+
+use connectors_amqp::AmqpConfig;
+use connectors_mllp::MllpConfig;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{ConfigError, place};
+
+/// The folder beside the gateway's file.
+pub const FOLDER: &str = "connectors.d";
+/// Most files in it.
+const FILES_MAX: usize = 1_000;
+
+/// One connector.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum ConnectorConfig {
+    /// AMQP 0-9-1.
+    Amqp(AmqpConfig),
+    /// MLLP listener.
+    Mllp(MllpConfig),
+}
+
+/// The kinds, as they are spelt.
+pub const KINDS: &[&str] = &["amqp", "mllp"];
+
+impl ConnectorConfig {
+    /// The connector's name: part of what identifies a source's resources, so it is never changed.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Amqp(amqp) => &amqp.name,
+            Self::Mllp(mllp) => &mllp.name,
+        }
+    }
+
+    /// `amqp` or `mllp`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Amqp(_) => "amqp",
+            Self::Mllp(_) => "mllp",
+        }
+    }
+
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// What was found and expected, without secrets.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Amqp(amqp) => amqp.check(),
+            Self::Mllp(mllp) => mllp.check(),
+        }
+    }
+
+    /// What is allowed and yet seldom meant.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        match self {
+            Self::Amqp(amqp) => amqp.warnings(),
+            Self::Mllp(mllp) => mllp.warnings(),
+        }
+    }
+
+    /// Every file that it names.
+    pub fn files_mut(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Amqp(amqp) => amqp.url_file.iter_mut().collect(),
+            Self::Mllp(mllp) => {
+                [&mut mllp.tls_certificate, &mut mllp.tls_key, &mut mllp.tls_clients].into_iter().flatten().collect()
+            }
+        }
+    }
+
+    /// Relative paths are taken from `folder`.
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        self.files_mut().into_iter().for_each(|file| *file = folder.join(&*file));
+    }
+}
+
+/// The JSON Schema of a connector's file, for editors: `schemas/config/connector.schema.json` is this text.
+pub fn schema() -> String {
+    let mut schema = schemars::schema_for!(ConnectorConfig).to_value();
+    for kind in schema.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).into_iter().flatten() {
+        // that of the file, where it is left out
+        if let Some(required) = kind.get_mut("required").and_then(serde_json::Value::as_array_mut) {
+            required.retain(|name| name != "name");
+        }
+    }
+    format!("{schema:#}\n")
+}
+
+/// The files of a folder in the order of their names, each read and checked; none where there is no folder.
+pub fn read_folder(folder: &Path) -> Vec<Result<ConnectorConfig, ConfigError>> {
+    let Ok(entries) = folder.read_dir() else { return Vec::new() };
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| is_connector(path)).collect();
+    files.sort();
+    files.truncate(FILES_MAX);
+    files.iter().map(|file| read(file)).collect()
+}
+
+fn is_connector(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "toml") && path.is_file()
+}
+
+/// Reads one file. Its `name`, where it has none, is that of the file.
+///
+/// # Errors
+/// `ConfigError` with line and column.
+pub fn read(file: &Path) -> Result<ConnectorConfig, ConfigError> {
+    let unreadable = |e: std::io::Error| ConfigError {
+        file: file.to_owned(),
+        place: None,
+        message: format!("found no readable file ({}), expected a connector", e.kind()),
+        suggestion: None,
+    };
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    parse(&text, file, &|name| std::env::var(name).ok())
+}
+
+/// Checks a text; `file` is for messages, its name and relative paths, `variable` the environment.
+///
+/// # Errors
+/// As `read`.
+pub fn parse(
+    text: &str,
+    file: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<ConnectorConfig, ConfigError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let (text, secrets) = expand(text, file, folder, variable)?;
+    let mut connector = typed(&text, file).map_err(|error| without(error, &secrets))?;
+    connector.check().map_err(|message| {
+        let key = message.split(':').next().unwrap_or_default().to_owned();
+        without(place::of_key(file, &text, &key, message), &secrets)
+    })?;
+    connector.resolve(folder);
+    Ok(connector)
+}
+
+/// Reads the keys of its kind, so that faults have places: serde forgets them where a tag chooses the type.
+fn typed(text: &str, file: &Path) -> Result<ConnectorConfig, ConfigError> {
+    let fault = |error: &toml::de::Error| place::of_toml(file, text, error);
+    let mut table: toml::Table = toml::from_str(text).map_err(|e| fault(&e))?;
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let named = table.contains_key("name");
+    let kind = match table.remove("kind") {
+        Some(toml::Value::String(kind)) if KINDS.contains(&kind.as_str()) => kind,
+        Some(toml::Value::String(kind)) => {
+            let mut error =
+                place::of_key(file, text, "kind", format!("found the kind `{kind}`, expected {}", KINDS.join(" or ")));
+            error.suggestion = place::nearest(&kind, KINDS.iter().map(|k| (*k).to_owned()));
+            return Err(error);
+        }
+        _ => {
+            let message = format!("found no `kind`, expected kind = \"{}\"", KINDS.join("\" or \""));
+            return Err(ConfigError { file: file.to_owned(), place: Some((1, 1)), message, suggestion: None });
+        }
+    };
+    // the same length, so that places stay where they are
+    let plain: String =
+        text.lines().map(|line| if is_kind(line) { " ".repeat(line.len()) } else { line.to_owned() } + "\n").collect();
+    let named_text = if named { plain } else { format!("{plain}name = {}\n", toml::Value::String(stem)) };
+    match kind.as_str() {
+        "amqp" => toml::from_str(&named_text).map(ConnectorConfig::Amqp),
+        _ => toml::from_str(&named_text).map(ConnectorConfig::Mllp),
+    }
+    .map_err(|e| fault(&e))
+}
+
+fn is_kind(line: &str) -> bool {
+    line.trim_start().strip_prefix("kind").is_some_and(|rest| rest.trim_start().starts_with('='))
+}
+
+/// Puts values in the place of `${…}` inside quoted text; gives them back too, so that errors can be kept free of them.
+fn expand(
+    text: &str,
+    file: &Path,
+    folder: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, Vec<String>), ConfigError> {
+    let (mut out, mut secrets) = (String::with_capacity(text.len()), Vec::new());
+    let (mut quote, mut rest) = (None, text);
+    while let Some(c) = rest.chars().next() {
+        if let (Some(quote), Some(inside)) = (quote, rest.strip_prefix("${")) {
+            let at = text.len() - rest.len();
+            let fault = |found: String, expected: &str| {
+                let mut error = place::of_key(file, text, rest, format!("found {found}, expected {expected}"));
+                error.place = Some(place::line_column(text, at));
+                error
+            };
+            let Some((name, behind)) = inside.split_once('}') else {
+                return Err(fault("`${` without `}`".into(), "${NAME} or ${file:PATH}"));
+            };
+            let value = match name.strip_prefix("file:") {
+                Some(path) => super::secret(&folder.join(path), "one line")
+                    .map_err(|_| fault(format!("`${{{name}}}`, a file that cannot be read"), "its one line"))?,
+                None => variable(name).ok_or_else(|| {
+                    fault(format!("`${{{name}}}`, which is not set"), "a variable of the environment")
+                })?,
+            };
+            if value.contains(char::is_control) || (quote == '\'' && value.contains('\'')) {
+                return Err(fault(format!("a value of `${{{name}}}` with a line break or quote"), "one line"));
+            }
+            out.push_str(&if quote == '"' { value.replace('\\', "\\\\").replace('"', "\\\"") } else { value.clone() });
+            secrets.push(value);
+            rest = behind;
+            continue;
+        }
+        let escaped = quote == Some('"') && c == '\\';
+        let length = c.len_utf8() + if escaped { rest[1..].chars().next().map_or(0, char::len_utf8) } else { 0 };
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '#') => {
+                let comment = rest.find('\n').unwrap_or(rest.len());
+                out.push_str(&rest[..comment]);
+                rest = &rest[comment..];
+                continue;
+            }
+            (Some(open), _) if c == open || c == '\n' => quote = None,
+            _ => {}
+        }
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    Ok((out, secrets))
+}
+
+/// An error without values that came from outside.
+fn without(mut error: ConfigError, secrets: &[String]) -> ConfigError {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        error.message = error.message.replace(secret.as_str(), "…");
+        error.suggestion = error.suggestion.filter(|suggestion| !suggestion.contains(secret.as_str()));
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! One connector a file: its faults have places, its secrets stay outside.
+
+use std::path::Path;
+
+use super::*;
+
+fn read_as(name: &str, text: &str) -> Result<ConnectorConfig, String> {
+    let variable = |name: &str| (name == "WARD").then(|| "pa\"ss\\word".to_owned());
+    parse(text, Path::new(name), &variable).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_file_gives_the_name_and_the_folder_of_its_paths() {
+    let text =
+        "kind = \"mllp\"\nlisten = \"127.0.0.1:2575\"\ntls_certificate = \"cert.pem\"\ntls_key = \"/etc/key.pem\"\n";
+    let Ok(ConnectorConfig::Mllp(mllp)) = read_as("/etc/connectors.d/ward-3.toml", text) else {
+        panic!("an MLLP listener")
+    };
+    assert_eq!((mllp.name.as_str(), mllp.connections_max), ("ward-3", 64));
+    assert_eq!(mllp.tls_certificate.as_deref(), Some(Path::new("/etc/connectors.d/cert.pem")));
+    assert_eq!(mllp.tls_key.as_deref(), Some(Path::new("/etc/key.pem")));
+    let named = read_as("/etc/a.toml", &format!("name = \"b\"\n{text}")).expect("good");
+    assert_eq!((named.name(), named.kind()), ("b", "mllp"));
+}
+
+#[test]
+fn values_from_outside_are_put_in_and_never_repeated() {
+    let text = "# ${NOTHING} in a comment\nkind = \"amqp\"\nurl = \"amqp://user:${WARD}@127.0.0.1\"\n";
+    let Ok(ConnectorConfig::Amqp(amqp)) = read_as("/etc/lab.toml", text) else { panic!("an AMQP source") };
+    assert_eq!(amqp.url.as_deref(), Some("amqp://user:pa\"ss\\word@127.0.0.1"));
+    for broken in ["prefetch = \"${WARD}\"\n", "exchange = [\"${WARD}\"]\n", "bindings = \"a${WARD}\"\n"] {
+        let error = read_as("/etc/lab.toml", &format!("{text}{broken}")).expect_err("refused");
+        assert!(error.starts_with("/etc/lab.toml:4:") && !error.contains("word"), "{error}");
+    }
+}
+
+#[test]
+fn faults_have_places_and_the_nearest_name() {
+    let good = "kind = \"mllp\"\nlisten = \"127.0.0.1:2575\"\n";
+    let table = [
+        (
+            "listen = \"127.0.0.1:2575\"\n".to_owned(),
+            "a.toml:1:1: found no `kind`",
+            "expected kind = \"amqp\" or \"mllp\"",
+        ),
+        (good.replace("\"mllp\"", "\"mlpp\""), "a.toml:1:1: found the kind `mlpp`", "did you mean `mllp`?"),
+        (
+            format!("{good}conections_max = 3\n"),
+            "a.toml:3:1: found unknown key `conections_max`",
+            "did you mean `connections_max`?",
+        ),
+        (format!("{good}connections_max = \"3\"\n"), "a.toml:3:19: ", "expected usize"),
+        (format!("{good}connections_max = 0\n"), "a.toml:3:1: connections_max: found 0", "expected 1 to 1024"),
+        (good.replace("2575", ""), "a.toml:2:10: ", "socket address"),
+        (
+            good.replace("127.0.0.1:2575", "${ADDRESS}"),
+            "a.toml:2:11: found `${ADDRESS}`, which is not set",
+            "environment",
+        ),
+        (good.replace("127.0.0.1:2575", "${file:gone}"), "a.toml:2:11: found `${file:gone}`", "cannot be read"),
+        (good.replace("127.0.0.1:2575", "${ADDRESS"), "a.toml:2:11: found `${` without `}`", "${NAME}"),
+        (format!("{good}[broken"), "a.toml:3:", "expected"),
+    ];
+    for (text, begin, end) in table {
+        let error = read_as("a.toml", &text).expect_err(&text);
+        assert!(error.contains(begin) && error.contains(end), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_folder_is_read_in_order_and_a_bad_file_hides_no_other() {
+    let folder = std::env::temp_dir().join(format!("chartseal-connectors-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("b.toml"), "kind = \"mllp\"\nlisten = \"127.0.0.1:2575\"\n").expect("written");
+    std::fs::write(folder.join("a.toml"), "kind = \"x\"\n").expect("written");
+    std::fs::write(folder.join("notes.txt"), "not a connector").expect("written");
+    let read = read_folder(&folder);
+    assert!(matches!(&read[..], [Err(_), Ok(good)] if good.name() == "b"));
+    std::fs::remove_dir_all(&folder).expect("removed");
+    assert!(read_folder(&folder).is_empty());
+}
+
+#[test]
+fn the_schema_that_is_checked_in_is_that_of_the_types() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/config/connector.schema.json");
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    if found != schema() && std::env::var_os("CHARTSEAL_UPDATE").is_some() {
+        std::fs::write(&file, schema()).expect("written");
+    }
+    assert!(found == schema(), "{}: found another schema; CHARTSEAL_UPDATE=1 writes it", file.display());
+}
