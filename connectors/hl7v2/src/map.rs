@@ -111,7 +111,7 @@ impl Mapper {
                 message_type: message_type.clone(),
                 bundle: built.bundle,
                 patients: built.patients,
-                event_time: event_time(table, &placed, &message, &zone),
+                event_time: event_time(table, &message, &zone),
                 source_key: key.clone(),
             });
         }
@@ -189,9 +189,10 @@ fn zone(message: &Message<'_>, options: &MapOptions<'_>) -> Result<Zone, MapErro
     })
 }
 
-fn event_time(table: &MessageTable, placed: &Placed<'_>, message: &Message<'_>, zone: &Zone) -> Option<String> {
+/// The first of the table's times that is there, wherever its segment stands.
+fn event_time(table: &MessageTable, message: &Message<'_>, zone: &Zone) -> Option<String> {
     table.times.iter().find_map(|(segment, field)| {
-        let index = placed.nearest(message, 0, *segment)?;
+        let index = message.segments.iter().position(|s| s.name == *segment)?;
         let piece = message.repetitions(message.field(index, *field)?).next()?;
         Stamp::read(message.raw_value(message.leaf(piece))?).map(|stamp| stamp.earliest_instant(zone))
     })

@@ -57,6 +57,8 @@ struct Made {
     resource: &'static str,
     reference: Arc<str>,
     object: Object,
+    /// Where it was made first.
+    frame: usize,
 }
 
 /// One case in the making.
@@ -64,6 +66,8 @@ pub struct Run<'r> {
     ground: Ground<'r>,
     reading: &'r mut Reading,
     instances: Vec<Instance>,
+    /// The one that is being filled.
+    filling: Option<usize>,
     /// Resources made by `new` rows, finished.
     made: Vec<Made>,
     /// What the same text made before: program, vocabulary, piece → reference.

@@ -33,6 +33,7 @@ pub fn build_case(
         ground,
         reading,
         instances: Vec::with_capacity(32),
+        filling: None,
         made: Vec::with_capacity(16),
         again: QuickMap::with_capacity_and_hasher(16, Default::default()),
         taken: QuickSet::with_capacity_and_hasher(64, Default::default()),
@@ -93,21 +94,28 @@ impl Run<'_> {
         }
         let mut object = std::mem::take(&mut self.instances[index].object);
         let cursor = Cursor { segment, frame, piece: None, parts: None, caller: None };
+        self.filling = Some(index);
         let live = self.rows(filling.program, &mut object, cursor);
+        self.filling = None;
         let instance = &mut self.instances[index];
         instance.object = object;
         instance.live |= live;
         self.trail.clear();
     }
 
-    /// The nearest live resource of a type: in the frame, then outwards.
+    /// The nearest live resource of a type, but for the one that is being filled: in the frame, then outwards.
     pub(super) fn in_reach(&self, frame: usize, resource: &'static str) -> Option<usize> {
-        self.any_in_reach(frame, resource).filter(|index| self.instances[*index].live)
+        let other = |index: usize| self.instances[index].live && self.filling != Some(index);
+        self.reach(frame, |index, i| same(i.resource, resource) && other(index))
     }
 
-    fn any_in_reach(&self, mut frame: usize, resource: &'static str) -> Option<usize> {
+    fn any_in_reach(&self, frame: usize, resource: &'static str) -> Option<usize> {
+        self.reach(frame, |_, i| same(i.resource, resource))
+    }
+
+    fn reach(&self, mut frame: usize, wanted: impl Fn(usize, &Instance) -> bool) -> Option<usize> {
         loop {
-            let here = self.instances.iter().rposition(|i| i.frame == frame && same(i.resource, resource));
+            let here = self.instances.iter().enumerate().rposition(|(at, i)| i.frame == frame && wanted(at, i));
             if here.is_some() {
                 return here;
             }
@@ -137,20 +145,18 @@ impl Run<'_> {
     }
 
     fn lay_link(&mut self, link: &Link, frame: usize, inside: &[usize]) {
-        let here = |run: &Self, resource: &'static str| {
-            let mut found: Vec<usize> = Vec::new();
-            found.extend(inside.iter().filter(|i| same(run.instances[**i].resource, resource)));
-            if found.is_empty() {
-                found.extend(run.in_reach(frame, resource));
-            }
-            found
+        let of = |run: &Self, resource: &'static str| -> Vec<usize> {
+            inside.iter().copied().filter(|i| same(run.instances[*i].resource, resource)).collect()
         };
-        let from = here(self, link.from);
+        let from = of(self, link.from);
         if from.is_empty() {
             return;
         }
+        let mut targets = of(self, link.to);
+        if targets.is_empty() {
+            targets.extend(self.in_reach(frame, link.to));
+        }
         let many = link.target.iter().any(|step| step.append);
-        let targets = here(self, link.to);
         for to in targets.into_iter().take(if many { usize::MAX } else { 1 }) {
             let reference = self.reference_of(to);
             for index in &from {
@@ -174,8 +180,8 @@ impl Run<'_> {
             }
         }
         let mut made = std::mem::take(&mut self.made);
-        for Made { resource, object, .. } in &mut made {
-            self.require(resource, 0, object);
+        for Made { resource, object, frame, .. } in &mut made {
+            self.require(resource, *frame, object);
         }
         self.made.append(&mut made);
         self.defaults = false;

@@ -61,10 +61,7 @@ impl<'r> Run<'r> {
 
     fn run_row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: Cursor<'_>) -> bool {
         let many = row.many;
-        if let Action::Primitive(_) = row.action
-            && !many
-            && exists(object, &row.target)
-        {
+        if !many && exists(object, &row.target) && self.gives_one(row) {
             return false;
         }
         if let Some(condition) = &row.condition
@@ -110,6 +107,15 @@ impl<'r> Run<'r> {
                 }
                 None => false,
             },
+        }
+    }
+
+    /// Whether a row gives a value, not members of an object that others add to: then the first one wins.
+    fn gives_one(&self, row: &Row) -> bool {
+        let scalar = |inner: usize| self.ground.tables.programs.get(inner).is_some_and(|p| p.scalar);
+        match (&row.source, row.action) {
+            (Source::Resource(_), _) | (_, Action::Primitive(_)) => true,
+            (_, Action::Run(inner)) => row.make.is_some() || scalar(inner),
         }
     }
 
@@ -206,7 +212,8 @@ impl<'r> Run<'r> {
         let reference = self.named(resource, &[key.into()]);
         if self.taken.insert(Arc::clone(&reference)) {
             object.insert("id", id_of(resource, &reference));
-            self.made.push(Made { resource, reference: Arc::clone(&reference), object });
+            let frame = cursor.frame;
+            self.made.push(Made { resource, reference: Arc::clone(&reference), object, frame });
         }
         Some(reference)
     }
