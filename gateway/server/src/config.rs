@@ -36,6 +36,9 @@ pub struct Config {
     /// Telemetry.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+    /// The file that it was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
 }
 
 /// `[gateway]`.
@@ -217,6 +220,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new("."));
         config.check(path, text)?;
         config.resolve(folder);
+        config.file = path.to_owned();
         Ok(config)
     }
 

@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connectors_amqp::AmqpSource;
 use connectors_hl7v2::Mapper;
-use connectors_mllp::{MllpConfig, MllpSource, TlsError};
-use connectors_source::{Source, SourceHealth};
 use gateway_vault::{Vault, VaultError};
 use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorAddress};
 use schemas::ErrorClass;
@@ -18,8 +15,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigError, ConnectorConfig};
+use crate::config::{Config, ConfigError};
+use crate::connectors::Connectors;
 use crate::consents::{self, Consents};
+use crate::dead_letters::DeadLetters;
 use crate::disclose::log::AccessLog;
 use crate::disclose::open::Opener;
 use crate::disclose::record::Recorder;
@@ -30,6 +29,7 @@ use crate::http::{self, Front, HandedIn, Intake, TakenIn};
 use crate::ingest::normalise::Normaliser;
 use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::objects::{ObjectError, Objects};
+use crate::operators::hands::{Hands, Reload, TokenError};
 use crate::operators::{self, Operators};
 use crate::smart::{ClientError, Clients, Tokens};
 use crate::store::claim::Claim;
@@ -94,9 +94,9 @@ pub enum GatewayError {
     /// A listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A connector's TLS.
+    /// The operators' token.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Token(#[from] TokenError),
     /// A client's registration.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -121,7 +121,7 @@ impl GatewayError {
             | Self::Table(_)
             | Self::Institution { .. }
             | Self::Listen(_)
-            | Self::Tls(_)
+            | Self::Token(_)
             | Self::Client(_) => ErrorClass::Caller,
         }
     }
@@ -166,7 +166,8 @@ impl Gateway {
         std::mem::forget(fail::FailScenario::setup());
         let stop = CancellationToken::new();
         let ground = ground(&config, &stop).await?;
-        let foundation = way_in(&ground, &config)?;
+        let (tables, normaliser) = watch::channel(normaliser(&config)?);
+        let foundation = way_in(&ground, &config, normaliser)?;
         let tls = config.gateway.tls_certificate.as_deref().zip(config.gateway.tls_key.as_deref());
         let door = Door::open(&config.gateway.listen, tls).await?;
         let operators_door = Door::open(&config.gateway.operators, None).await?;
@@ -176,8 +177,10 @@ impl Gateway {
         let origin = config.gateway.base_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
 
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
-        let (sources, healths) = sources(&config)?;
-        let ingest = Arc::new(Ingest::start(foundation, sources));
+        let ingest = Arc::new(Ingest::start(foundation));
+        let most = config.gateway.message_bytes_max;
+        let connectors =
+            Connectors::start(&config.connectors, Arc::clone(&ingest), ground.store.clone(), most).await?;
         let (disclose, access_log) = way_out(&ground, &config, &origin);
         let front = Front {
             disclose,
@@ -190,9 +193,20 @@ impl Gateway {
         };
         let operators = Operators {
             metrics: ground.metrics.clone(),
-            probes: Arc::new(probes::probes(&ground, &ingest, healths)),
+            probes: Arc::new(probes::probes(&ground, &ingest)),
             ledger: Arc::clone(&ground.ledger),
             store: ground.store.clone(),
+            hands: Hands {
+                token: operators::hands::token(&config.gateway.home)?,
+                connectors,
+                dead_letters: DeadLetters {
+                    store: ground.store.clone(),
+                    objects: ground.objects.clone(),
+                    vault: Arc::clone(&ground.vault),
+                    ingest: Arc::clone(&ingest),
+                },
+                reload: reload(config.file.clone(), tables),
+            },
         };
         let servers = vec![
             serve(door, http::router(front), stop.clone()),
@@ -343,31 +357,20 @@ fn mapper(config: &Config) -> Result<Mapper, GatewayError> {
     Mapper::with_tables(&tables).map_err(|e| GatewayError::Table(e.to_string()))
 }
 
-type Healths = Vec<(String, watch::Receiver<SourceHealth>)>;
-
-fn sources(config: &Config) -> Result<(Vec<Box<dyn Source>>, Healths), GatewayError> {
-    let (mut sources, mut healths): (Vec<Box<dyn Source>>, Healths) = (Vec::new(), Vec::new());
-    for connector in &config.connectors {
-        let source: Box<dyn Source> = match connector {
-            ConnectorConfig::Amqp(amqp) => Box::new(AmqpSource::start(amqp.clone())),
-            ConnectorConfig::Mllp(mllp) => {
-                let most = config.gateway.message_bytes_max;
-                let mllp = MllpConfig { message_bytes_max: mllp.message_bytes_max.min(most), ..mllp.clone() };
-                Box::new(MllpSource::start(mllp)?)
-            }
-        };
-        healths.push((source.name().to_owned(), source.health()));
-        sources.push(source);
-    }
-    Ok((sources, healths))
-}
-
-fn way_in(ground: &Ground, config: &Config) -> Result<ingest::Foundation, GatewayError> {
-    let normaliser = Normaliser {
+/// What messages are normalised with.
+fn normaliser(config: &Config) -> Result<Arc<Normaliser>, GatewayError> {
+    Ok(Arc::new(Normaliser {
         mapper: mapper(config)?,
         zone: config.gateway.zone.clone(),
         authorities: config.gateway.authorities.clone(),
-    };
+    }))
+}
+
+fn way_in(
+    ground: &Ground,
+    config: &Config,
+    normaliser: watch::Receiver<Arc<Normaliser>>,
+) -> Result<ingest::Foundation, GatewayError> {
     Ok(ingest::Foundation {
         store: ground.store.clone(),
         objects: ground.objects.clone(),
@@ -376,7 +379,7 @@ fn way_in(ground: &Ground, config: &Config) -> Result<ingest::Foundation, Gatewa
         follower: ground.follower.clone(),
         chain: ground.genesis.chain_id(),
         institution: config.gateway.institution_id,
-        normaliser: Arc::new(normaliser),
+        normaliser,
         metrics: ground.metrics.clone(),
         message_bytes_max: config.gateway.message_bytes_max,
     })
@@ -421,6 +424,15 @@ fn way_out(ground: &Ground, config: &Config, origin: &str) -> (Disclose, JoinHan
         base,
     };
     (disclose, task)
+}
+
+/// Reads the configuration again: connectors and mapping tables are taken over, whole or not at all. Everything else needs a restart.
+fn reload(file: PathBuf, tables: watch::Sender<Arc<Normaliser>>) -> Reload {
+    Arc::new(move || {
+        let config = Config::load(&file).map_err(|e| e.to_string())?;
+        tables.send_replace(normaliser(&config).map_err(|e| e.to_string())?);
+        Ok(config.connectors)
+    })
 }
 
 fn serve(door: Door, router: axum::Router, stop: CancellationToken) -> JoinHandle<()> {

@@ -29,12 +29,16 @@ use tokio_util::task::TaskTracker;
 pub use self::receive::{Message, Outcome};
 
 use self::normalise::Normaliser;
-use self::receive::{Offer, Receiver, Settle};
+use self::receive::{Offer, Receiver, Retry, Settle};
+use crate::dead_letters::Retried;
 use crate::follow::Follower;
 use crate::objects::{ObjectError, Objects};
+use crate::store::dead_letters::Filter;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
+/// Operators' retries that wait.
+const RETRIES_WAITING_MAX: usize = 4;
 /// Batches waiting between two steps.
 const BATCHES_WAITING_MAX: usize = 2;
 /// Bodies on their way from a source to their seal, in KiB.
@@ -77,8 +81,8 @@ pub struct Foundation {
     pub chain: ChainId,
     /// Whose gateway it is.
     pub institution: InstitutionId,
-    /// Tables and zone.
-    pub normaliser: Arc<Normaliser>,
+    /// Tables and zone, as they were loaded last.
+    pub normaliser: watch::Receiver<Arc<Normaliser>>,
     /// Measures.
     pub metrics: Metrics,
     /// Largest message, in bytes.
@@ -229,6 +233,7 @@ impl Patience<'_> {
 /// The running way in.
 pub struct Ingest {
     offers: mpsc::Sender<Offer>,
+    retries: mpsc::Sender<Retry>,
     room: Room,
     trouble: watch::Receiver<Trouble>,
     control: Control,
@@ -236,13 +241,14 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts the steps and takes from the sources. What an earlier run left is finished first, in its order.
-    pub fn start(foundation: Foundation, sources: Vec<Box<dyn Source>>) -> Self {
+    /// Starts the steps. What an earlier run left is finished first, in its order.
+    pub fn start(foundation: Foundation) -> Self {
         let stop = CancellationToken::new();
         let (to_trouble, trouble) = watch::channel(None);
         let control = Control { stop: stop.clone(), trouble: to_trouble, committed: Arc::default() };
         let tasks = TaskTracker::new();
         let (offers, offered) = mpsc::channel(limits::INBOX_GROUP_MAX);
+        let (retries, retried) = mpsc::channel(RETRIES_WAITING_MAX);
         let (to_seal, received) = mpsc::channel(limits::INBOX_GROUP_MAX);
         let (to_store, sealed) = mpsc::channel(BATCHES_WAITING_MAX);
         let (to_anchor, stored) = mpsc::channel(BATCHES_WAITING_MAX);
@@ -250,16 +256,31 @@ impl Ingest {
         let room = Room::default();
         let receiver = Receiver::new(foundation.clone(), control.clone(), to_seal, room.clone());
         let (on, of) = (&foundation, &control);
-        tasks.spawn(of.guard("receive", receiver.run(offered)));
+        tasks.spawn(of.guard("receive", receiver.run(offered, retried)));
         tasks.spawn(of.guard("seal", seal::run(on.clone(), of.clone(), received, to_store)));
         tasks.spawn(of.guard("store", seal::store(on.clone(), of.clone(), sealed, to_anchor)));
         tasks.spawn(of.guard("anchor", anchor::run(on.clone(), of.clone(), stored, to_index)));
         tasks.spawn(of.guard("index", index::run(on.clone(), of.clone(), anchoring)));
-        for source in sources {
-            tasks.spawn(take(source, offers.clone(), room.clone(), stop.clone()));
-        }
         tasks.close();
-        Self { offers, room, trouble, control, tasks }
+        Self { offers, retries, room, trouble, control, tasks }
+    }
+
+    /// Takes from a source until what is given back is cancelled.
+    pub fn attach(&self, source: Box<dyn Source>) -> CancellationToken {
+        let stop = self.control.stop.child_token();
+        self.tasks.spawn(take(source, self.offers.clone(), self.room.clone(), stop.clone()));
+        stop
+    }
+
+    /// Sends some dead letters their way again, of ids behind the first and up to the second; returns once they are in the inbox, with the
+    /// last that was looked at.
+    ///
+    /// # Errors
+    /// `StepError`; `Ended` when the gateway is stopping.
+    pub async fn retry(&self, filter: Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
+        let (reply, retried) = oneshot::channel();
+        self.retries.send(Retry { filter, ids, reply }).await.map_err(|_| StepError::Ended)?;
+        retried.await.map_err(|_| StepError::Ended)?
     }
 
     /// Takes one message that came another way than through a source; returns once it is durable.

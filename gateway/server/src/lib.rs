@@ -2,7 +2,9 @@
 //! the world sees (HTTP, operators). Shells around pure crates; it must never name a protocol of the ledger's inside.
 
 pub mod config;
+pub mod connectors;
 pub mod consents;
+pub mod dead_letters;
 pub mod disclose;
 pub mod follow;
 pub mod gateway;

@@ -1,5 +1,8 @@
 //! The operators' listener: is the process alive, is each part ready, how is it doing; and the ledger's own words for those who
-//! audit. Never reachable by clients, never a record: counts, heights, digests, signed bytes.
+//! audit. Never reachable by clients, never a record: counts, heights, digests, signed bytes. What changes something or shows a
+//! refused message needs the operators' token (`hands`).
+
+pub mod hands;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,6 +22,7 @@ use schemas::{ErrorClass, cbor, limits};
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::hands::Hands;
 use crate::http::form;
 use crate::store::{Store, anchors, cases};
 use crate::telemetry::Metrics;
@@ -45,12 +49,14 @@ pub type Probe = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = PartState> + Send>>
 pub struct Operators {
     /// Measures.
     pub metrics: Metrics,
-    /// Parts by name: `database`, `objects`, `ledger`, each connector.
+    /// Parts by name: `database`, `objects`, `ledger`.
     pub probes: Arc<BTreeMap<String, Probe>>,
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
     /// For receipts.
     pub store: Store,
+    /// What operators may change.
+    pub hands: Hands,
 }
 
 /// All routes for operators.
@@ -65,6 +71,7 @@ pub fn router(operators: Operators) -> Router {
         .route("/ledger/v1/blocks/{height}", get(block))
         .route("/ledger/v1/status", get(status))
         .route("/ledger/v1/receipts/{case}", get(receipt))
+        .merge(hands::routes())
         .layer(DefaultBodyLimit::max(limits::TRANSACTION_BYTES_MAX))
         .layer(CatchPanicLayer::new())
         .with_state(operators)
@@ -76,6 +83,16 @@ async fn ready(State(operators): State<Operators>) -> Response {
         let silent = || PartState { ready: false, detail: "no answer in time".to_owned() };
         let state = tokio::time::timeout(PART_WAIT, probe()).await.unwrap_or_else(|_| silent());
         parts.insert(name.clone(), state);
+    }
+    for connector in operators.hands.connectors.list() {
+        let detail = match (&connector.fault, connector.paused, connector.connected) {
+            (Some(_), _, _) => "cannot be started: see the log",
+            (None, true, _) => "paused",
+            (None, false, true) => "consumes",
+            (None, false, false) => "not connected",
+        };
+        let ready = connector.fault.is_none() && (connector.connected || connector.paused);
+        parts.insert(format!("connector {}", connector.name), PartState { ready, detail: detail.to_owned() });
     }
     let all = parts.values().all(|part| part.ready);
     let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

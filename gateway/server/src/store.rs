@@ -9,6 +9,7 @@ pub mod anchors;
 pub mod cases;
 pub mod chain;
 pub mod claim;
+pub mod dead_letters;
 pub mod inbox;
 pub mod intents;
 mod migrations;

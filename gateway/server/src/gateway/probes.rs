@@ -1,11 +1,11 @@
-//! What `/readyz` asks each part: database, objects, ledger, way in, each connector. It must say which part is not ready and
+//! What `/readyz` asks each part: database, objects, ledger, way in; connectors are asked where they run. It must say which part is not ready and
 //! nothing of what went through it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ground, Healths};
+use super::Ground;
 use crate::ingest::Ingest;
 use crate::operators::{PartState, Probe};
 
@@ -13,7 +13,7 @@ use crate::operators::{PartState, Probe};
 const FRESH_MS_MAX: u64 = 1_500;
 
 /// One probe for each part, by name.
-pub fn probes(ground: &Ground, ingest: &Arc<Ingest>, healths: Healths) -> BTreeMap<String, Probe> {
+pub fn probes(ground: &Ground, ingest: &Arc<Ingest>) -> BTreeMap<String, Probe> {
     let state = |ready: bool, detail: &str| PartState { ready, detail: detail.to_owned() };
     let mut probes: BTreeMap<String, Probe> = BTreeMap::new();
     let store = ground.store.clone();
@@ -52,13 +52,5 @@ pub fn probes(ground: &Ground, ingest: &Arc<Ingest>, healths: Healths) -> BTreeM
     probes.insert("objects".into(), objects);
     probes.insert("ledger".into(), ledger);
     probes.insert("ingest".into(), way_in);
-    for (name, health) in healths {
-        let probe: Probe = Arc::new(move || {
-            let health = *health.borrow();
-            let detail = if health.connected { "consumes" } else { "not connected" };
-            Box::pin(async move { state(health.connected, detail) })
-        });
-        probes.insert(format!("connector {name}"), probe);
-    }
     probes
 }

@@ -17,6 +17,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::normalise::{Format, media_type};
 use super::{Control, Foundation, Held, Room, StepError, crash_point, spread, within};
+use crate::dead_letters::Retried;
+use crate::store::dead_letters::{self, Filter};
 use crate::store::inbox::{self, Quarantined, RawPlace};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Moment, Step};
@@ -69,6 +71,13 @@ pub(super) struct Offer {
     pub room: Option<Held>,
 }
 
+/// Dead letters that are to go their way again.
+pub(super) struct Retry {
+    pub filter: Filter,
+    pub ids: (i64, i64),
+    pub reply: oneshot::Sender<Result<(Retried, Option<i64>), StepError>>,
+}
+
 /// A durable message. Built here only.
 #[derive(Clone)]
 pub struct Received {
@@ -114,7 +123,7 @@ impl Receiver {
         Self { on, control, to, room, handed_on: 0 }
     }
 
-    pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>) {
+    pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Retry>) {
         if !self.recover().await {
             return;
         }
@@ -123,6 +132,11 @@ impl Receiver {
         loop {
             let count = tokio::select! {
                 () = self.control.stop.cancelled() => return,
+                Some(Retry { filter, ids, reply }) = retries.recv() => {
+                    // whoever waited for the answer may be gone
+                    let _ = reply.send(self.retry(&filter, ids).await);
+                    continue;
+                }
                 count = offered.recv_many(&mut group, limits::INBOX_GROUP_MAX) => count,
             };
             if last.elapsed() < Duration::from_millis(BUSY_MS) {
@@ -194,6 +208,24 @@ impl Receiver {
                 }
             }
         }
+    }
+
+    /// Gives dead letters back to the inbox and hands them on. What is in the inbox and not handed on is at the next start.
+    async fn retry(&self, filter: &Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
+        let mut write = self.on.store.begin().await?;
+        let done = dead_letters::give_back(&mut write, filter, ids, limits::INBOX_GROUP_MAX).await?;
+        store::commit(write).await?;
+        let retried = Retried { retried: done.inbox.len(), left: done.left };
+        for id in done.inbox {
+            let waiting = inbox::waiting(&self.on.store, id - 1, 1).await?;
+            let Some((_, row)) = waiting.into_iter().find(|(found, _)| *found == id) else { continue };
+            match self.reopen(id, &row).await {
+                Ok(received) => self.to.send(received).await.map_err(|_| StepError::Ended)?,
+                Err(error) if !error.class().is_retried() => self.set_aside(id).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((retried, done.last))
     }
 
     async fn set_aside(&self, id: i64) -> Result<(), StepError> {

@@ -140,7 +140,7 @@ async fn seal(
     let room = messages.iter().filter_map(Received::room).collect();
     let mut batch = Batch { number, _room: room, ..Batch::default() };
     let from = Instant::now();
-    let (normaliser, vault, all) = (Arc::clone(&on.normaliser), Arc::clone(&on.vault), Arc::clone(&messages));
+    let (normaliser, vault, all) = (Arc::clone(&on.normaliser.borrow()), Arc::clone(&on.vault), Arc::clone(&messages));
     let canonical = spread((0..messages.len()).collect(), move |at: usize| {
         let message = all[at].message();
         let normalise = || {

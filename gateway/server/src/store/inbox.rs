@@ -281,8 +281,8 @@ pub async fn set_aside(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, \
-         raw_object, source_key, content_hash) SELECT id, connector, content_type, received, $1, $2, $3, inbox_raw.bytes, \
-         raw_key, raw_object, source_key, content_hash FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id \
+         raw_object, source_key, content_hash, attempts) SELECT id, connector, content_type, received, $1, $2, $3, \
+         inbox_raw.bytes, raw_key, raw_object, source_key, content_hash, attempts FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id \
          WHERE id = $4 AND state <> $5",
     )
     .bind(code)
@@ -322,7 +322,8 @@ pub async fn raw_place(store: &Store, id: i64) -> Result<Option<RawPlace>, Store
     row.map_or(Ok(None), |row| place(&row, 0))
 }
 
-fn place(row: &AnyRow, at: usize) -> Result<Option<RawPlace>, StoreError> {
+/// Where sealed raw bytes are: in the row from this column on, or in the object that the next one names.
+pub(super) fn place(row: &AnyRow, at: usize) -> Result<Option<RawPlace>, StoreError> {
     let inline: Option<Vec<u8>> = row.try_get(at).map_err(failed("inbox.raw"))?;
     let object: Option<String> = row.try_get(at + 1).map_err(failed("inbox.raw_object"))?;
     match (inline, object) {
@@ -343,44 +344,6 @@ pub async fn is_quarantined(write: &mut Write, key: &Digest, content: &Digest) -
     let sql = "SELECT 1 FROM quarantine WHERE source_key = $1 AND content_hash = $2 LIMIT 1";
     let query = sqlx::query(sql).bind(key.0.to_vec()).bind(content.0.to_vec());
     Ok(query.fetch_optional(&mut **write).await.map_err(failed("quarantine"))?.is_some())
-}
-
-/// One line about a message in quarantine; nothing of its content.
-#[derive(Clone, Debug)]
-pub struct QuarantineLine {
-    /// Row id.
-    pub id: i64,
-    /// Who brought it.
-    pub connector: String,
-    /// When, ms.
-    pub received: i64,
-    /// Why.
-    pub code: String,
-    /// Where.
-    pub path: String,
-    /// Class of the error.
-    pub class: String,
-}
-
-/// The newest messages in quarantine.
-///
-/// # Errors
-/// `StoreError`.
-pub async fn quarantined(store: &Store, most: usize) -> Result<Vec<QuarantineLine>, StoreError> {
-    let sql =
-        format!("SELECT id, connector, received, code, path, class FROM quarantine ORDER BY id DESC LIMIT {most}");
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(store.reader()).await.map_err(failed("quarantine"))?;
-    let line = |row: &AnyRow| -> Result<QuarantineLine, sqlx::Error> {
-        Ok(QuarantineLine {
-            id: row.try_get(0)?,
-            connector: row.try_get(1)?,
-            received: row.try_get(2)?,
-            code: row.try_get(3)?,
-            path: row.try_get(4)?,
-            class: row.try_get(5)?,
-        })
-    };
-    rows.iter().map(line).collect::<Result<_, _>>().map_err(failed("quarantine"))
 }
 
 /// How many messages are in each state: waiting, sealed, done, in quarantine.

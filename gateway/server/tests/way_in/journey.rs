@@ -81,7 +81,7 @@ async fn duplicates_are_dropped_and_conflicts_kept_aside() {
         assert_eq!(running.send(HL7, &message).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &admission("1", "b")).await, Outcome::Conflict);
         assert_eq!(cases::count(&running.store).await.expect("read"), 1);
-        let aside = inbox::quarantined(&running.store, 10).await.expect("read");
+        let aside = dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
         assert_eq!(aside.iter().map(|line| line.code.as_str()).collect::<Vec<_>>(), ["same-key-other-content"]);
         running.stop().await;
     }
@@ -132,7 +132,7 @@ async fn what_cannot_be_taken_is_kept_with_code_and_place() {
         assert_eq!(running.send(FHIR, r#"{"resourceType":"Bundle","type":"batch"}"#).await, Outcome::Received);
         assert_eq!(running.send(HL7, &admission("2", "a")).await, Outcome::Received);
         running.idle().await;
-        let aside = inbox::quarantined(&running.store, 20).await.expect("read");
+        let aside = dead_letters::list(&running.store, &Filter::default(), 0, 20).await.expect("read");
         assert_eq!(aside.len(), refused.len() + 1);
         assert!(aside.iter().all(|line| !line.code.is_empty() && !line.path.is_empty()));
         assert!(aside.iter().any(|line| line.code == "missing-element" && line.path == "Observation.status"));
@@ -173,7 +173,7 @@ async fn two_known_patients_in_one_are_not_mixed() {
         let both = r#"{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"a"},{"system":"urn:oid:1.2.3","value":"b"}]}"#;
         running.send(FHIR, both).await;
         running.idle().await;
-        let aside = inbox::quarantined(&running.store, 10).await.expect("read");
+        let aside = dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
         assert_eq!(aside.iter().map(|line| line.code.as_str()).collect::<Vec<_>>(), ["identity-conflict"]);
         running.stop().await;
     }

@@ -108,5 +108,5 @@ async fn assert_everything_once(world: &World, running: &Running, wanted: usize,
     assert_eq!((found.len(), anchors.len()), (wanted, wanted), "nothing is lost, nothing is doubled");
     assert!(found.iter().all(|case| anchors.contains_key(&case.case)));
     assert!(intents::pending(&running.store).await.expect("read").is_empty());
-    assert_eq!(inbox::quarantined(&running.store, 1_000).await.expect("read").len(), aside);
+    assert_eq!(dead_letters::list(&running.store, &Filter::default(), 0, 1_000).await.expect("read").len(), aside);
 }

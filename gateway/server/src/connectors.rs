@@ -1,0 +1,237 @@
+//! The set of connectors that run: started, paused, resumed, drained and exchanged while everything else goes on. One that cannot be
+//! started is named and touches no other. It decides nothing about messages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use connectors_amqp::AmqpSource;
+use connectors_mllp::{MllpConfig, MllpSource, TlsError};
+use connectors_source::{Source, SourceHealth};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ConnectorConfig;
+use crate::ingest::{Ingest, now_ms};
+use crate::store::{self, Store, StoreError, dead_letters};
+
+/// Longest wait for messages in hand when a connector is drained, in milliseconds.
+const DRAIN_MS_MAX: u64 = 30_000;
+
+/// A connector as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConnectorState {
+    /// Its name.
+    pub name: String,
+    /// `amqp` or `mllp`.
+    pub kind: &'static str,
+    /// Whether it was stopped by an operator.
+    pub paused: bool,
+    /// Whether messages can arrive.
+    pub connected: bool,
+    /// Messages that are taken and not yet settled.
+    pub unsettled: u64,
+    /// Connections made again.
+    pub reconnects: u64,
+    /// When the last message came, ms.
+    pub last_delivery: Option<u64>,
+    /// Why it does not run, where it cannot.
+    pub fault: Option<String>,
+}
+
+/// What a reload changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Connectors that are new.
+    pub started: Vec<String>,
+    /// Connectors that are no more.
+    pub stopped: Vec<String>,
+    /// Connectors whose configuration changed.
+    pub restarted: Vec<String>,
+    /// Connectors that were not touched.
+    pub unchanged: Vec<String>,
+}
+
+struct Running {
+    config: ConnectorConfig,
+    paused: bool,
+    live: Option<(CancellationToken, watch::Receiver<SourceHealth>)>,
+    fault: Option<String>,
+}
+
+/// The set. Cheap to clone.
+#[derive(Clone)]
+pub struct Connectors {
+    set: Arc<Mutex<BTreeMap<String, Running>>>,
+    ingest: Arc<Ingest>,
+    store: Store,
+    message_bytes_max: usize,
+}
+
+impl Connectors {
+    /// Starts those that no operator has paused.
+    ///
+    /// # Errors
+    /// `StoreError`.
+    pub async fn start(
+        configs: &[ConnectorConfig],
+        ingest: Arc<Ingest>,
+        store: Store,
+        message_bytes_max: usize,
+    ) -> Result<Self, StoreError> {
+        let paused = dead_letters::paused(&store).await?;
+        let connectors = Self { set: Arc::default(), ingest, store, message_bytes_max };
+        {
+            let mut set = connectors.lock();
+            for config in configs {
+                let paused = paused.iter().any(|name| name == config.name());
+                set.insert(config.name().to_owned(), connectors.begin(config.clone(), paused));
+            }
+        }
+        Ok(connectors)
+    }
+
+    /// Every connector in the order of names.
+    pub fn list(&self) -> Vec<ConnectorState> {
+        let state = |(name, running): (&String, &Running)| {
+            let health = running.live.as_ref().map(|(_, health)| *health.borrow()).unwrap_or_default();
+            ConnectorState {
+                name: name.clone(),
+                kind: running.config.kind(),
+                paused: running.paused,
+                connected: health.connected,
+                unsettled: health.unsettled,
+                reconnects: health.reconnects,
+                last_delivery: health.last_delivery,
+                fault: running.fault.clone(),
+            }
+        };
+        self.lock().iter().map(state).collect()
+    }
+
+    /// Stops one from taking messages until it is resumed, over restarts too. False where there is none of this name.
+    ///
+    /// # Errors
+    /// `StoreError`: then it runs on.
+    pub async fn pause(&self, name: &str) -> Result<bool, StoreError> {
+        if !self.lock().contains_key(name) {
+            return Ok(false);
+        }
+        self.note(name, Some(now_ms().cast_signed())).await?;
+        if let Some(running) = self.lock().get_mut(name) {
+            running.paused = true;
+            running.end();
+        }
+        Ok(true)
+    }
+
+    /// Lets a paused one take messages again. False where there is none of this name.
+    ///
+    /// # Errors
+    /// `StoreError`: then it stays paused.
+    pub async fn resume(&self, name: &str) -> Result<bool, StoreError> {
+        if !self.lock().contains_key(name) {
+            return Ok(false);
+        }
+        self.note(name, None).await?;
+        let mut set = self.lock();
+        if let Some(running) = set.get_mut(name).filter(|running| running.paused) {
+            *running = self.begin(running.config.clone(), false);
+        }
+        Ok(true)
+    }
+
+    /// Pauses one and waits until everything that it took is settled. `None` where there is none of this name, else whether it is.
+    ///
+    /// # Errors
+    /// `StoreError`.
+    pub async fn drain(&self, name: &str) -> Result<Option<bool>, StoreError> {
+        let health = self.lock().get(name).and_then(|running| running.live.as_ref().map(|(_, health)| health.clone()));
+        if !self.pause(name).await? {
+            return Ok(None);
+        }
+        let Some(mut health) = health else { return Ok(Some(true)) };
+        let limit = Duration::from_millis(DRAIN_MS_MAX);
+        let settled = tokio::time::timeout(limit, health.wait_for(|health| health.unsettled == 0)).await;
+        // a source that is gone has nothing in hand
+        Ok(Some(settled.is_ok()))
+    }
+
+    /// Takes over another set: what is equal goes on untouched.
+    pub fn reload(&self, configs: Vec<ConnectorConfig>) -> Reloaded {
+        let mut done = Reloaded::default();
+        let mut set = self.lock();
+        let mut before = std::mem::take(&mut *set);
+        for config in configs {
+            let name = config.name().to_owned();
+            let running = match before.remove(&name) {
+                Some(running) if running.config == config && running.fault.is_none() => {
+                    done.unchanged.push(name.clone());
+                    running
+                }
+                Some(mut running) => {
+                    running.end();
+                    done.restarted.push(name.clone());
+                    self.begin(config, running.paused)
+                }
+                None => {
+                    done.started.push(name.clone());
+                    self.begin(config, false)
+                }
+            };
+            set.insert(name, running);
+        }
+        for (name, mut running) in before {
+            running.end();
+            done.stopped.push(name);
+        }
+        done
+    }
+
+    fn begin(&self, config: ConnectorConfig, paused: bool) -> Running {
+        let (mut live, mut fault) = (None, None);
+        if !paused {
+            match self.source(&config) {
+                Ok(source) => {
+                    let health = source.health();
+                    live = Some((self.ingest.attach(source), health));
+                }
+                Err(error) => {
+                    tracing::error!(connector = config.name(), "cannot be started: {error}");
+                    fault = Some(error.to_string());
+                }
+            }
+        }
+        Running { config, paused, live, fault }
+    }
+
+    fn source(&self, config: &ConnectorConfig) -> Result<Box<dyn Source>, TlsError> {
+        Ok(match config {
+            ConnectorConfig::Amqp(amqp) => Box::new(AmqpSource::start(amqp.clone())),
+            ConnectorConfig::Mllp(mllp) => {
+                let message_bytes_max = mllp.message_bytes_max.min(self.message_bytes_max);
+                Box::new(MllpSource::start(MllpConfig { message_bytes_max, ..mllp.clone() })?)
+            }
+        })
+    }
+
+    async fn note(&self, name: &str, since: Option<i64>) -> Result<(), StoreError> {
+        let mut write = self.store.begin().await?;
+        dead_letters::set_paused(&mut write, name, since).await?;
+        store::commit(write).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn end(&mut self) {
+        if let Some((stop, _)) = &self.live {
+            stop.cancel();
+        }
+        self.live = None;
+    }
+}

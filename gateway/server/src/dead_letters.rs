@@ -1,0 +1,190 @@
+//! What operators do about messages that were refused: look, try again, discard. Stands beside the way in, which alone gives messages
+//! back to itself. Raw bytes are opened only to be shown, and that is written down first; nothing here changes a message.
+
+use std::sync::Arc;
+
+use gateway_vault::{Vault, VaultError};
+use schemas::ErrorClass;
+use serde::Serialize;
+
+use crate::ingest::{Ingest, StepError, now_ms};
+use crate::objects::{ObjectError, Objects};
+use crate::store::dead_letters::{self, DeadLetter, Filter, OperatorDeed};
+use crate::store::inbox::RawPlace;
+use crate::store::{self, Store, StoreError};
+
+/// Most dead letters of one list or one retry.
+pub const MOST: usize = 1_000;
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// A key, or sealed bytes that are not what was stored.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The way in.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+impl DeadLetterError {
+    /// The class of the error.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(e) => e.class(),
+            Self::Objects(e) => e.class(),
+            Self::Vault(e) => e.class(),
+            Self::Step(e) => e.class(),
+        }
+    }
+}
+
+/// How many of one kind there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Who brought them.
+    pub connector: String,
+    /// Why they were refused.
+    pub code: String,
+    /// How many.
+    pub count: u64,
+    /// What to do about them.
+    pub hint: &'static str,
+}
+
+/// What became of a retry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Retried {
+    /// Messages that go their way again.
+    pub retried: usize,
+    /// Messages whose key is another message's: they can be shown and discarded only.
+    pub left: usize,
+}
+
+/// The operators' hands.
+#[derive(Clone)]
+pub struct DeadLetters {
+    /// The database.
+    pub store: Store,
+    /// The object store.
+    pub objects: Objects,
+    /// The keys.
+    pub vault: Arc<Vault>,
+    /// The way in.
+    pub ingest: Arc<Ingest>,
+}
+
+impl DeadLetters {
+    /// The oldest that are meant, behind an id.
+    ///
+    /// # Errors
+    /// `DeadLetterError`.
+    pub async fn list(&self, filter: &Filter, after: i64, most: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
+        Ok(dead_letters::list(&self.store, filter, after, most.min(MOST)).await?)
+    }
+
+    /// How many are meant.
+    ///
+    /// # Errors
+    /// `DeadLetterError`.
+    pub async fn count(&self, filter: &Filter) -> Result<Vec<Counted>, DeadLetterError> {
+        let all = dead_letters::count(&self.store, filter).await?;
+        let counted = all.into_iter();
+        Ok(counted.map(|(connector, code, count)| Counted { hint: hint(&code), connector, code, count }).collect())
+    }
+
+    /// The bytes of one, as they came. That they were shown, and to whom, is durable before they are opened.
+    ///
+    /// # Errors
+    /// `DeadLetterError`.
+    pub async fn show(&self, id: i64, operator: &str) -> Result<Option<Vec<u8>>, DeadLetterError> {
+        let Some((raw, key, bound)) = dead_letters::raw(&self.store, id).await? else { return Ok(None) };
+        self.note(operator, "show", format!("dead letter {id}")).await?;
+        let sealed = match raw {
+            RawPlace::Inline(bytes) => bytes.into(),
+            RawPlace::Object(object) => self.objects.get(&object).await?,
+        };
+        Ok(Some(self.vault.open_raw(&key, &bound.0, &sealed)?))
+    }
+
+    /// Sends those that are meant their way again, oldest first, all that are there now.
+    ///
+    /// # Errors
+    /// `DeadLetterError`: some may be on their way.
+    pub async fn retry(&self, filter: Filter, operator: &str) -> Result<Retried, DeadLetterError> {
+        self.note(operator, "retry", about(&filter)).await?;
+        // one that fails again has a higher id: each is tried once
+        let upto = dead_letters::last_id(&self.store).await?;
+        let (mut after, mut all) = (0, Retried::default());
+        loop {
+            let (some, last) = self.ingest.retry(filter.clone(), (after, upto)).await?;
+            (all.retried, all.left) = (all.retried + some.retried, all.left + some.left);
+            match last {
+                Some(last) => after = last,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Discards those that are meant, for good.
+    ///
+    /// # Errors
+    /// `DeadLetterError`.
+    pub async fn discard(&self, filter: &Filter, operator: &str) -> Result<u64, DeadLetterError> {
+        let mut write = self.store.begin().await?;
+        let count = dead_letters::discard(&mut write, filter).await?;
+        dead_letters::note(&mut write, &deed(operator, "discard", format!("{count}: {}", about(filter)))).await?;
+        store::commit(write).await?;
+        Ok(count)
+    }
+
+    /// Writes down what an operator did.
+    ///
+    /// # Errors
+    /// `DeadLetterError`.
+    pub async fn note(&self, operator: &str, what: &str, about: String) -> Result<(), DeadLetterError> {
+        let mut write = self.store.begin().await?;
+        dead_letters::note(&mut write, &deed(operator, what, about)).await?;
+        Ok(store::commit(write).await?)
+    }
+}
+
+fn deed(operator: &str, deed: &str, about: String) -> OperatorDeed {
+    OperatorDeed { at: now_ms().cast_signed(), operator: operator.to_owned(), deed: deed.to_owned(), about }
+}
+
+fn about(filter: &Filter) -> String {
+    let number = |name: &str, value: Option<i64>| value.map(|value| format!("{name} {value}"));
+    let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name} {value}"));
+    let all = [
+        number("dead letter", filter.id),
+        text("connector", &filter.connector),
+        text("code", &filter.code),
+        number("since", filter.since),
+        number("until", filter.until),
+    ];
+    let said: Vec<String> = all.into_iter().flatten().collect();
+    if said.is_empty() { "all".to_owned() } else { said.join(", ") }
+}
+
+/// What to do about dead letters with a code.
+pub fn hint(code: &str) -> &'static str {
+    match code {
+        "unsupported-message" => "add a table for the message type to your mappings, reload, retry; or discard",
+        "no-message-type" | "no-msh" | "bad-msh" => "the sender must state MSH-9; discard and have it sent again",
+        "unknown-charset" | "bad-charset" | "not-decodable" => "MSH-18 and the bytes disagree: have the sender state its character set",
+        "same-key-other-content" => "the sender used a control id twice: have it sent under a new one, then discard",
+        "too-large" => "raise gateway.message_bytes_max and restart, then retry; or discard",
+        "unknown-content-type" => "state the content type in the sender or as the connector's content_type, then retry",
+        "raw-unreadable" => "stored bytes are damaged: have the sender send it again, then discard",
+        "normaliser-failed" => "a fault of ours: report it with `chartseal connector try`; retry after an update",
+        code if code.starts_with("json-") => "no valid JSON: have the sender mend it and send it again, then discard",
+        _ => "try it: chartseal dlq show ID --raw | chartseal connector try NAME - ; mend the mapping or the sender, retry",
+    }
+}

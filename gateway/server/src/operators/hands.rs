@@ -1,0 +1,259 @@
+//! What operators may change: connectors paused, resumed, drained, the configuration loaded again, dead letters shown, retried and
+//! discarded. All of it needs the token in the gateway's home, which only its own user can read, and all of it is written down with the
+//! name that the caller gives. No answer but `show` holds a byte of a message.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path as PathPart, Query, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use schemas::ErrorClass;
+use schemas::cbor::sha256;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Operators, status_of};
+use crate::config::ConnectorConfig;
+use crate::connectors::Connectors;
+use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
+use crate::store::dead_letters::{DeadLetter, Filter, deeds};
+
+/// The token's file in the gateway's home.
+pub const TOKEN_FILE: &str = "operators.token";
+/// Who asks, for the list of deeds.
+pub const OPERATOR: &str = "x-chartseal-operator";
+/// Longest name of an operator, in bytes.
+const OPERATOR_BYTES_MAX: usize = 64;
+/// Deeds of one list.
+const DEEDS_MAX: usize = 1_000;
+
+/// Reads the configuration again; gives its connectors, or what is wrong.
+pub type Reload = Arc<dyn Fn() -> Result<Vec<ConnectorConfig>, String> + Send + Sync>;
+
+/// The operators' hands. Cheap to clone.
+#[derive(Clone)]
+pub struct Hands {
+    /// Hash of the token.
+    pub token: [u8; 32],
+    /// The running connectors.
+    pub connectors: Connectors,
+    /// Refused messages.
+    pub dead_letters: DeadLetters,
+    /// The configuration, read again.
+    pub reload: Reload,
+}
+
+/// The token's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}; expected a file of its own for the gateway, mode 0600", .file.display())]
+pub struct TokenError {
+    file: PathBuf,
+    reason: std::io::Error,
+}
+
+/// The hash of the token in a gateway's home; a new token where there is none.
+///
+/// # Errors
+/// `TokenError`.
+pub fn token(home: &Path) -> Result<[u8; 32], TokenError> {
+    let file = home.join(TOKEN_FILE);
+    let fault = |reason| TokenError { file: file.clone(), reason };
+    let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+    let mut text = String::new();
+    match created {
+        Ok(mut new) => {
+            let mut random = [0_u8; 32];
+            std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut random)).map_err(fault)?;
+            text = schemas::id::to_hex(&random);
+            new.write_all(text.as_bytes()).and_then(|()| new.sync_all()).map_err(fault)?;
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            text = std::fs::read_to_string(&file).map_err(fault)?;
+        }
+        Err(e) => return Err(fault(e)),
+    }
+    Ok(sha256(text.trim().as_bytes()).0)
+}
+
+/// An operator who showed the token.
+struct Operator(String);
+
+impl FromRequestParts<Operators> for Operator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Operators) -> Result<Self, Response> {
+        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        // hashes: comparing them tells nothing about the token
+        if sha256(shown.trim().as_bytes()).0 != state.hands.token {
+            let text = "found another token, expected that of operators.token in the gateway's home\n";
+            return Err((StatusCode::UNAUTHORIZED, text).into_response());
+        }
+        let name = parts.headers.get(OPERATOR).and_then(|value| value.to_str().ok()).unwrap_or("unknown");
+        let name: String = name.chars().filter(char::is_ascii_graphic).take(OPERATOR_BYTES_MAX).collect();
+        Ok(Self(name))
+    }
+}
+
+/// A query about dead letters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    id: Option<i64>,
+    connector: Option<String>,
+    code: Option<String>,
+    since: Option<i64>,
+    until: Option<i64>,
+    #[serde(default)]
+    after: i64,
+    max: Option<usize>,
+}
+
+impl Asked {
+    fn filter(&self) -> Filter {
+        Filter {
+            id: self.id,
+            connector: self.connector.clone(),
+            code: self.code.clone(),
+            since: self.since,
+            until: self.until,
+        }
+    }
+}
+
+/// A dead letter with what to do about it.
+#[derive(Serialize)]
+struct Shown {
+    id: i64,
+    connector: String,
+    content_type: String,
+    received: i64,
+    code: String,
+    path: String,
+    class: String,
+    attempts: u32,
+    retriable: bool,
+    hint: &'static str,
+}
+
+impl From<DeadLetter> for Shown {
+    fn from(letter: DeadLetter) -> Self {
+        let hint = crate::dead_letters::hint(&letter.code);
+        let DeadLetter { id, connector, content_type, received, code, path, class, attempts, known } = letter;
+        let retriable = known || code == "too-large";
+        Self { id, connector, content_type, received, code, path, class, attempts: attempts + 1, retriable, hint }
+    }
+}
+
+/// The routes.
+pub(super) fn routes() -> Router<Operators> {
+    Router::new()
+        .route("/connectors", get(connectors))
+        .route("/connectors/{name}/{deed}", post(change))
+        .route("/reload", post(reload))
+        .route("/dead-letters", get(list))
+        .route("/dead-letters/count", get(count))
+        .route("/dead-letters/retry", post(retry))
+        .route("/dead-letters/discard", post(discard))
+        .route("/dead-letters/{id}/raw", get(show))
+        .route("/deeds", get(log))
+}
+
+async fn connectors(State(on): State<Operators>, _: Operator) -> Response {
+    Json(on.hands.connectors.list()).into_response()
+}
+
+async fn change(
+    State(on): State<Operators>,
+    Operator(operator): Operator,
+    PathPart((name, deed)): PathPart<(String, String)>,
+) -> Response {
+    let connectors = &on.hands.connectors;
+    let known = connectors.list().iter().any(|state| state.name == name);
+    if !known {
+        return (StatusCode::NOT_FOUND, "found no connector of this name\n").into_response();
+    }
+    if let Err(error) = on.hands.dead_letters.note(&operator, &deed, format!("connector {name}")).await {
+        return failed(&error);
+    }
+    let done = match deed.as_str() {
+        "pause" => connectors.pause(&name).await.map(|_| json!({ "paused": name })),
+        "resume" => connectors.resume(&name).await.map(|_| json!({ "resumed": name })),
+        "drain" => connectors.drain(&name).await.map(|drained| json!({ "paused": name, "drained": drained })),
+        _ => return (StatusCode::NOT_FOUND, "expected pause, resume or drain\n").into_response(),
+    };
+    done.map_or_else(|error| status_of(error.class()), |done| Json(done).into_response())
+}
+
+async fn reload(State(on): State<Operators>, Operator(operator): Operator) -> Response {
+    let read = Arc::clone(&on.hands.reload);
+    let configs = match tokio::task::spawn_blocking(move || read()).await {
+        Ok(Ok(configs)) => configs,
+        // the old set keeps running
+        Ok(Err(fault)) => {
+            on.metrics.reload_failed(true);
+            tracing::error!("the configuration was not loaded again: {fault}");
+            return (StatusCode::UNPROCESSABLE_ENTITY, format!("{fault}\n")).into_response();
+        }
+        Err(_) => return status_of(ErrorClass::Bug),
+    };
+    on.metrics.reload_failed(false);
+    let done = on.hands.connectors.reload(configs);
+    let changed = done.started.len() + done.stopped.len() + done.restarted.len();
+    match on.hands.dead_letters.note(&operator, "reload", format!("{changed} connectors changed")).await {
+        Ok(()) => Json(done).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn list(State(on): State<Operators>, _: Operator, Query(asked): Query<Asked>) -> Response {
+    match on.hands.dead_letters.list(&asked.filter(), asked.after, asked.max.unwrap_or(MOST)).await {
+        Ok(letters) => Json(letters.into_iter().map(Shown::from).collect::<Vec<_>>()).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn count(State(on): State<Operators>, _: Operator, Query(asked): Query<Asked>) -> Response {
+    on.hands.dead_letters.count(&asked.filter()).await.map_or_else(|e| failed(&e), |all| Json(all).into_response())
+}
+
+async fn retry(State(on): State<Operators>, Operator(operator): Operator, Query(asked): Query<Asked>) -> Response {
+    let done = on.hands.dead_letters.retry(asked.filter(), &operator).await;
+    done.map_or_else(|e| failed(&e), |done| Json(done).into_response())
+}
+
+async fn discard(State(on): State<Operators>, Operator(operator): Operator, Query(asked): Query<Asked>) -> Response {
+    let done = on.hands.dead_letters.discard(&asked.filter(), &operator).await;
+    done.map_or_else(|e| failed(&e), |count| Json(json!({ "discarded": count })).into_response())
+}
+
+async fn show(State(on): State<Operators>, Operator(operator): Operator, PathPart(id): PathPart<i64>) -> Response {
+    match on.hands.dead_letters.show(id, &operator).await {
+        Ok(Some(bytes)) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn log(State(on): State<Operators>, _: Operator) -> Response {
+    match deeds(&on.store, DEEDS_MAX).await {
+        Ok(all) => {
+            let line = |d: crate::store::dead_letters::OperatorDeed| {
+                json!({ "at": d.at, "operator": d.operator, "deed": d.deed, "about": d.about })
+            };
+            Json(all.into_iter().map(line).collect::<Vec<_>>()).into_response()
+        }
+        Err(error) => status_of(error.class()),
+    }
+}
+
+fn failed(error: &DeadLetterError) -> Response {
+    let status = StatusCode::from_u16(error.class().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, format!("{error}\n")).into_response()
+}
