@@ -7,6 +7,7 @@ pub mod completions;
 pub mod connector;
 pub mod consent;
 pub mod demo;
+pub mod dlq;
 pub mod init;
 pub mod ledger;
 pub mod node;

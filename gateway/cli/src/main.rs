@@ -5,6 +5,7 @@ mod children;
 mod cluster;
 mod commands;
 mod failure;
+mod hands;
 mod home;
 mod output;
 mod patient;
@@ -49,6 +50,7 @@ enum Command {
     Backup(commands::backup::Args),
     Restore(commands::restore::Args),
     Connector(commands::connector::Args),
+    Dlq(commands::dlq::Args),
     Ledger(commands::ledger::Args),
     Consent(commands::consent::Args),
     Wallet(commands::wallet::Args),
@@ -68,6 +70,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Backup(args) => commands::backup::run(&args, output),
         Command::Restore(args) => commands::restore::run(&args, output),
         Command::Connector(args) => commands::connector::run(args, output),
+        Command::Dlq(args) => commands::dlq::run(args, output),
         Command::Ledger(args) => commands::ledger::run(args, output),
         Command::Consent(args) => commands::consent::run(args, output),
         Command::Wallet(args) => commands::wallet::run(args, output),

@@ -178,13 +178,17 @@ pub fn hint(code: &str) -> &'static str {
     match code {
         "unsupported-message" => "add a table for the message type to your mappings, reload, retry; or discard",
         "no-message-type" | "no-msh" | "bad-msh" => "the sender must state MSH-9; discard and have it sent again",
-        "unknown-charset" | "bad-charset" | "not-decodable" => "MSH-18 and the bytes disagree: have the sender state its character set",
+        "unknown-charset" | "bad-charset" | "not-decodable" => {
+            "MSH-18 and the bytes disagree: have the sender state its character set"
+        }
         "same-key-other-content" => "the sender used a control id twice: have it sent under a new one, then discard",
         "too-large" => "raise gateway.message_bytes_max and restart, then retry; or discard",
         "unknown-content-type" => "state the content type in the sender or as the connector's content_type, then retry",
         "raw-unreadable" => "stored bytes are damaged: have the sender send it again, then discard",
         "normaliser-failed" => "a fault of ours: report it with `chartseal connector try`; retry after an update",
         code if code.starts_with("json-") => "no valid JSON: have the sender mend it and send it again, then discard",
-        _ => "try it: chartseal dlq show ID --raw | chartseal connector try NAME - ; mend the mapping or the sender, retry",
+        _ => {
+            "try it: chartseal dlq show ID --raw | chartseal connector try NAME - ; mend the mapping or the sender, retry"
+        }
     }
 }

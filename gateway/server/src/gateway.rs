@@ -179,8 +179,7 @@ impl Gateway {
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
         let ingest = Arc::new(Ingest::start(foundation));
         let most = config.gateway.message_bytes_max;
-        let connectors =
-            Connectors::start(&config.connectors, Arc::clone(&ingest), ground.store.clone(), most).await?;
+        let connectors = Connectors::start(&config.connectors, Arc::clone(&ingest), ground.store.clone(), most).await?;
         let (disclose, access_log) = way_out(&ground, &config, &origin);
         let front = Front {
             disclose,

@@ -136,6 +136,8 @@ struct Instruments {
     lag: Gauge<f64>,
     height: Gauge<u64>,
     waiting: Gauge<u64>,
+    reload_failed: Gauge<u64>,
+    unmapped: Counter<u64>,
     steps: Histogram<f64>,
     moment_labels: Vec<[KeyValue; 1]>,
     step_labels: Vec<[KeyValue; 1]>,
@@ -179,6 +181,14 @@ impl Metrics {
             lag: meter.f64_gauge("lag").with_unit("s").with_description("Age of the oldest work by part").build(),
             height: meter.u64_gauge("ledger_height").with_description("Height up to which blocks are executed").build(),
             waiting: meter.u64_gauge("waiting").with_description("Items that wait, by part").build(),
+            reload_failed: meter
+                .u64_gauge("config_reload_failed")
+                .with_description("1 when the configuration was not loaded again for a fault in it")
+                .build(),
+            unmapped: meter
+                .u64_counter("unmapped_fields")
+                .with_description("Populated fields of messages that reached no resource")
+                .build(),
             steps: meter
                 .f64_histogram("step_duration")
                 .with_unit("s")
@@ -202,6 +212,16 @@ impl Metrics {
     /// Counts a message that went to quarantine. `code` is from the fixed set of codes.
     pub fn quarantined(&self, code: &'static str) {
         self.0.quarantined.add(1, &[KeyValue::new("code", code)]);
+    }
+
+    /// Counts populated fields of messages that reached no resource.
+    pub fn unmapped(&self, n: usize) {
+        self.0.unmapped.add(n as u64, &[]);
+    }
+
+    /// Whether the last attempt to load the configuration again failed.
+    pub fn reload_failed(&self, failed: bool) {
+        self.0.reload_failed.record(u64::from(failed), &[]);
     }
 
     /// Counts an answer: `kind` such as `read`, `search`, `token`.

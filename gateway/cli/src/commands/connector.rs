@@ -1,8 +1,9 @@
-//! `chartseal connector new|list|schema|validate|test|try|send`: makes connectors, checks them and tries messages, without keys
-//! or database, `send` and `validate --online` apart without a connection. `try` prints patients' data, since that is its purpose;
+//! `chartseal connector …`: makes connectors, checks them and tries messages, without keys or database; steers those of a running
+//! gateway (`control`). `try` prints patients' data, since that is its purpose;
 //! errors still name paths only.
 
 mod attempt;
+mod control;
 mod create;
 mod golden;
 mod send;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use connectors_hl7v2::Mapper;
 use gateway_server::config::{Config, ConnectorConfig};
 use serde_json::json;
+
+pub use control::at;
 
 use super::run::load;
 use crate::failure::{Exit, Failure, Outcome, read_text};
@@ -51,6 +54,23 @@ enum Command {
     #[command(after_help = "Exit codes: 0 all acknowledged, 1 one was refused, 75 the receiver cannot be reached.\n\n\
     Example: chartseal connector send 127.0.0.1:2575 message.hl7")]
     Send(send::Args),
+    /// Shows the connectors of a running gateway.
+    #[command(after_help = "Example: chartseal connector status --config gateway.toml")]
+    Status(control::Gateway),
+    /// Stops a running connector from taking messages until it is resumed; a restart does not resume it.
+    #[command(after_help = "Example: chartseal connector pause ward-3 --config gateway.toml")]
+    Pause(control::Args),
+    /// Lets a paused connector take messages again.
+    #[command(after_help = "Example: chartseal connector resume ward-3 --config gateway.toml")]
+    Resume(control::Args),
+    /// Pauses a connector and waits until everything that it took is settled.
+    #[command(after_help = "Exit codes: 0 drained, 75 not yet.\n\n\
+    Example: chartseal connector drain ward-3 --config gateway.toml")]
+    Drain(control::Args),
+    /// Makes a running gateway read its connectors and mapping tables again; on a fault the old ones go on.
+    #[command(after_help = "Exit codes: 0 done, 64 a fault: nothing changed.\n\n\
+    Example: chartseal connector reload --config gateway.toml")]
+    Reload(control::Gateway),
     /// Lists the connectors of a configuration and the message types that have tables.
     #[command(after_help = "Example: chartseal connector list --config gateway.toml")]
     List {
@@ -74,6 +94,11 @@ pub fn run(args: Args, output: Output) -> Outcome {
         Command::Schema => create::schema(output),
         Command::Test(args) => golden::run(&args, output),
         Command::Send(args) => send::run(&args, output),
+        Command::Status(gateway) => control::status(&gateway, output),
+        Command::Pause(args) => control::change(&args, "pause", output),
+        Command::Resume(args) => control::change(&args, "resume", output),
+        Command::Drain(args) => control::change(&args, "drain", output),
+        Command::Reload(gateway) => control::reload(&gateway, output),
     }
 }
 

@@ -154,6 +154,7 @@ async fn seal(
     });
     let canonical = canonical.await?;
     (0..messages.len()).for_each(|_| on.metrics.step(Step::Normalise, share(from, messages.len())));
+    on.metrics.unmapped(canonical.iter().flatten().map(|c| c.unmapped().len()).sum());
     let ready = resolve(resolver, &messages, canonical, &mut batch).await?;
     on.metrics.count(Moment::Normalised, ready.len() as u64);
 

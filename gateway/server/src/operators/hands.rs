@@ -244,9 +244,7 @@ async fn show(State(on): State<Operators>, Operator(operator): Operator, PathPar
 async fn log(State(on): State<Operators>, _: Operator) -> Response {
     match deeds(&on.store, DEEDS_MAX).await {
         Ok(all) => {
-            let line = |d: crate::store::dead_letters::OperatorDeed| {
-                json!({ "at": d.at, "operator": d.operator, "deed": d.deed, "about": d.about })
-            };
+            let line = |d: crate::store::dead_letters::OperatorDeed| json!({ "at": d.at, "operator": d.operator, "deed": d.deed, "about": d.about });
             Json(all.into_iter().map(line).collect::<Vec<_>>()).into_response()
         }
         Err(error) => status_of(error.class()),

@@ -85,7 +85,8 @@ const COLUMNS: &str = "id, connector, content_type, received, code, path, class,
 /// # Errors
 /// `StoreError`.
 pub async fn list(store: &Store, filter: &Filter, after: i64, most: usize) -> Result<Vec<DeadLetter>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM quarantine WHERE {} AND id > {after} ORDER BY id LIMIT {most}", filter.sql());
+    let sql =
+        format!("SELECT {COLUMNS} FROM quarantine WHERE {} AND id > {after} ORDER BY id LIMIT {most}", filter.sql());
     let query = filter.bind(sqlx::query(AssertSqlSafe(sql)));
     let rows = query.fetch_all(store.reader()).await.map_err(failed("quarantine"))?;
     rows.iter().map(letter).collect::<Result<_, _>>().map_err(failed("quarantine"))
@@ -264,7 +265,12 @@ pub async fn deeds(store: &Store, most: usize) -> Result<Vec<OperatorDeed>, Stor
     let sql = format!("SELECT at, operator, deed, about FROM operator_deed ORDER BY id DESC LIMIT {most}");
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(store.reader()).await.map_err(failed("operator_deed"))?;
     let deed = |row: &AnyRow| -> Result<_, sqlx::Error> {
-        Ok(OperatorDeed { at: row.try_get(0)?, operator: row.try_get(1)?, deed: row.try_get(2)?, about: row.try_get(3)? })
+        Ok(OperatorDeed {
+            at: row.try_get(0)?,
+            operator: row.try_get(1)?,
+            deed: row.try_get(2)?,
+            about: row.try_get(3)?,
+        })
     };
     rows.iter().map(deed).collect::<Result<_, _>>().map_err(failed("operator_deed"))
 }

@@ -1,0 +1,89 @@
+//! `chartseal connector status|pause|resume|drain|reload`: the connectors of a running gateway, through its operators' listener.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::commands::run::runtime;
+use crate::failure::{Exit, Outcome};
+use crate::hands::Hands;
+use crate::output::{Output, bad, good, strong};
+
+/// Which gateway.
+#[derive(clap::Args)]
+pub struct Gateway {
+    /// The gateway's configuration.
+    #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Which connector of which gateway.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The connector's name.
+    name: String,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+/// Prints every connector with what it does.
+pub fn status(gateway: &Gateway, output: Output) -> Outcome {
+    let hands = Hands::of(&gateway.config)?;
+    let all: Vec<Value> = runtime()?.block_on(hands.get("/connectors", &[]))?;
+    let text = |state: &Value, name: &str| state[name].as_str().unwrap_or_default().to_owned();
+    let width = all.iter().map(|state| text(state, "name").len()).max().unwrap_or(0);
+    for state in &all {
+        let how = match (state["fault"].as_str(), state["paused"].as_bool(), state["connected"].as_bool()) {
+            (Some(fault), _, _) => bad(fault),
+            (None, Some(true), _) => strong("paused"),
+            (None, _, Some(true)) => good("connected"),
+            (None, _, _) => bad("not connected"),
+        };
+        let name = text(state, "name");
+        let last = state["last_delivery"].as_i64().map_or_else(|| "never".into(), at);
+        let (unsettled, again) = (&state["unsettled"], &state["reconnects"]);
+        output.line(format_args!(
+            "{name:width$}  {:4}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}",
+            text(state, "kind")
+        ));
+    }
+    output.document(&all)?;
+    Ok(Exit::Done)
+}
+
+/// Milliseconds since 1970 as a time.
+pub fn at(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// Pauses, resumes or drains one.
+pub fn change(args: &Args, deed: &str, output: Output) -> Outcome {
+    let hands = Hands::of(&args.gateway.config)?;
+    let done: Value = runtime()?.block_on(hands.post(&format!("/connectors/{}/{deed}", args.name), &[]))?;
+    let waits = deed == "drain" && done["drained"] != Value::Bool(true);
+    let what = match deed {
+        "resume" => "resumed",
+        "drain" if waits => "paused; messages in hand are not settled yet",
+        "drain" => "drained and paused",
+        _ => "paused",
+    };
+    output.line(format_args!("{} {what}", args.name));
+    output.document(&done)?;
+    Ok(if waits { Exit::TryAgain } else { Exit::Done })
+}
+
+/// Makes a gateway read its connectors and tables again.
+pub fn reload(gateway: &Gateway, output: Output) -> Outcome {
+    let hands = Hands::of(&gateway.config)?;
+    let done: Value = runtime()?.block_on(hands.post("/reload", &[]))?;
+    for what in ["started", "restarted", "stopped", "unchanged"] {
+        let names: Vec<&str> = done[what].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            output.line(format_args!("{what:10} {}", names.join(" ")));
+        }
+    }
+    output.line("mapping tables are those of now");
+    output.document(&done)?;
+    Ok(Exit::Done)
+}
