@@ -1,6 +1,7 @@
 //! The whole stack as a newcomer meets it: the demo, its receipts, and what a flipped byte does to them; what the ledger proves; a patient's own key.
 //! Needs the services that `tests/run` starts, and the binary that it builds (`CHARTSEAL_BIN`).
 
+mod connectors;
 mod demo;
 mod ledger;
 mod wallet;

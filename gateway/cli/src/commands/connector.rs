@@ -57,6 +57,9 @@ enum Command {
     /// Shows the connectors of a running gateway.
     #[command(after_help = "Example: chartseal connector status --config gateway.toml")]
     Status(control::Gateway),
+    /// Shows what a connector brought and how far each message is; never what is in it. Who looks is written down.
+    #[command(after_help = "Example: chartseal connector tap ward-3 --follow --config gateway.toml")]
+    Tap(control::Tap),
     /// Stops a running connector from taking messages until it is resumed; a restart does not resume it.
     #[command(after_help = "Example: chartseal connector pause ward-3 --config gateway.toml")]
     Pause(control::Args),
@@ -95,6 +98,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         Command::Test(args) => golden::run(&args, output),
         Command::Send(args) => send::run(&args, output),
         Command::Status(gateway) => control::status(&gateway, output),
+        Command::Tap(args) => control::tap(&args, output),
         Command::Pause(args) => control::change(&args, "pause", output),
         Command::Resume(args) => control::change(&args, "resume", output),
         Command::Drain(args) => control::change(&args, "drain", output),

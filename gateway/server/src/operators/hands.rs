@@ -23,6 +23,7 @@ use crate::config::ConnectorConfig;
 use crate::connectors::Connectors;
 use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
 use crate::store::dead_letters::{DeadLetter, Filter, deeds};
+use crate::store::inbox::{Passing, passing};
 
 /// The token's file in the gateway's home.
 pub const TOKEN_FILE: &str = "operators.token";
@@ -32,6 +33,9 @@ pub const OPERATOR: &str = "x-chartseal-operator";
 const OPERATOR_BYTES_MAX: usize = 64;
 /// Deeds of one list.
 const DEEDS_MAX: usize = 1_000;
+
+/// How far a message is, by `inbox::State`.
+const STATES: [&str; 6] = ["received", "sealed", "anchored", "refused", "empty", "sealed"];
 
 /// Reads the configuration again; gives its connectors, or what is wrong.
 pub type Reload = Arc<dyn Fn() -> Result<Vec<ConnectorConfig>, String> + Send + Sync>;
@@ -127,6 +131,14 @@ impl Asked {
     }
 }
 
+/// A query about passing messages.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tapped {
+    after: Option<i64>,
+    max: Option<usize>,
+}
+
 /// A dead letter with what to do about it.
 #[derive(Serialize)]
 struct Shown {
@@ -155,6 +167,7 @@ impl From<DeadLetter> for Shown {
 pub(super) fn routes() -> Router<Operators> {
     Router::new()
         .route("/connectors", get(connectors))
+        .route("/connectors/{name}/messages", get(messages))
         .route("/connectors/{name}/{deed}", post(change))
         .route("/reload", post(reload))
         .route("/dead-letters", get(list))
@@ -189,6 +202,32 @@ async fn change(
         _ => return (StatusCode::NOT_FOUND, "expected pause, resume or drain\n").into_response(),
     };
     done.map_or_else(|error| status_of(error.class()), |done| Json(done).into_response())
+}
+
+/// What a connector brought, as it goes its way: ids, times and how far it is.
+async fn messages(
+    State(on): State<Operators>,
+    Operator(operator): Operator,
+    PathPart(name): PathPart<String>,
+    Query(asked): Query<Tapped>,
+) -> Response {
+    if asked.after.is_none()
+        && let Err(error) = on.hands.dead_letters.note(&operator, "tap", format!("connector {name}")).await
+    {
+        return failed(&error);
+    }
+    let most = asked.max.unwrap_or(MOST).min(MOST);
+    match passing(&on.store, &name, asked.after, most).await {
+        Ok(all) => {
+            let line = |one: Passing| {
+                let at = usize::try_from(one.state).unwrap_or(usize::MAX);
+                let state = STATES.get(at).copied().unwrap_or("unknown");
+                json!({ "id": one.id, "received": one.received, "state": state, "attempts": one.attempts + 1 })
+            };
+            Json(all.into_iter().map(line).collect::<Vec<_>>()).into_response()
+        }
+        Err(error) => status_of(error.class()),
+    }
 }
 
 async fn reload(State(on): State<Operators>, Operator(operator): Operator) -> Response {

@@ -346,6 +346,44 @@ pub async fn is_quarantined(write: &mut Write, key: &Digest, content: &Digest) -
     Ok(query.fetch_optional(&mut **write).await.map_err(failed("quarantine"))?.is_some())
 }
 
+/// One message on its way; nothing of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passing {
+    /// Inbox row.
+    pub id: i64,
+    /// When it came, ms.
+    pub received: i64,
+    /// How far it is: `State`.
+    pub state: i64,
+    /// How often it was sent its way again.
+    pub attempts: i64,
+}
+
+/// What a connector brought behind a row: the newest where none is named, else the oldest, in order.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn passing(
+    store: &Store,
+    connector: &str,
+    after: Option<i64>,
+    most: usize,
+) -> Result<Vec<Passing>, StoreError> {
+    let order = if after.is_some() { "ASC" } else { "DESC" };
+    let sql = format!(
+        "SELECT id, received, state, attempts FROM inbox WHERE connector = $1 AND id > $2 ORDER BY id {order} LIMIT {most}"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(connector.to_owned()).bind(after.unwrap_or(0));
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("inbox"))?;
+    let one = |row: &AnyRow| -> Result<Passing, sqlx::Error> {
+        let (id, received, state, attempts) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        Ok(Passing { id, received, state, attempts })
+    };
+    let mut all: Vec<Passing> = rows.iter().map(one).collect::<Result<_, _>>().map_err(failed("inbox"))?;
+    all.sort_unstable_by_key(|passing| passing.id);
+    Ok(all)
+}
+
 /// How many messages are in each state: waiting, sealed, done, in quarantine.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! `chartseal connector status|pause|resume|drain|reload`: the connectors of a running gateway, through its operators' listener.
+//! `chartseal connector status|tap|pause|resume|drain|reload`: the connectors of a running gateway, through its operators' listener.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,9 @@ use crate::commands::run::runtime;
 use crate::failure::{Exit, Outcome};
 use crate::hands::Hands;
 use crate::output::{Output, bad, good, strong};
+
+/// A tap that follows looks this often, in milliseconds.
+const FOLLOW_MS: u64 = 500;
 
 /// Which gateway.
 #[derive(clap::Args)]
@@ -86,4 +89,43 @@ pub fn reload(gateway: &Gateway, output: Output) -> Outcome {
     output.line("mapping tables are those of now");
     output.document(&done)?;
     Ok(Exit::Done)
+}
+
+/// Arguments of `connector tap`.
+#[derive(clap::Args)]
+pub struct Tap {
+    /// The connector's name.
+    name: String,
+    /// Goes on with what comes, until Ctrl-C.
+    #[arg(long, short)]
+    follow: bool,
+    /// Most that are shown at first.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    max: usize,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+/// Prints what a connector brought and how far it is: never a byte of a message.
+pub fn tap(args: &Tap, output: Output) -> Outcome {
+    let hands = Hands::of(&args.gateway.config)?;
+    let path = format!("/connectors/{}/messages", args.name);
+    runtime()?.block_on(async {
+        let mut all: Vec<Value> = hands.get(&path, &[("max", args.max.to_string())]).await?;
+        let mut after = 0;
+        loop {
+            for one in &all {
+                let (received, state) = (one["received"].as_i64().map_or_else(String::new, at), &one["state"]);
+                let state = state.as_str().unwrap_or_default();
+                output.line(format_args!("{:>8}  {received}  {state:9}  attempts {}", one["id"], one["attempts"]));
+                after = after.max(one["id"].as_i64().unwrap_or(0));
+            }
+            if !args.follow {
+                output.document(&all)?;
+                return Ok(Exit::Done);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(FOLLOW_MS)).await;
+            all = hands.get(&path, &[("after", after.to_string())]).await?;
+        }
+    })
 }
