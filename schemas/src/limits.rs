@@ -39,6 +39,8 @@ pub const CONSENT_PROVISIONS_MAX: usize = 256;
 pub const CONSENT_CRITERIA_MAX: usize = 4096;
 /// Most codings or references of one unit that are kept for decisions; a unit with more is known incompletely.
 pub const UNIT_FACTS_MAX: usize = 1024;
+/// Most subjects that merges may make one person.
+pub const MERGED_SUBJECTS_MAX: usize = 32;
 /// Most guardians of one subject.
 pub const GUARDIANS_MAX: usize = 8;
 /// Most break-glass accesses inline in one RecordAccess.

@@ -55,6 +55,8 @@ pub struct MappedCase {
     pub bundle: Value,
     /// The patient's identifiers; empty for a case of the institution.
     pub patients: Vec<PatientIdentifier>,
+    /// Patients whose records were merged into this one's: the identifiers of each, and its reference in the bundle.
+    pub replaced: Vec<(String, Vec<PatientIdentifier>)>,
     /// FHIR instant of the event.
     pub event_time: Option<String>,
     /// Identity of the message.

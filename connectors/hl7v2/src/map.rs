@@ -111,6 +111,7 @@ impl Mapper {
                 message_type: message_type.clone(),
                 bundle: built.bundle,
                 patients: built.patients,
+                replaced: built.replaced,
                 event_time: event_time(table, &message, &zone),
                 source_key: key.clone(),
             });

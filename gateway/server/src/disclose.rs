@@ -25,7 +25,7 @@ use schemas::id::{Height, SubjectId, TimeMs};
 use schemas::json::Value;
 
 use self::answer::Disclosed;
-use self::decide::Permitted;
+use self::decide::{Permitted, Sessions};
 use self::log::{AccessLog, Deed, DisclosedUnit, Entry, Logged};
 use self::open::{DiscloseError, Opened, Opener};
 use self::page::Page;
@@ -35,7 +35,7 @@ use self::search::{Search, Whom};
 use crate::consents::Consents;
 use crate::http::outcome::Refused;
 use crate::smart::{Grant, Interaction};
-use crate::store::{Store, StoreError, subjects};
+use crate::store::{Store, StoreError, merges, subjects};
 use crate::telemetry::{Metrics, Moment, Step};
 
 /// Longest wait for a state that is fresh enough to decide at.
@@ -223,16 +223,32 @@ impl Disclose {
     async fn heads(&self, grant: &Grant, search: &Search, of: Option<SubjectId>) -> Result<Decision, Refused> {
         let mut decision = Decision { permitted: Vec::new(), withheld: 0, height: self.follower.height(), subject: of };
         let Some(subject) = of else { return Ok(decision) };
+        let others = merges::others(&self.store, &subject).await.map_err(|e| store_failed(&e))?;
+        for of in std::iter::once(subject).chain(others.iter().map(|other| other.subject)) {
+            self.heads_of(grant, search, &of, &mut decision).await?;
+        }
+        self.metrics.count(Moment::Denied, decision.withheld);
+        Ok(decision)
+    }
+
+    /// The same for one of the subjects that are one person.
+    async fn heads_of(
+        &self,
+        grant: &Grant,
+        search: &Search,
+        subject: &SubjectId,
+        decision: &mut Decision,
+    ) -> Result<(), Refused> {
         let mut session = None;
         let mut after = Some(query::FIRST.to_owned());
         while let Some(from) = after {
             let timer = self.metrics.timer(Step::Query);
-            let part = query::heads_after(&self.store, &subject, &search.resource_type, &from).await;
+            let part = query::heads_after(&self.store, subject, &search.resource_type, &from).await;
             drop(timer);
             let (rows, next) = part.map_err(|e| store_failed(&e))?;
             after = next;
             if session.is_none() && !rows.is_empty() {
-                session = self.session(grant, &subject).await?;
+                session = self.session(grant, subject).await?;
             }
             let _timer = self.metrics.timer(Step::Decide);
             let Some((key, session, height)) = &session else {
@@ -245,13 +261,12 @@ impl Disclose {
             (decision.height, decision.withheld) = (*height, decision.withheld + decided.withheld);
             if decision.permitted.len() > query::ROWS_MAX {
                 decision.permitted.clear();
-                self.log(grant, Deed::Search, &search.resource_type, &decision).await?;
+                self.log(grant, Deed::Search, &search.resource_type, decision).await?;
                 let text = "more resources match than one search sorts; narrow it, by date for example";
                 return Err(Refused::request("too-costly", text));
             }
         }
-        self.metrics.count(Moment::Denied, decision.withheld);
-        Ok(decision)
+        Ok(())
     }
 
     /// What one subject's rows are decided with, at one height; none when its key is gone.
@@ -259,12 +274,25 @@ impl Disclose {
         &self,
         grant: &Grant,
         subject: &SubjectId,
-    ) -> Result<Option<(SubjectKey, Arc<Session>, Height)>, Refused> {
+    ) -> Result<Option<(SubjectKey, Sessions, Height)>, Refused> {
+        let Some((key, own)) = self.session_of(grant, subject).await? else { return Ok(None) };
+        let mut merged = Vec::new();
+        for other in merges::others(&self.store, subject).await.map_err(|e| store_failed(&e))? {
+            // one whose key is gone can neither permit nor deny: so is all that it said
+            if let Some((_, session)) = self.session_of(grant, &other.subject).await? {
+                merged.push((session, other.survives));
+            }
+        }
+        let sessions = Sessions::new(own, merged);
+        let height = sessions.height();
+        Ok(Some((key, sessions, height)))
+    }
+
+    async fn session_of(&self, grant: &Grant, subject: &SubjectId) -> Result<Option<(SubjectKey, Session)>, Refused> {
         let Some(key) = self.opener.key(subject).await.map_err(|e| failed(&e))? else { return Ok(None) };
         let view = decide::view(&self.store, subject).await.map_err(|e| store_failed(&e))?;
         let live = self.consents.documents(subject, &key, &view.set).await.map_err(|e| store_failed(&e))?;
-        let session = decide::session(grant, live, view.height, (self.clock)());
-        Ok(Some((key, session, view.height)))
+        Ok(Some((key, decide::session(grant, live, view.height, (self.clock)()))))
     }
 
     /// *decide* for rows of one or, for shared resources, several subjects.

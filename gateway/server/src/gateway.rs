@@ -29,7 +29,7 @@ use crate::http::{self, Front, HandedIn, Intake, TakenIn};
 use crate::ingest::normalise::Normaliser;
 use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::objects::{ObjectError, Objects};
-use crate::operators::hands::{Hands, Reload, TokenError};
+use crate::operators::hands::{self, Hands, Reload, TokenError};
 use crate::operators::{self, Operators};
 use crate::smart::{ClientError, Clients, Tokens};
 use crate::store::claim::Claim;
@@ -190,26 +190,29 @@ impl Gateway {
             institution: config.gateway.institution.as_str().into(),
             body_bytes_max: config.gateway.message_bytes_max,
         };
+        let shown = connectors.clone();
         let operators = Operators {
             metrics: ground.metrics.clone(),
             probes: Arc::new(probes::probes(&ground, &ingest)),
             ledger: Arc::clone(&ground.ledger),
             store: ground.store.clone(),
-            hands: Hands {
-                token: operators::hands::token(&config.gateway.home)?,
-                connectors,
-                dead_letters: DeadLetters {
-                    store: ground.store.clone(),
-                    objects: ground.objects.clone(),
-                    vault: Arc::clone(&ground.vault),
-                    ingest: Arc::clone(&ingest),
-                },
-                reload: reload(config.file.clone(), tables),
+            connectors: Arc::new(move || hands::parts(&shown)),
+        };
+        let hands = Hands {
+            token: hands::token(&config.gateway.home)?,
+            connectors,
+            dead_letters: DeadLetters {
+                store: ground.store.clone(),
+                objects: ground.objects.clone(),
+                vault: Arc::clone(&ground.vault),
+                ingest: Arc::clone(&ingest),
             },
+            reload: reload(config.file.clone(), tables),
+            metrics: ground.metrics.clone(),
         };
         let servers = vec![
             serve(door, http::router(front), stop.clone()),
-            serve(operators_door, operators::router(operators), stop.clone()),
+            serve(operators_door, operators::router(operators).merge(hands::router(hands)), stop.clone()),
         ];
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder(&ground, &config).run(recorder_stop.clone()));

@@ -22,7 +22,6 @@ use schemas::{ErrorClass, cbor, limits};
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::hands::Hands;
 use crate::http::form;
 use crate::store::{Store, anchors, cases};
 use crate::telemetry::Metrics;
@@ -44,6 +43,9 @@ pub struct PartState {
 /// Asks one part.
 pub type Probe = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = PartState> + Send>> + Send + Sync>;
 
+/// Parts that come and go, each with its word.
+pub type PartsNow = Arc<dyn Fn() -> Vec<(String, PartState)> + Send + Sync>;
+
 /// What the operators' routes stand on. Cheap to clone.
 #[derive(Clone)]
 pub struct Operators {
@@ -55,8 +57,8 @@ pub struct Operators {
     pub ledger: Arc<dyn Ledger>,
     /// For receipts.
     pub store: Store,
-    /// What operators may change.
-    pub hands: Hands,
+    /// How the connectors are now.
+    pub connectors: PartsNow,
 }
 
 /// All routes for operators.
@@ -71,7 +73,6 @@ pub fn router(operators: Operators) -> Router {
         .route("/ledger/v1/blocks/{height}", get(block))
         .route("/ledger/v1/status", get(status))
         .route("/ledger/v1/receipts/{case}", get(receipt))
-        .merge(hands::routes())
         .layer(DefaultBodyLimit::max(limits::TRANSACTION_BYTES_MAX))
         .layer(CatchPanicLayer::new())
         .with_state(operators)
@@ -84,16 +85,7 @@ async fn ready(State(operators): State<Operators>) -> Response {
         let state = tokio::time::timeout(PART_WAIT, probe()).await.unwrap_or_else(|_| silent());
         parts.insert(name.clone(), state);
     }
-    for connector in operators.hands.connectors.list() {
-        let detail = match (&connector.fault, connector.paused, connector.connected) {
-            (Some(_), _, _) => "cannot be started: see the log",
-            (None, true, _) => "paused",
-            (None, false, true) => "consumes",
-            (None, false, false) => "not connected",
-        };
-        let ready = connector.fault.is_none() && (connector.connected || connector.paused);
-        parts.insert(format!("connector {}", connector.name), PartState { ready, detail: detail.to_owned() });
-    }
+    parts.extend((operators.connectors)());
     let all = parts.values().all(|part| part.ready);
     let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(serde_json::json!({ "ready": all, "parts": parts }))).into_response()

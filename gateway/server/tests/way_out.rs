@@ -11,6 +11,8 @@ mod consents;
 mod hidden;
 #[path = "way_out/log.rs"]
 mod log;
+#[path = "way_out/merged.rs"]
+mod merged;
 #[path = "way_out/operators.rs"]
 mod operators;
 #[path = "services/postgres.rs"]

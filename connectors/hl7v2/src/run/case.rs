@@ -18,6 +18,7 @@ use crate::{Explained, PatientIdentifier};
 pub struct Built {
     pub bundle: Value,
     pub patients: Vec<PatientIdentifier>,
+    pub replaced: Vec<(String, Vec<PatientIdentifier>)>,
 }
 
 /// Builds one case of a message.
@@ -69,8 +70,8 @@ impl Run<'_> {
     /// Runs one section of a segment's table on the resource it makes or fills.
     fn fill(&mut self, filling: &Filling, frame: usize, segment: usize) {
         let ground = self.ground;
-        if let Some((other, with)) = filling.only_with
-            && ground.placed.below(ground.message, frame, other) != with
+        if let Some((others, with)) = &filling.only_with
+            && others.iter().any(|other| ground.placed.below(ground.message, frame, *other)) != *with
         {
             return;
         }
@@ -199,6 +200,8 @@ impl Run<'_> {
         let mut bundle = Object::new();
         let mut entries: Vec<Value> = Vec::with_capacity(self.instances.len() + self.made.len());
         let mut patients: Vec<PatientIdentifier> = Vec::new();
+        let mut replaced = Vec::new();
+        let mut about: Option<Arc<str>> = None;
         for index in 0..self.instances.len() {
             if !self.instances[index].live {
                 continue;
@@ -210,9 +213,11 @@ impl Run<'_> {
             }
             let reference = self.reference_of(index);
             let patient = self.instances[index].resource == "Patient";
-            if patient {
+            if patient && **about.get_or_insert_with(|| Arc::clone(&reference)) == *reference {
                 let known = self.identifiers(index).into_iter().filter(|i| !patients.contains(i)).collect::<Vec<_>>();
                 patients.extend(known);
+            } else if patient && is_replaced(&self.instances[index].object) {
+                replaced.push((reference.to_string(), self.identifiers(index)));
             }
             let mut object = std::mem::take(&mut self.instances[index].object);
             object.insert("id", id_of(self.instances[index].resource, &reference));
@@ -226,8 +231,14 @@ impl Run<'_> {
         bundle.insert("resourceType", Value::from("Bundle"));
         bundle.entry_or("type", || Value::from("collection"));
         bundle.insert("entry", Value::Array(entries));
-        Built { bundle: Value::Object(bundle), patients }
+        Built { bundle: Value::Object(bundle), patients, replaced }
     }
+}
+
+/// Whether a Patient says that another one has taken its place.
+fn is_replaced(patient: &Object) -> bool {
+    let links = patient.get("link").and_then(Value::as_array).unwrap_or_default();
+    links.iter().any(|link| link.text("type") == Some("replaced-by"))
 }
 
 fn entry(reference: Arc<str>, object: Object) -> Value {

@@ -179,7 +179,8 @@ impl<'r> Run<'r> {
         let before = member.len();
         let live = self.rows(inner, &mut member, cursor);
         let constant = self.ground.tables.programs.get(inner).is_some_and(|p| p.constant);
-        if live || constant || (before > 0 && !many) {
+        let kept = live || constant || (before > 0 && !many);
+        if kept && !member.is_empty() {
             put(object, &row.target, Value::Object(member));
         }
         live

@@ -225,8 +225,8 @@ pub struct Filling {
     /// Create it when the own frame has none; otherwise only fill one in reach.
     pub makes: bool,
     pub program: usize,
-    /// Only when this segment is (`true`) or is not (`false`) in the same group.
-    pub only_with: Option<([u8; 3], bool)>,
+    /// Only when one of these segments is (`true`) or none of them is (`false`) in the same group.
+    pub only_with: Option<(Vec<[u8; 3]>, bool)>,
 }
 
 /// `A.path <- B`: references between resources, laid when all are built.

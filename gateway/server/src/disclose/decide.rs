@@ -2,9 +2,7 @@
 //! height are read in one statement, so that a decision names exactly the state it was taken at. Scopes narrow first.
 //! What cannot be read is withheld, never passed on.
 
-use std::sync::Arc;
-
-use gateway_consent::{AccessRequest, Action, Actor, Decision, Permit, Reference, Session, UnitFacts, UnitId};
+use gateway_consent::{AccessRequest, Action, Actor, Decision, Permit, Reason, Reference, Session, UnitFacts, UnitId};
 use gateway_vault::SubjectKey;
 use schemas::cbor;
 use schemas::id::{CaseId, ConsentId, Height, SubjectId, TimeMs};
@@ -116,6 +114,59 @@ pub fn unit_of(row: &Row) -> UnitId {
     }
 }
 
+/// The sessions that decide about one subject's rows: its own, and those of everyone who is one person with it (`store::merges`). The
+/// denials of all hold; a permit is the subject's own, or of one into whose record its own was merged.
+pub struct Sessions {
+    own: Session,
+    survivors: Vec<Session>,
+    others: Vec<Session>,
+}
+
+impl Sessions {
+    /// Of the subject itself and of the others, each with whether it survives.
+    pub fn new(own: Session, all: Vec<(Session, bool)>) -> Self {
+        let (survivors, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, survives)| *survives);
+        let sessions = |all: Vec<(Session, bool)>| all.into_iter().map(|(session, _)| session).collect();
+        Self { own, survivors: sessions(survivors), others: sessions(others) }
+    }
+
+    /// The lowest height at which one of them was taken.
+    pub fn height(&self) -> Height {
+        let merged = self.survivors.iter().chain(&self.others);
+        merged.map(Session::height).fold(self.own.height(), Height::min)
+    }
+
+    fn permits_nothing(&self) -> bool {
+        self.own.permits_nothing() && self.survivors.iter().all(Session::permits_nothing)
+    }
+
+    fn decide(&self, unit: UnitId, facts: &UnitFacts) -> Decision {
+        let is_denial =
+            |decision: &Decision| matches!(decision, Decision::Deny(d) if *d.reason() != Reason::NoneApplies);
+        let own = self.own.decide(unit, facts);
+        if is_denial(&own) {
+            return own;
+        }
+        for other in &self.others {
+            let decision = other.decide(unit, facts);
+            if is_denial(&decision) {
+                return decision;
+            }
+        }
+        let mut decision = own;
+        for survivor in &self.survivors {
+            let of_survivor = survivor.decide(unit, facts);
+            if is_denial(&of_survivor) {
+                return of_survivor;
+            }
+            if !decision.is_permit() {
+                decision = of_survivor;
+            }
+        }
+        decision
+    }
+}
+
 /// The rows of one subject, decided.
 #[derive(Default)]
 pub struct Decided {
@@ -126,7 +177,7 @@ pub struct Decided {
 }
 
 /// Decides about every row. `key` is the subject's.
-pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Session, grant: &Grant, asked: Interaction) -> Decided {
+pub fn decide(rows: Vec<Row>, key: &SubjectKey, session: &Sessions, grant: &Grant, asked: Interaction) -> Decided {
     let (mut decided, mut reader) = (Decided::default(), Reader::new(key));
     for row in rows {
         match permitted(row, key, &mut reader, session, grant, asked) {
@@ -141,7 +192,7 @@ fn permitted(
     row: Row,
     key: &SubjectKey,
     reader: &mut Reader<'_>,
-    session: &Session,
+    session: &Sessions,
     grant: &Grant,
     asked: Interaction,
 ) -> Option<Permitted> {
@@ -200,7 +251,7 @@ pub fn known_of(row: &Row, key: &SubjectKey, reader: &mut Reader<'_>) -> Result<
 }
 
 /// A session for one subject at one instant.
-pub fn session(grant: &Grant, live: Vec<gateway_consent::LiveConsent>, height: Height, now: TimeMs) -> Arc<Session> {
+pub fn session(grant: &Grant, live: Vec<gateway_consent::LiveConsent>, height: Height, now: TimeMs) -> Session {
     let request = request(&grant.client, Action::Access);
-    Arc::new(Session::new(&request, live, gateway_consent::DefaultRule::Deny, height, now))
+    Session::new(&request, live, gateway_consent::DefaultRule::Deny, height, now)
 }

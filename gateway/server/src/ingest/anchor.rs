@@ -21,7 +21,7 @@ use super::settle::{Anchored, settle};
 use super::{Control, Foundation, StepError, crash_point};
 use crate::store::inbox::{self, State};
 use crate::store::intents::{self, Intent, Submission};
-use crate::store::{self, StoreError, Write, subjects};
+use crate::store::{self, StoreError, Write, merges, subjects};
 
 /// Submissions in flight.
 pub const IN_FLIGHT_MAX: usize = 4;
@@ -233,6 +233,7 @@ async fn put(write: &mut Write, group: &[Stored], intended: &[Intended]) -> Resu
     for Stored(batch) in group {
         subjects::add(write, &batch.new.subjects).await?;
         subjects::add_aliases(write, &batch.new.aliases).await?;
+        merges::add(write, &batch.merges).await?;
         inbox::mark(write, &batch.sealed, State::Sealed).await?;
         inbox::keep_raw(write, &batch.several).await?;
         inbox::mark(write, &batch.empty, State::Empty).await?;

@@ -26,8 +26,20 @@ const UNITS_MAX: usize = 4 * limits::CASE_UNITS_MAX;
 pub struct Canonical {
     message_type: String,
     patients: Vec<PatientKeys>,
+    merges: Vec<Merged>,
     cases: Vec<CanonicalCase>,
     unmapped: Vec<String>,
+}
+
+/// Two patients of whom a message says that they are one person, or are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// Index of the patient whose record goes.
+    pub prior: usize,
+    /// Index of the patient whose record stays.
+    pub surviving: usize,
+    /// They are two people after all.
+    pub undone: bool,
 }
 
 impl Canonical {
@@ -38,6 +50,10 @@ impl Canonical {
     /// The patients that the message names, in order of appearance.
     pub fn patients(&self) -> &[PatientKeys] {
         &self.patients
+    }
+    /// Which of them are said to be one person.
+    pub fn merges(&self) -> &[Merged] {
+        &self.merges
     }
     /// One case per patient, and at most one about no patient.
     pub fn cases(&self) -> &[CanonicalCase] {

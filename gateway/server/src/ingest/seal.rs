@@ -19,6 +19,7 @@ use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, summary_of};
 use super::receive::Received;
 use super::resolve::{NewSubjects, Resolver, Subject};
 use super::{Control, Foundation, Held, StepError, crash_point, now_ms, share, spread, within};
+use crate::store::merges::Merge;
 use crate::store::{inbox, summaries};
 use crate::telemetry::{Moment, Step};
 
@@ -49,6 +50,8 @@ pub struct Batch {
     pub(super) empty: Vec<i64>,
     pub(super) refused: Vec<(i64, Refusal)>,
     pub(super) new: NewSubjects,
+    /// Who is said to be one person.
+    pub(super) merges: Vec<Merge>,
     /// Sealed raw objects of messages about several patients.
     raw_objects: Vec<(Digest, Bytes)>,
     /// The objects take the place of the bodies until they are in intents.
@@ -225,6 +228,15 @@ async fn resolve(
         if let Some(refusal) = refused {
             batch.refused.push((received.inbox_id(), refusal));
             continue;
+        }
+        let who = |at: usize| patients.get(at).map(|subject: &Subject| subject.id);
+        for merged in canonical.merges() {
+            let (Some(prior), Some(surviving)) = (who(merged.prior), who(merged.surviving)) else { continue };
+            // one subject under two numbers, or a patient merged into itself
+            if prior != surviving {
+                let (inbox_id, undone) = (received.inbox_id(), merged.undone);
+                batch.merges.push(Merge { prior, surviving, inbox_id, undone });
+            }
         }
         let about_none = canonical.cases().iter().any(|case| case.patient.is_none());
         let institution = if about_none { resolver.subject(&[institution])?.ok() } else { None };

@@ -17,13 +17,15 @@ use schemas::ErrorClass;
 use schemas::cbor::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Operators, status_of};
+use super::{PartState, status_of};
 use crate::config::ConnectorConfig;
-use crate::connectors::Connectors;
+use crate::connectors::{ConnectorState, Connectors};
 use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
 use crate::store::dead_letters::{DeadLetter, Filter, deeds};
 use crate::store::inbox::{Passing, passing};
+use crate::telemetry::Metrics;
 
 /// The token's file in the gateway's home.
 pub const TOKEN_FILE: &str = "operators.token";
@@ -51,6 +53,8 @@ pub struct Hands {
     pub dead_letters: DeadLetters,
     /// The configuration, read again.
     pub reload: Reload,
+    /// Measures.
+    pub metrics: Metrics,
 }
 
 /// The token's file cannot be used.
@@ -88,14 +92,14 @@ pub fn token(home: &Path) -> Result<[u8; 32], TokenError> {
 /// An operator who showed the token.
 struct Operator(String);
 
-impl FromRequestParts<Operators> for Operator {
+impl FromRequestParts<Hands> for Operator {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Operators) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, state: &Hands) -> Result<Self, Response> {
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         // hashes: comparing them tells nothing about the token
-        if sha256(shown.trim().as_bytes()).0 != state.hands.token {
+        if sha256(shown.trim().as_bytes()).0 != state.token {
             let text = "found another token, expected that of operators.token in the gateway's home\n";
             return Err((StatusCode::UNAUTHORIZED, text).into_response());
         }
@@ -164,7 +168,7 @@ impl From<DeadLetter> for Shown {
 }
 
 /// The routes.
-pub(super) fn routes() -> Router<Operators> {
+pub fn router(hands: Hands) -> Router {
     Router::new()
         .route("/connectors", get(connectors))
         .route("/connectors/{name}/messages", get(messages))
@@ -176,23 +180,40 @@ pub(super) fn routes() -> Router<Operators> {
         .route("/dead-letters/discard", post(discard))
         .route("/dead-letters/{id}/raw", get(show))
         .route("/deeds", get(log))
+        .layer(CatchPanicLayer::new())
+        .with_state(hands)
 }
 
-async fn connectors(State(on): State<Operators>, _: Operator) -> Response {
-    Json(on.hands.connectors.list()).into_response()
+/// What `/readyz` says of connectors.
+pub fn parts(connectors: &Connectors) -> Vec<(String, PartState)> {
+    let part = |connector: ConnectorState| {
+        let detail = match (&connector.fault, connector.paused, connector.connected) {
+            (Some(_), _, _) => "cannot be started: see the log",
+            (None, true, _) => "paused",
+            (None, false, true) => "consumes",
+            (None, false, false) => "not connected",
+        };
+        let ready = connector.fault.is_none() && (connector.connected || connector.paused);
+        (format!("connector {}", connector.name), PartState { ready, detail: detail.to_owned() })
+    };
+    connectors.list().into_iter().map(part).collect()
+}
+
+async fn connectors(State(on): State<Hands>, _: Operator) -> Response {
+    Json(on.connectors.list()).into_response()
 }
 
 async fn change(
-    State(on): State<Operators>,
+    State(on): State<Hands>,
     Operator(operator): Operator,
     PathPart((name, deed)): PathPart<(String, String)>,
 ) -> Response {
-    let connectors = &on.hands.connectors;
+    let connectors = &on.connectors;
     let known = connectors.list().iter().any(|state| state.name == name);
     if !known {
         return (StatusCode::NOT_FOUND, "found no connector of this name\n").into_response();
     }
-    if let Err(error) = on.hands.dead_letters.note(&operator, &deed, format!("connector {name}")).await {
+    if let Err(error) = on.dead_letters.note(&operator, &deed, format!("connector {name}")).await {
         return failed(&error);
     }
     let done = match deed.as_str() {
@@ -206,18 +227,18 @@ async fn change(
 
 /// What a connector brought, as it goes its way: ids, times and how far it is.
 async fn messages(
-    State(on): State<Operators>,
+    State(on): State<Hands>,
     Operator(operator): Operator,
     PathPart(name): PathPart<String>,
     Query(asked): Query<Tapped>,
 ) -> Response {
     if asked.after.is_none()
-        && let Err(error) = on.hands.dead_letters.note(&operator, "tap", format!("connector {name}")).await
+        && let Err(error) = on.dead_letters.note(&operator, "tap", format!("connector {name}")).await
     {
         return failed(&error);
     }
     let most = asked.max.unwrap_or(MOST).min(MOST);
-    match passing(&on.store, &name, asked.after, most).await {
+    match passing(&on.dead_letters.store, &name, asked.after, most).await {
         Ok(all) => {
             let line = |one: Passing| {
                 let at = usize::try_from(one.state).unwrap_or(usize::MAX);
@@ -230,8 +251,8 @@ async fn messages(
     }
 }
 
-async fn reload(State(on): State<Operators>, Operator(operator): Operator) -> Response {
-    let read = Arc::clone(&on.hands.reload);
+async fn reload(State(on): State<Hands>, Operator(operator): Operator) -> Response {
+    let read = Arc::clone(&on.reload);
     let configs = match tokio::task::spawn_blocking(move || read()).await {
         Ok(Ok(configs)) => configs,
         // the old set keeps running
@@ -243,45 +264,45 @@ async fn reload(State(on): State<Operators>, Operator(operator): Operator) -> Re
         Err(_) => return status_of(ErrorClass::Bug),
     };
     on.metrics.reload_failed(false);
-    let done = on.hands.connectors.reload(configs);
+    let done = on.connectors.reload(configs);
     let changed = done.started.len() + done.stopped.len() + done.restarted.len();
-    match on.hands.dead_letters.note(&operator, "reload", format!("{changed} connectors changed")).await {
+    match on.dead_letters.note(&operator, "reload", format!("{changed} connectors changed")).await {
         Ok(()) => Json(done).into_response(),
         Err(error) => failed(&error),
     }
 }
 
-async fn list(State(on): State<Operators>, _: Operator, Query(asked): Query<Asked>) -> Response {
-    match on.hands.dead_letters.list(&asked.filter(), asked.after, asked.max.unwrap_or(MOST)).await {
+async fn list(State(on): State<Hands>, _: Operator, Query(asked): Query<Asked>) -> Response {
+    match on.dead_letters.list(&asked.filter(), asked.after, asked.max.unwrap_or(MOST)).await {
         Ok(letters) => Json(letters.into_iter().map(Shown::from).collect::<Vec<_>>()).into_response(),
         Err(error) => failed(&error),
     }
 }
 
-async fn count(State(on): State<Operators>, _: Operator, Query(asked): Query<Asked>) -> Response {
-    on.hands.dead_letters.count(&asked.filter()).await.map_or_else(|e| failed(&e), |all| Json(all).into_response())
+async fn count(State(on): State<Hands>, _: Operator, Query(asked): Query<Asked>) -> Response {
+    on.dead_letters.count(&asked.filter()).await.map_or_else(|e| failed(&e), |all| Json(all).into_response())
 }
 
-async fn retry(State(on): State<Operators>, Operator(operator): Operator, Query(asked): Query<Asked>) -> Response {
-    let done = on.hands.dead_letters.retry(asked.filter(), &operator).await;
+async fn retry(State(on): State<Hands>, Operator(operator): Operator, Query(asked): Query<Asked>) -> Response {
+    let done = on.dead_letters.retry(asked.filter(), &operator).await;
     done.map_or_else(|e| failed(&e), |done| Json(done).into_response())
 }
 
-async fn discard(State(on): State<Operators>, Operator(operator): Operator, Query(asked): Query<Asked>) -> Response {
-    let done = on.hands.dead_letters.discard(&asked.filter(), &operator).await;
+async fn discard(State(on): State<Hands>, Operator(operator): Operator, Query(asked): Query<Asked>) -> Response {
+    let done = on.dead_letters.discard(&asked.filter(), &operator).await;
     done.map_or_else(|e| failed(&e), |count| Json(json!({ "discarded": count })).into_response())
 }
 
-async fn show(State(on): State<Operators>, Operator(operator): Operator, PathPart(id): PathPart<i64>) -> Response {
-    match on.hands.dead_letters.show(id, &operator).await {
+async fn show(State(on): State<Hands>, Operator(operator): Operator, PathPart(id): PathPart<i64>) -> Response {
+    match on.dead_letters.show(id, &operator).await {
         Ok(Some(bytes)) => ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => failed(&error),
     }
 }
 
-async fn log(State(on): State<Operators>, _: Operator) -> Response {
-    match deeds(&on.store, DEEDS_MAX).await {
+async fn log(State(on): State<Hands>, _: Operator) -> Response {
+    match deeds(&on.dead_letters.store, DEEDS_MAX).await {
         Ok(all) => {
             let line = |d: crate::store::dead_letters::OperatorDeed| json!({ "at": d.at, "operator": d.operator, "deed": d.deed, "about": d.about });
             Json(all.into_iter().map(line).collect::<Vec<_>>()).into_response()

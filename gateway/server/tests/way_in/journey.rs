@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use gateway_server::ingest::Outcome;
+use gateway_server::store::dead_letters::{self, Filter};
 use gateway_server::store::summaries::{self, Reader};
-use gateway_server::store::{anchors, cases, inbox, subjects, units};
+use gateway_server::store::{anchors, cases, subjects, units};
 use ledger_proof::verify_receipt;
 use schemas::id::SubjectId;
 

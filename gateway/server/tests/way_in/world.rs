@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use connectors_hl7v2::Mapper;
 use gateway_server::follow::Follower;
 use gateway_server::ingest::normalise::Normaliser;
 use gateway_server::ingest::{Foundation, Ingest, Message, Outcome};
@@ -13,6 +14,7 @@ use gateway_server::telemetry::Metrics;
 use gateway_vault::Vault;
 use ledger_client::Ledger;
 use schemas::id::InstitutionId;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Double, now_ms};
@@ -35,6 +37,7 @@ pub struct World {
 /// A running way in.
 pub struct Running {
     pub ingest: Ingest,
+    pub tables: watch::Sender<Arc<Normaliser>>,
     pub store: Store,
     pub objects: Objects,
     pub follower: Follower,
@@ -67,11 +70,7 @@ impl World {
         let follower =
             Follower::start(store.clone(), ledger.clone(), genesis.clone(), metrics.clone(), stop.clone()).await;
         let follower = follower.expect("the state reads");
-        let normaliser = Normaliser {
-            mapper: connectors_hl7v2::Mapper::embedded(),
-            zone: "+00:00".into(),
-            authorities: [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())].into(),
-        };
+        let (tables, normaliser) = watch::channel(Arc::new(normaliser(Mapper::embedded())));
         let foundation = Foundation {
             store: store.clone(),
             objects: objects.clone(),
@@ -80,12 +79,17 @@ impl World {
             follower: follower.clone(),
             chain: genesis.chain_id(),
             institution: INSTITUTION,
-            normaliser: Arc::new(normaliser),
+            normaliser,
             metrics,
             message_bytes_max: 1 << 20,
         };
-        Running { ingest: Ingest::start(foundation, Vec::new()), store, objects, follower, stop }
+        Running { ingest: Ingest::start(foundation), tables, store, objects, follower, stop }
     }
+}
+
+pub fn normaliser(mapper: Mapper) -> Normaliser {
+    let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())].into();
+    Normaliser { mapper, zone: "+00:00".into(), authorities }
 }
 
 impl Running {

@@ -26,6 +26,7 @@ fn operators(world: &World, probes: &[(&str, Probe)]) -> Router {
         probes: Arc::new(probes),
         ledger: world.ledger.clone(),
         store: world.store.clone(),
+        connectors: Arc::new(Vec::new),
     })
 }
 

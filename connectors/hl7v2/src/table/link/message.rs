@@ -1,6 +1,6 @@
 //! `message` tables: events, groups, what each segment makes, links between resources.
 
-use super::super::parse::{Reader, intern};
+use super::super::parse::{Reader, intern, segment_name};
 use super::super::program::{Filling, Group, Item, Link, MessageTable, SegmentItem, Tables};
 use super::{Names, Source};
 use crate::error::TableError;
@@ -114,7 +114,12 @@ fn segment(reader: &mut Reader<'_>, name: &str, names: &Names) -> Result<Segment
                 Some(word @ ("with" | "without")) => {
                     reader.take();
                     let other = reader.expect("a segment")?;
-                    Some((reader.segment(other)?, word == "with"))
+                    let mut others = vec![reader.segment(other)?];
+                    while let Some(next) = reader.peek().and_then(segment_name) {
+                        reader.take();
+                        others.push(next);
+                    }
+                    Some((others, word == "with"))
                 }
                 _ => None,
             };

@@ -25,7 +25,7 @@ pub fn normalise(source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, R
         let updated = members.iter().filter_map(|at| graph.node(*at).updated).max();
         cases.push(CanonicalCase { patient, units, event_time: updated.or(time) });
     }
-    Ok(Canonical { message_type, patients: graph.into_patients(), cases, unmapped: Vec::new() })
+    Ok(Canonical { message_type, patients: graph.into_patients(), merges: Vec::new(), cases, unmapped: Vec::new() })
 }
 
 fn bundle_nodes(mut bundle: Value) -> Result<Vec<Node>, Refusal> {

@@ -1,14 +1,14 @@
 //! HL7 v2 input: the tables make a Bundle per patient; its entries become units. One message that is refused refuses the
 //! whole delivery: half a batch would be neither here nor there, and the raw bytes stay in quarantine.
 
-use connectors_hl7v2::{MapOptions, MappedCase, PatientIdentifier};
+use connectors_hl7v2::{MapOptions, MappedCase, PatientIdentifier, SourceKey};
 use schemas::json::Value;
 
 use super::fhir::is_id;
 use super::graph::source_system;
 use super::{
-    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Normaliser, PatientKeys, Patients, Refusal,
-    instant_ms,
+    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Merged, Normaliser, PatientKeys, Patients,
+    Refusal, instant_ms,
 };
 
 pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
@@ -25,11 +25,30 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
     }
     let mut patients = Patients::default();
     let mut cases: Vec<CanonicalCase> = Vec::new();
+    let mut merges: Vec<Merged> = Vec::new();
+    let mut before: Option<(SourceKey, usize)> = None;
     for case in mapped.cases {
         let keys = keys_of(with, source, &case.patients);
         let patient = (!keys.0.is_empty()).then(|| patients.add(keys));
+        let mut named: Vec<(String, usize)> = Vec::new();
+        for (reference, identifiers) in &case.replaced {
+            let keys = keys_of(with, source, identifiers);
+            if let Some(surviving) = patient.filter(|_| !keys.0.is_empty()) {
+                let prior = patients.add(keys);
+                named.push((reference.clone(), prior));
+                merges.push(Merged { prior, surviving, undone: false });
+            }
+        }
+        // two patients of one message, each with a case of its own: linked, or no more
+        let linked = matches!(case.message_type.as_str(), "ADT_A24" | "ADT_A37");
+        if let (true, Some(prior), Some((key, surviving))) = (linked, patient, &before)
+            && *key == case.source_key
+        {
+            merges.push(Merged { prior, surviving: *surviving, undone: case.message_type == "ADT_A37" });
+        }
+        before = patient.map(|patient| (case.source_key.clone(), patient));
         let event_time = case.event_time.as_deref().and_then(instant_ms);
-        let units = units(case, patient)?;
+        let units = units(case, patient, &named)?;
         match cases.iter_mut().find(|other| other.patient == patient) {
             // two messages of one batch about one patient are one case of this delivery
             Some(other) => {
@@ -39,8 +58,10 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
             None => cases.push(CanonicalCase { patient, units, event_time }),
         }
     }
+    // one person already: nothing is said
+    merges.retain(|merged| merged.prior != merged.surviving);
     let message_type = mapped.message_type.unwrap_or_else(|| "HL7".into());
-    Ok(Canonical { message_type, patients: patients.list, cases, unmapped: mapped.unmapped })
+    Ok(Canonical { message_type, patients: patients.list, merges, cases, unmapped: mapped.unmapped })
 }
 
 /// Without the block characters that some senders leave around a message.
@@ -63,7 +84,11 @@ fn keys_of(with: &Normaliser, source: &str, identifiers: &[PatientIdentifier]) -
     PatientKeys(keys.collect())
 }
 
-fn units(case: MappedCase, patient: Option<usize>) -> Result<Vec<CanonicalUnit>, Refusal> {
+fn units(
+    case: MappedCase,
+    patient: Option<usize>,
+    replaced: &[(String, usize)],
+) -> Result<Vec<CanonicalUnit>, Refusal> {
     let mut bundle = case.bundle;
     let entries = match bundle.as_object_mut().and_then(|object| object.remove("entry")) {
         Some(Value::Array(entries)) => entries,
@@ -88,11 +113,12 @@ fn units(case: MappedCase, patient: Option<usize>) -> Result<Vec<CanonicalUnit>,
             return Err(Refusal::caller("bad-id", resource_type));
         };
         let own = format!("{resource_type}/{id}");
-        let identity = match &about {
-            Some((reference, at)) if *reference == own => Identity::Patient(*at),
-            _ => Identity::Logical(id),
+        let named = about.iter().chain(replaced);
+        let identity = match named.clone().find(|(reference, _)| *reference == own) {
+            Some((_, at)) => Identity::Patient(*at),
+            None => Identity::Logical(id),
         };
-        let references = about.iter().map(|(reference, at)| (reference.clone(), Meaning::Patient(*at))).collect();
+        let references = named.map(|(reference, at)| (reference.clone(), Meaning::Patient(*at))).collect();
         let bytes = resource.canonical();
         units.push(CanonicalUnit { resource, bytes, resource_type, identity, references });
     }
