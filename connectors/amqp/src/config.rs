@@ -8,7 +8,7 @@ use schemas::limits;
 use serde::Deserialize;
 
 /// `[[connector]]` with `kind = "amqp"`.
-#[derive(Clone, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmqpConfig {
     /// Name in metrics, in the inbox and as source of FHIR ids: letters, digits, `-`.

@@ -8,7 +8,7 @@ use schemas::limits;
 use serde::Deserialize;
 
 /// `[[connector]]` with `kind = "mllp"`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MllpConfig {
     /// Name in metrics, in the inbox and as source of ids: letters, digits, `-`.

@@ -17,7 +17,7 @@ pub const FOLDER: &str = "connectors.d";
 const FILES_MAX: usize = 1_000;
 
 /// One connector.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ConnectorConfig {
     /// AMQP 0-9-1.

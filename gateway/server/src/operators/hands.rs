@@ -73,19 +73,17 @@ pub fn token(home: &Path) -> Result<[u8; 32], TokenError> {
     let file = home.join(TOKEN_FILE);
     let fault = |reason| TokenError { file: file.clone(), reason };
     let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-    let mut text = String::new();
-    match created {
+    let text = match created {
         Ok(mut new) => {
             let mut random = [0_u8; 32];
             std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut random)).map_err(fault)?;
-            text = schemas::id::to_hex(&random);
+            let text = schemas::id::to_hex(&random);
             new.write_all(text.as_bytes()).and_then(|()| new.sync_all()).map_err(fault)?;
+            text
         }
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            text = std::fs::read_to_string(&file).map_err(fault)?;
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => std::fs::read_to_string(&file).map_err(fault)?,
         Err(e) => return Err(fault(e)),
-    }
+    };
     Ok(sha256(text.trim().as_bytes()).0)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use gateway_server::ingest::Outcome;
 use gateway_server::store::dead_letters::{self, Filter};
-use gateway_server::store::{cases, inbox, intents};
+use gateway_server::store::{cases, intents};
 
 use crate::journey::{FHIR, HL7, admission};
 use crate::postgres::fresh_database;
