@@ -21,7 +21,7 @@
 //! | §4.5.2 timers, their doubling; f + 1 are joined | `replica/timer.rs`; `replica/change.rs` (`join`) |
 //! | §4.6 a time that all accept | `replica/propose.rs` (`Timeliness`) |
 //! | Castro's thesis: retransmission | `replica/tell.rs` |
-//! | Castro's thesis: recovery, estimation | `replica/recover.rs` |
+//! | Castro's thesis: recovery, estimation | `replica/recover.rs`; what the others do for it, `replica/help.rs` |
 //! | Castro's thesis: state transfer, over one tree of the contract's | `transfer.rs` |
 //!
 //! Not in the paper: restarts, `replica/start.rs`; evidence against whoever contradicts himself, `witness.rs` and `replica/blame.rs`;

@@ -17,11 +17,6 @@ impl Replica {
         self.pool.into_waiting()
     }
 
-    /// The last height of the epoch, once it is decided.
-    pub const fn seal(&self) -> Option<Height> {
-        self.seal
-    }
-
     /// What execution says about the epoch's end: it does not change once it is known, and is never near.
     pub(super) fn learn_seal(&mut self, header: &Header, seal: Option<Height>) {
         if self.seal.is_none()

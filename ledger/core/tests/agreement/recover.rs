@@ -165,6 +165,19 @@ fn answers_of_a_later_epoch_are_for_that_one_to_judge_and_those_of_an_earlier_on
     assert!(replica.is_silent());
     // written in an epoch before this one
     let earlier = Record::Recovering(1, Recovery { epoch: 0, until: 40, above: 3 });
+    assert!(!of_second_epoch(earlier).is_silent());
+    // learned in this one: the others have not left the one before
+    let mut replica = of_second_epoch(Record::Recovering(1, Recovery::unknown()));
+    for from in [0, 1, 2] {
+        assert!(replica.is_silent(), "before validator {from} answers");
+        told(&mut replica, from, answer(NONCE, 0, 200, 5));
+    }
+    replica.step(Input::Tick(2_000), &Mock(3));
+    assert!(!replica.is_silent() && !replica.is_changing() && replica.view() == 0, "it votes in the first view");
+}
+
+/// A replica at the beginning of the second epoch.
+fn of_second_epoch(record: Record) -> Replica {
     let network = Network::new(4, 1, QUIET);
     let mut config = network.config(3);
     (config.epoch, config.base.height) = (1, 256);
@@ -174,9 +187,9 @@ fn answers_of_a_later_epoch_are_for_that_one_to_judge_and_those_of_an_earlier_on
         executed: 256,
         unattested: vec![],
         seal: None,
-        records: vec![earlier],
+        records: vec![record],
         now: 1_000,
         nonce: NONCE,
     };
-    assert!(!Replica::start(start, &Mock(3)).expect("an honest log").0.is_silent());
+    Replica::start(start, &Mock(3)).expect("an honest log").0
 }

@@ -48,3 +48,19 @@ fn a_client_that_opens_many_connections_keeps_nobody_out() {
     others.clear();
     assert!(connect(9).is_ok());
 }
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_holds_a_few_large_answers_and_hinders_nobody() {
+    let clients = Clients::new();
+    let (slow, again, other) = (clients.connect(key(1)), clients.connect(key(1)), clients.connect(key(2)));
+    let (slow, again, other) = (slow.unwrap(), again.unwrap(), other.unwrap());
+    let now = |client: Client| async move { tokio::time::timeout(Duration::ZERO, client.large()).await.ok().flatten() };
+    let mut held = Vec::new();
+    for _ in 0..limits::RPC_LARGE_ANSWERS_MAX {
+        held.push(now(slow.clone()).await.expect("a place"));
+    }
+    assert!(now(again.clone()).await.is_none(), "the same client's");
+    assert!(now(other).await.is_some(), "another one has places of its own");
+    held.pop();
+    assert!(now(again).await.is_some(), "one was written: its place is free again");
+}
