@@ -30,11 +30,7 @@ pub fn answer(message: &[u8], what: Answer) -> Option<Vec<u8>> {
         None => "C",
         Some(header) => {
             let (accept, application) = (header.field(15), header.field(16));
-            let wanted = match (accept, what) {
-                (b"NE", _) | (b"ER", Answer::Kept) | (b"SU", Answer::Refused { .. }) => false,
-                _ => true,
-            };
-            if !wanted {
+            if matches!((accept, what), (b"NE", _) | (b"ER", Answer::Kept) | (b"SU", Answer::Refused { .. })) {
                 return None;
             }
             if accept.is_empty() && application.is_empty() { "A" } else { "C" }

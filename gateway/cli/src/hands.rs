@@ -1,6 +1,7 @@
 //! The operators' listener of a running gateway, as commands use it: its address from the configuration, its token from the gateway's
 //! home, the name of whoever runs the command beside it. It must never print the token.
 
+use gateway_server::http::form;
 use gateway_server::operators::hands::{OPERATOR, TOKEN_FILE};
 use serde::de::DeserializeOwned;
 
@@ -38,7 +39,7 @@ impl Hands {
     /// # Errors
     /// `Failure`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Failure> {
-        document(&self.send(self.http.get(self.url(path)).query(query)).await?)
+        document(&self.send(self.http.get(self.url(path, query))).await?)
     }
 
     /// Changes something.
@@ -46,7 +47,7 @@ impl Hands {
     /// # Errors
     /// `Failure`.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Failure> {
-        document(&self.send(self.http.post(self.url(path)).query(query)).await?)
+        document(&self.send(self.http.post(self.url(path, query))).await?)
     }
 
     /// Bytes as they are.
@@ -54,11 +55,12 @@ impl Hands {
     /// # Errors
     /// `Failure`.
     pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        self.send(self.http.get(self.url(path))).await
+        self.send(self.http.get(self.url(path, &[]))).await
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+    fn url(&self, path: &str, query: &[(&str, String)]) -> String {
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", form::encode(value))).collect();
+        format!("{}{path}?{}", self.base, query.join("&"))
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {

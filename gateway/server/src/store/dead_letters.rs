@@ -132,7 +132,7 @@ pub async fn raw(store: &Store, id: i64) -> Result<Option<(RawPlace, Vec<u8>, Di
     let row = sqlx::query(sql).bind(id).fetch_optional(store.reader()).await.map_err(failed("quarantine.raw"))?;
     let Some(row) = row else { return Ok(None) };
     let key: Option<Vec<u8>> = row.try_get(2).map_err(failed("quarantine.raw_key"))?;
-    Ok(place(&row, 0)?.zip(key).map(|(raw, key)| digest(&row, 3).map(|bound| (raw, key, bound))).transpose()?)
+    place(&row, 0)?.zip(key).map(|(raw, key)| digest(&row, 3).map(|bound| (raw, key, bound))).transpose()
 }
 
 /// What `give_back` did.

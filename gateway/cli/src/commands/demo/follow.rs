@@ -134,7 +134,8 @@ async fn print_case(watch: &Watch, from: &str, case: &CaseRow, first: i64, outpu
 }
 
 async fn reasons(watch: &Watch) -> String {
-    let lines = dead_letters::list(watch.store(), &Filter::default(), 0, 5).await.unwrap_or_default();
+    let lines =
+        gateway_server::store::dead_letters::list(watch.store(), &Default::default(), 0, 5).await.unwrap_or_default();
     lines.iter().map(|l| format!("{} at {}", l.code, l.path)).collect::<Vec<_>>().join(", ")
 }
 
