@@ -1,14 +1,23 @@
-//! Every decoder that meets bytes from outside, fed mutations of good ones: nothing panics, what is accepted is written back as it
-//! was read, and nothing forged verifies. Inputs that once failed stand in `corpus/` and are run first.
+//! Every decoder that meets bytes from outside, fed mutations of good ones: nothing panics or stays away, what is accepted is
+//! written back as it was read, what is made is bounded, no error tells a value, and nothing forged verifies. Inputs that once
+//! failed stand in `corpus/` and are run first. Beside them whole messages from outside, which the decoders must all take.
 //! `CHARTSEAL_FUZZ_SECONDS` is the time for each target, `CHARTSEAL_SEED` repeats a run.
 
+mod bundle;
+mod canary;
+mod connector;
 #[allow(dead_code)]
 #[path = "../sim/dice.rs"]
 mod dice;
+mod frames;
+mod interop;
 mod mutate;
+mod outside;
 #[path = "../../schemas/tests/support/samples.rs"]
 mod samples;
+mod tables;
 mod targets;
+mod watch;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +28,7 @@ use dice::Dice;
 use mutate::Mutator;
 use schemas::id::to_hex;
 use targets::{Target, targets};
+use watch::Watch;
 
 /// Time for each target when nobody says how much, in milliseconds.
 const TARGET_MS: u64 = 400;
@@ -31,18 +41,19 @@ fn no_bytes_break_a_decoder() {
     let seed = number("CHARTSEAL_SEED").unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
     let time = number("CHARTSEAL_FUZZ_SECONDS").map_or(Duration::from_millis(TARGET_MS), Duration::from_secs);
     println!("CHARTSEAL_SEED={seed}");
+    let watch = Watch::start();
     for target in targets() {
         let mut mutator = Mutator::new(Dice::new(seed), &target.samples);
         for sample in &target.samples {
-            let accepted = run(&target, sample);
+            let accepted = run(&watch, &target, sample);
             assert!(accepted, "{}: a good sample is refused: {}", target.name, shown(sample));
         }
         for once in corpus(target.name) {
-            run(&target, &once);
+            run(&watch, &target, &once);
         }
         let (since, mut inputs, mut accepted) = (Instant::now(), 0_u64, 0_u64);
         while since.elapsed() < time || inputs < INPUTS_MIN {
-            accepted += u64::from(run(&target, &mutator.next()));
+            accepted += u64::from(run(&watch, &target, &mutator.next()));
             inputs += 1;
         }
         println!("{:20} {inputs:8} inputs, {accepted:8} accepted", target.name);
@@ -50,7 +61,8 @@ fn no_bytes_break_a_decoder() {
 }
 
 /// Whether the target takes an input; one that breaks it is shown.
-fn run(target: &Target, input: &[u8]) -> bool {
+fn run(watch: &Watch, target: &Target, input: &[u8]) -> bool {
+    watch.begins(target.name, input);
     let ran = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     ran.unwrap_or_else(|_| {
         panic!("{} broke; put this into tests/fuzz/corpus/{0}/NAME.hex: {}", target.name, shown(input))

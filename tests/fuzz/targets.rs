@@ -1,12 +1,8 @@
 //! The decoders and what must hold of each. A target says whether it took the input.
 
-use std::collections::BTreeMap;
-
-use connectors_hl7v2::Mapper;
 use gateway_consent::{Policy, UnitFacts};
 use gateway_server::disclose::search::Search;
 use gateway_server::http::form;
-use gateway_server::ingest::normalise::{Format, Normaliser};
 use ledger_contract::admit;
 use ledger_proof::{VerifiedFile, verify_file, verify_receipt};
 use schemas::block::{Block, SignedHead};
@@ -21,10 +17,11 @@ use schemas::receipt::{EntryProof, Receipt};
 use schemas::transaction::Transaction;
 use schemas::wallet::SignedQuestion;
 
+use crate::connector::connector;
+use crate::frames::frames;
+use crate::interop::{interop, resources};
 use crate::samples;
-
-/// Patients of the samples.
-const NAMES: [&str; 8] = ["Abelmann", "Lindqvist", "Okonjo", "Tanaka", "Haddad", "Whitcombe", "Novák", "Johanna"];
+use crate::tables::tables;
 
 /// Whether an input is taken.
 type Taken = dyn Fn(&[u8]) -> bool;
@@ -35,7 +32,7 @@ pub struct Target {
     pub run: Box<Taken>,
 }
 
-fn target(name: &'static str, samples: Vec<Vec<u8>>, run: impl Fn(&[u8]) -> bool + 'static) -> Target {
+pub fn target(name: &'static str, samples: Vec<Vec<u8>>, run: impl Fn(&[u8]) -> bool + 'static) -> Target {
     Target { name, samples, run: Box::new(run) }
 }
 
@@ -94,7 +91,9 @@ pub fn targets() -> Vec<Target> {
         }),
     ];
     all.extend(files());
-    all.extend(hospital());
+    all.extend(interop());
+    all.extend([frames(), tables(), connector()]);
+    all.extend(clients());
     all
 }
 
@@ -144,24 +143,15 @@ fn files() -> Vec<Target> {
     ]
 }
 
-/// What hospitals and FHIR clients send.
-fn hospital() -> Vec<Target> {
-    let messages: Vec<Vec<u8>> = include_str!("../../gateway/cli/samples/north.hl7")
-        .split("\n\n")
-        .filter(|text| text.starts_with("MSH"))
-        .map(|text| text.replace('\n', "\r").into_bytes())
-        .collect();
-    let resources: Vec<Vec<u8>> =
-        include_str!("../../gateway/cli/samples/south.ndjson").lines().map(|line| line.as_bytes().to_vec()).collect();
+/// What FHIR clients send and ask.
+fn clients() -> Vec<Target> {
     let consent = br#"{"resourceType":"Consent","status":"active","scope":{"coding":[{"code":"patient-privacy"}]},"category":[{"coding":[{"code":"INFA"}]}],"patient":{"reference":"Patient/1"},"provision":{"type":"permit","period":{"start":"2024","end":"2026-01-01T00:00:00Z"},"actor":[{"role":{"coding":[{"code":"IRCP"}]},"reference":{"reference":"Organization/a"}}],"provision":[{"type":"deny","code":[{"coding":[{"system":"http://loinc.org","code":"1-8"}]}]}]}}"#;
     let searches = [
         "patient=1&code=http://loinc.org|1-8,2&date=ge2024-01&_count=5",
         "patient=Patient/1&category=lab&_summary=count",
     ];
     vec![
-        normaliser("hl7v2", Format::Hl7v2, messages),
-        normaliser("fhir", Format::Fhir, resources.clone()),
-        target("json", resources, |input| match json::parse(input) {
+        target("json", resources(), |input| match json::parse(input) {
             Ok(value) => {
                 let canonical = value.canonical();
                 let again = json::parse(&canonical).expect("canonical bytes parse");
@@ -180,26 +170,6 @@ fn hospital() -> Vec<Target> {
             Search::parse("Observation", "https://a.example/fhir", &form).is_ok()
         }),
     ]
-}
-
-fn normaliser(name: &'static str, format: Format, samples: Vec<Vec<u8>>) -> Target {
-    let normaliser = Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: BTreeMap::new() };
-    let ids =
-        |resource_type: &str, key: &[&str]| cbor::sha256(format!("{resource_type}{key:?}").as_bytes()).to_string();
-    target(name, samples, move |input| match normaliser.normalise_with(format, "fuzz", input, &ids) {
-        Ok(canonical) => {
-            for unit in canonical.cases().iter().flat_map(|case| &case.units) {
-                let parsed = json::parse(&unit.bytes).expect("canonical bytes parse");
-                assert_eq!(parsed.canonical(), unit.bytes, "what is sealed is canonical");
-            }
-            true
-        }
-        Err(refusal) => {
-            let said = refusal.to_string();
-            assert!(!NAMES.iter().any(|name| said.contains(name)), "a place, never a value: {said}");
-            false
-        }
-    })
 }
 
 /// The hex values of `name value` lines that a decoder takes.
