@@ -18,6 +18,12 @@ pub const MAX_CASES: usize = 256;
 pub const MAX_RESOURCES: usize = schemas::limits::CASE_UNITS_MAX - 1;
 /// Resources of all cases of one message: what is said once for all patients is copied into each case.
 pub const MAX_MESSAGE_RESOURCES: usize = 5 * schemas::limits::CASE_UNITS_MAX;
+/// Bytes of all cases of a message about several patients: what is said once is copied into each.
+pub const MAX_CASES_BYTES: usize = 4 * schemas::limits::MESSAGE_BYTES_MAX;
+/// Rows that one case runs; a table that runs itself over and over ends here.
+pub const MAX_ROWS_RUN: usize = 50_000_000;
+/// Depth of blocks inside blocks of a table, and of parentheses in a condition.
+pub const MAX_TABLE_DEPTH: usize = 32;
 /// Paths in one list of unmapped fields.
 pub const MAX_UNMAPPED: usize = 2_000;
 /// Junk lines that are listed.

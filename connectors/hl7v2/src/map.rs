@@ -1,6 +1,6 @@
 //! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
 
-use crate::bounds::MAX_MESSAGE_RESOURCES;
+use crate::bounds::{MAX_CASES_BYTES, MAX_MESSAGE_RESOURCES};
 use crate::charset::Charset;
 use crate::error::{MapError, TableError};
 use crate::run::{Ground, Reading, Seen, build_case};
@@ -99,13 +99,20 @@ impl Mapper {
         let mut reading = Reading::of(&message);
         let split = CaseSplit::new(table, &placed, &message)?;
         let mut cases = Vec::with_capacity(split.count);
-        let mut resources = 0;
+        let (mut resources, mut bytes) = (0, 0);
         for case in 0..split.count {
             let built = build_case(ground, table, &split, case, &mut reading, &mut mapped.explained)?;
             resources += built.bundle.list("entry").len();
             if resources > MAX_MESSAGE_RESOURCES {
                 let text = format!("the message needs more than {MAX_MESSAGE_RESOURCES} resources");
                 return Err(MapError::new("too-many-resources", "MSH", input.offset, text));
+            }
+            if split.count > 1 {
+                bytes += built.bundle.canonical().len();
+                if bytes > MAX_CASES_BYTES {
+                    let text = format!("the message's cases are longer than {MAX_CASES_BYTES} bytes");
+                    return Err(MapError::new("too-many-resources", "MSH", input.offset, text));
+                }
             }
             cases.push(MappedCase {
                 message_type: message_type.clone(),

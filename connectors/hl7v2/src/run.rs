@@ -82,6 +82,8 @@ pub struct Run<'r> {
     /// Room for a name in the making.
     scratch: String,
     depth: usize,
+    /// Rows that may still run.
+    left: usize,
     /// Constants make an element live: rows of `require`.
     defaults: bool,
 }

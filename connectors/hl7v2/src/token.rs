@@ -141,11 +141,17 @@ impl<'a> Message<'a> {
         self.raw_offset + raw
     }
 
-    /// Splits the text into lines, lines into segments and segments into fields. A line that does not begin like a
-    /// segment continues the one before it (a line feed inside OBX-5), unless it looks like a broken segment name.
     fn cut(&mut self) -> Result<(), MapError> {
         let text = std::mem::take(&mut self.text);
-        let bytes = text.as_bytes();
+        let done = self.cut_lines(text.as_bytes());
+        self.text = text;
+        // places of the text, until here
+        done.map_err(|error| MapError { offset: self.input_offset(error.offset), ..error })
+    }
+
+    /// Splits the text into lines, lines into segments and segments into fields. A line that does not begin like a
+    /// segment continues the one before it (a line feed inside OBX-5), unless it looks like a broken segment name.
+    fn cut_lines(&mut self, bytes: &[u8]) -> Result<(), MapError> {
         self.leaves = vec![0; bytes.len() / 64 + 1];
         let separator = self.delimiters.field;
         let mut at = 0;
@@ -153,11 +159,13 @@ impl<'a> Message<'a> {
         let mut open: Option<(usize, usize)> = None;
         while at < bytes.len() {
             let end = envelope::line_end(bytes, at);
-            let line = &bytes[at..end];
+            // a frame's character that a sender repeats before each segment
+            let start = at + bytes[at..end].iter().take_while(|b| **b == 0x0b).count();
+            let line = &bytes[start..end];
             line_number += 1;
             match kind_of(line, separator) {
                 Line::Segment => {
-                    self.close(open.replace((at, end)), bytes)?;
+                    self.close(open.replace((start, end)), bytes)?;
                 }
                 Line::Blank => {}
                 Line::Text if open.is_some() => open = open.map(|(start, _)| (start, end)),
@@ -170,16 +178,14 @@ impl<'a> Message<'a> {
             }
             at = end + if bytes[end..].starts_with(b"\r\n") { 2 } else { 1 };
         }
-        self.close(open, bytes)?;
-        self.text = text;
-        Ok(())
+        self.close(open, bytes)
     }
 
     fn close(&mut self, open: Option<(usize, usize)>, bytes: &[u8]) -> Result<(), MapError> {
         let Some((start, end)) = open else { return Ok(()) };
         if self.segments.len() >= MAX_SEGMENTS {
             let message = format!("more than {MAX_SEGMENTS} segments");
-            return Err(MapError::new("too-many-segments", "MSH", self.raw_offset + start, message));
+            return Err(MapError::new("too-many-segments", "MSH", start, message));
         }
         let name = [bytes[start], bytes[start + 1], bytes[start + 2]];
         let first = self.fields.len();
@@ -193,7 +199,7 @@ impl<'a> Message<'a> {
         if count > MAX_FIELDS {
             let path = String::from_utf8_lossy(&name).into_owned();
             let message = format!("more than {MAX_FIELDS} fields");
-            return Err(MapError::new("too-many-fields", path, self.raw_offset + start, message));
+            return Err(MapError::new("too-many-fields", path, start, message));
         }
         let span = Span::new(start, end);
         let fields = self.fields[first..].iter().take(63).zip(1..);

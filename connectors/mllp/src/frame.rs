@@ -114,8 +114,8 @@ impl Decoder {
                         *looked = at;
                         return None;
                     }
-                    Found::End(..) | Found::Anew(_) | Found::Nothing(_) => {
-                        let head = Bytes::copy_from_slice(&buffer[..HEAD_BYTES_MAX.min(buffer.len())]);
+                    Found::End(end, _) | Found::Anew(end) | Found::Nothing(end) => {
+                        let head = Bytes::copy_from_slice(&buffer[..HEAD_BYTES_MAX.min(end)]);
                         self.state = State::TooLong { head, bytes: 0 };
                     }
                 },

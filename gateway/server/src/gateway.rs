@@ -351,6 +351,9 @@ fn mapper(config: &Config) -> Result<Mapper, GatewayError> {
                 folders.push(path);
                 continue;
             }
+            if path.extension().is_none_or(|e| e != "map") {
+                continue;
+            }
             let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
             tables.push((name, std::fs::read_to_string(&path).map_err(|_| unreadable(&path))?));
         }

@@ -9,6 +9,9 @@ const SEARCH_BYTES_MAX: usize = 128 << 10;
 /// Most trials of that search.
 const TRIALS_MAX: usize = 400;
 
+/// Most elements of one resource of which only the reason for their absence is there.
+const STAND_INS_MAX: usize = 32;
+
 /// Types of R4 that R4B, which the models describe, no longer has or changed: known by name, not by element.
 const NAMES_ONLY: [&str; 20] = [
     "EffectEvidenceSynthesis",
@@ -81,7 +84,15 @@ pub fn check(resource_type: &str, bytes: &[u8]) -> Result<(), FhirProblem> {
         return Err(FhirProblem { code, path: String::new() });
     }
     let mut path = String::new();
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) {
+    let mut missing = missing;
+    if let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(bytes) {
+        if missing.is_some() {
+            explain_absence(&mut value);
+            match read(&serde_json::to_vec(&value).unwrap_or_default()) {
+                None => return Ok(()),
+                Some(message) => missing = missing_field(&message),
+            }
+        }
         let mut trials = TRIALS_MAX;
         locate(&value, &mut trials, &mut path);
     }
@@ -100,6 +111,61 @@ fn read(bytes: &[u8]) -> Option<String> {
 fn missing_field(message: &str) -> Option<String> {
     let name = message.split("missing field `").nth(1)?.split('`').next()?;
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then(|| name.to_owned())
+}
+
+/// Puts a value for the reader where FHIR allows that there is none: an element that only its extension (`_status`, with a reason why
+/// it is absent) stands for. The models want one.
+fn explain_absence(root: &mut serde_json::Value) {
+    let mut places = Vec::new();
+    absent(root, &mut String::new(), &mut places);
+    for (pointer, name) in places.into_iter().take(STAND_INS_MAX) {
+        let texts = ["unknown", "urn:x:unknown", "2000-01-01", "2000-01-01T00:00:00Z"].map(serde_json::Value::from);
+        let others = [true.into(), 0.into()];
+        let mut left: Vec<serde_json::Value> = texts.into_iter().chain(others).rev().collect();
+        while let Some(value) = left.pop() {
+            let Some(object) = root.pointer_mut(&pointer).and_then(serde_json::Value::as_object_mut) else { break };
+            object.insert(name.clone(), value);
+            match read(&serde_json::to_vec(root).unwrap_or_default()) {
+                None => break,
+                Some(message) if missing_field(&message).is_some_and(|missed| missed != name) => break,
+                // a code of a closed set: the first of the set
+                Some(message) => left.extend(message.split("expected one of `").nth(1).and_then(|set| {
+                    let first = set.split('`').next()?;
+                    left.is_empty().then(|| first.into())
+                })),
+            }
+        }
+    }
+}
+
+/// Where there is `_name` and no `name`.
+fn absent(value: &serde_json::Value, pointer: &mut String, into: &mut Vec<(String, String)>) {
+    let length = pointer.len();
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                match name.strip_prefix('_') {
+                    Some(plain) if member.is_object() && !members.contains_key(plain) => {
+                        into.push((pointer.clone(), plain.to_owned()));
+                    }
+                    _ => {
+                        pointer.push('/');
+                        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                        absent(member, pointer, into);
+                        pointer.truncate(length);
+                    }
+                }
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                pointer.push_str(&format!("/{at}"));
+                absent(item, pointer, into);
+                pointer.truncate(length);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Follows the element without which the resource would be accepted, as deep as it goes.

@@ -7,7 +7,7 @@ use schemas::json::{Object, Text, Value};
 use super::rows::Cursor;
 use super::target::{put, refer};
 use super::{Ground, Instance, Made, Reading, Run};
-use crate::bounds::MAX_RESOURCES;
+use crate::bounds::{MAX_RESOURCES, MAX_ROWS_RUN};
 use crate::error::MapError;
 use crate::hash::{QuickMap, QuickSet};
 use crate::structure::CaseSplit;
@@ -43,6 +43,7 @@ pub fn build_case(
         trail: Vec::new(),
         scratch: String::new(),
         depth: 0,
+        left: MAX_ROWS_RUN,
         defaults: false,
     };
     let foreign = |frame: usize| !split.holds(case, frame);
@@ -63,6 +64,10 @@ pub fn build_case(
     }
     run.lay_links(table, &foreign);
     run.fill_required();
+    if run.left == 0 {
+        let text = format!("the tables run more than {MAX_ROWS_RUN} rows: one runs itself over and over");
+        return Err(MapError::new("too-many-rows", "MSH", ground.message.input_offset(0), text));
+    }
     Ok(run.wrap())
 }
 

@@ -26,6 +26,10 @@ impl<'r> Run<'r> {
     pub(super) fn rows(&mut self, program: usize, object: &mut Object, cursor: Cursor<'_>) -> bool {
         let tables = self.ground.tables;
         let Some(program) = tables.programs.get(program).filter(|_| self.depth < MAX_DEPTH) else { return false };
+        self.left = self.left.saturating_sub(program.rows.len());
+        if self.left == 0 {
+            return false;
+        }
         self.depth += 1;
         let mut live = self.defaults;
         for (row, gate) in program.rows.iter().zip(&program.gates) {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::program::{Condition, Path, Source, Step};
+use crate::bounds::MAX_TABLE_DEPTH;
 use crate::error::TableError;
 
 /// Text of tables lives as long as the process, each string once, however often tables are loaded again.
@@ -80,11 +81,13 @@ pub struct Reader<'l> {
     pub file: &'l str,
     pub line: &'l Line,
     at: usize,
+    /// Parentheses and `not`s that are open.
+    depth: usize,
 }
 
 impl<'l> Reader<'l> {
     pub fn new(file: &'l str, line: &'l Line) -> Self {
-        Self { file, line, at: 0 }
+        Self { file, line, at: 0, depth: 0 }
     }
 
     pub fn peek(&self) -> Option<&'l str> {
@@ -216,6 +219,16 @@ impl<'l> Reader<'l> {
     }
 
     fn term(&mut self) -> Result<Condition, TableError> {
+        if self.depth >= MAX_TABLE_DEPTH {
+            return Err(self.error("a condition that is too deep", "fewer parentheses"));
+        }
+        self.depth += 1;
+        let term = self.inner_term();
+        self.depth -= 1;
+        term
+    }
+
+    fn inner_term(&mut self) -> Result<Condition, TableError> {
         if self.eat("not") {
             return Ok(Condition::Not(Box::new(self.term()?)));
         }

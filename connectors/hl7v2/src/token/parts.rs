@@ -139,14 +139,17 @@ impl Message<'_> {
 
     /// The value of a leaf, escapes resolved.
     pub fn value(&self, leaf: Piece) -> Option<Cow<'_, str>> {
-        Some(escape::unescape(self.raw_value(leaf)?, &self.delimiters, self.charset))
+        let text = escape::unescape(self.raw_value(leaf)?, &self.delimiters, self.charset);
+        // nothing but formatting
+        (!text.trim_ascii().is_empty()).then_some(text)
     }
 
     /// All of a piece as text, delimiters included: for text fields in which senders do not escape.
     pub fn whole(&self, piece: Piece) -> Option<Cow<'_, str>> {
         let text = piece.span.of(&self.text).trim_ascii_end();
         let valued = !text.trim_ascii_start().is_empty() && text != "\"\"";
-        valued.then(|| escape::unescape(text, &self.delimiters, self.charset))
+        let text = valued.then(|| escape::unescape(text, &self.delimiters, self.charset))?;
+        (!text.trim_ascii().is_empty()).then_some(text)
     }
 
     /// Whether anything but delimiters, blanks and HL7's null stands in a span.

@@ -124,7 +124,7 @@ fn collect(root: &Path, folder: &Path, tables: &mut Vec<(String, String)>) -> Re
         let path = entry.map_err(at)?.path();
         if path.is_dir() {
             collect(root, &path, tables)?;
-        } else {
+        } else if path.extension().is_some_and(|e| e == "map") {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
             tables.push((name, read_text(&path)?));
         }

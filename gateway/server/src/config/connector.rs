@@ -162,9 +162,10 @@ fn typed(text: &str, file: &Path) -> Result<ConnectorConfig, ConfigError> {
         }
     };
     // the same length, so that places stay where they are
-    let plain: String =
-        text.lines().map(|line| if is_kind(line) { " ".repeat(line.len()) } else { line.to_owned() } + "\n").collect();
-    let named_text = if named { plain } else { format!("{plain}name = {}\n", toml::Value::String(stem)) };
+    let blank = |byte: u8| if matches!(byte, b'\r' | b'\n') { char::from(byte) } else { ' ' };
+    let without_kind = |line: &str| if is_kind(line) { line.bytes().map(blank).collect() } else { line.to_owned() };
+    let plain: String = text.split_inclusive('\n').map(without_kind).collect();
+    let named_text = if named { plain } else { format!("{plain}\nname = {}\n", toml::Value::String(stem)) };
     match kind.as_str() {
         "amqp" => toml::from_str(&named_text).map(ConnectorConfig::Amqp),
         _ => toml::from_str(&named_text).map(ConnectorConfig::Mllp),
@@ -173,7 +174,9 @@ fn typed(text: &str, file: &Path) -> Result<ConnectorConfig, ConfigError> {
 }
 
 fn is_kind(line: &str) -> bool {
-    line.trim_start().strip_prefix("kind").is_some_and(|rest| rest.trim_start().starts_with('='))
+    let line = line.trim_start();
+    let bare = ["\"kind\"", "'kind'", "kind"].into_iter().find_map(|key| line.strip_prefix(key));
+    bare.is_some_and(|rest| rest.trim_start().starts_with('='))
 }
 
 /// Puts values in the place of `${…}` inside quoted text; gives them back too, so that errors can be kept free of them.
@@ -233,7 +236,8 @@ fn expand(
 /// An error without values that came from outside.
 fn without(mut error: ConfigError, secrets: &[String]) -> ConfigError {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        error.message = error.message.replace(secret.as_str(), "…");
+        // as it is, and as an error quotes it
+        error.message = error.message.replace(secret.as_str(), "…").replace(&*secret.escape_debug().to_string(), "…");
         error.suggestion = error.suggestion.filter(|suggestion| !suggestion.contains(secret.as_str()));
     }
     error

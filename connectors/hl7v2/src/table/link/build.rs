@@ -3,6 +3,7 @@
 use super::super::parse::{Line, Reader, intern};
 use super::super::program::{Action, Needs, Primitive, Program, Row, Source, Tables, Via};
 use super::Names;
+use crate::bounds::MAX_TABLE_DEPTH;
 use crate::error::TableError;
 
 pub(super) struct Builder<'b> {
@@ -12,6 +13,8 @@ pub(super) struct Builder<'b> {
     pub at: usize,
     pub tables: &'b mut Tables,
     pub names: &'b Names,
+    /// Blocks that are open.
+    pub depth: usize,
 }
 
 /// Reads rows until `}`, or (at the top) until the next section. Returns them and whether they make one value.
@@ -59,10 +62,16 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
     }
     builder.at += 1;
     if opens {
+        if builder.depth >= MAX_TABLE_DEPTH {
+            return Err(reader.error("a block that is too deep", "fewer blocks inside blocks"));
+        }
         if action.is_some() {
             return Err(reader.error("`as` and a block", "one of them"));
         }
-        let (rows, scalar) = block(builder, false)?;
+        builder.depth += 1;
+        let inner = block(builder, false);
+        builder.depth -= 1;
+        let (rows, scalar) = inner?;
         let constant = rows.iter().all(|row| match (&row.source, row.action) {
             (Source::Constant(_), _) => true,
             (Source::Here, Action::Run(inner)) => builder.tables.programs.get(inner).is_some_and(|p| p.constant),

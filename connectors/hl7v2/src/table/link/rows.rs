@@ -69,11 +69,15 @@ pub(super) fn read(source: &Source<'_>, tables: &mut Tables, names: &Names) -> R
             at += 1;
         } else if let Some(program) = current {
             let mut builder =
-                Builder { file: source.file, index: source.index, lines: &source.lines, at, tables, names };
+                Builder { file: source.file, index: source.index, lines: &source.lines, at, tables, names, depth: 0 };
             let (rows, scalar) = block(&mut builder, true)?;
+            if builder.at == at {
+                let found = reader.peek().unwrap_or_default();
+                return Err(reader.error(&format!("`{found}`"), "a row, or `into TYPE`"));
+            }
             at = builder.at;
-            tables.programs[program].rows = rows;
-            tables.programs[program].scalar = scalar;
+            tables.programs[program].rows.extend(rows);
+            tables.programs[program].scalar |= scalar;
         } else {
             let found = reader.peek().unwrap_or("a quoted text");
             let error = reader.error(&format!("`{found}`"), "`into TYPE` before the first row");
@@ -112,7 +116,7 @@ pub(super) fn resource(source: &Source<'_>, tables: &mut Tables, names: &Names) 
         } else if reader.eat("require") {
             reader.done()?;
             let mut builder =
-                Builder { file: source.file, index: source.index, lines: &source.lines, at: at + 1, tables, names };
+                Builder { file: source.file, index: source.index, lines: &source.lines, at: at + 1, tables, names, depth: 0 };
             let (rows, _) = block(&mut builder, true)?;
             at = builder.at;
             table.defaults = Some(tables.programs.len());

@@ -56,6 +56,8 @@ fn node(resource: Value, full_url: Option<String>, path: String) -> Result<Node,
     let bytes = resource.canonical();
     schemas_fhir::check(&resource_type, &bytes).map_err(|problem| {
         let place = match problem.path.as_str() {
+            // a type that nobody knows is a value, and a root's path is its type
+            "" if path == resource_type => "resource".to_owned(),
             "" => path.clone(),
             // a type that nobody knows is a value, and a root's path begins with its type
             "resourceType" if path == resource_type => "resourceType".to_owned(),
