@@ -191,7 +191,7 @@ fn a_site_replaces_and_adds_tables() {
         ("AdministrativeSex.map".to_owned(), "vocabulary AdministrativeSex\n1 female\n2 male\n".to_owned()),
     ];
     let mapper = Mapper::with_tables(&add).expect("tables");
-    assert!(mapper.supports("ZZZ_Z01") && mapper.supports("ADT_A04") && !mapper.supports("ADT_A40"));
+    assert!(mapper.supports("ZZZ_Z01") && mapper.supports("ADT_A04") && !mapper.supports("ADT_A99"));
     let mapped = map_with(&mapper, b"MSH|^~\\&|A||||||ZZZ^Z01|1\rZPD|1");
     assert_eq!(resources(&mapped.cases[0].bundle, "Patient")[0].text("gender"), Some("female"));
     let broken = Mapper::with_tables(&[("segments/ZPD.map".to_owned(), "segment ZPD\nx".to_owned())]);

@@ -115,8 +115,15 @@ pub(super) fn resource(source: &Source<'_>, tables: &mut Tables, names: &Names) 
             at += 1;
         } else if reader.eat("require") {
             reader.done()?;
-            let mut builder =
-                Builder { file: source.file, index: source.index, lines: &source.lines, at: at + 1, tables, names, depth: 0 };
+            let mut builder = Builder {
+                file: source.file,
+                index: source.index,
+                lines: &source.lines,
+                at: at + 1,
+                tables,
+                names,
+                depth: 0,
+            };
             let (rows, _) = block(&mut builder, true)?;
             at = builder.at;
             table.defaults = Some(tables.programs.len());
