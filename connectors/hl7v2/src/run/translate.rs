@@ -41,7 +41,9 @@ impl<'r> Run<'r> {
             },
         };
         if done {
-            for piece in pieces {
+            // a date has no room for a time of day: what else reads it, or nothing, says whether that is lost
+            let cut_short = kind == Primitive::Date && text.len() > "YYYYMMDD".len();
+            for piece in pieces.iter().filter(|_| !cut_short) {
                 if kind == Primitive::Text || kind == Primitive::EncodeBase64 {
                     self.reading.whole(piece.span);
                 } else {

@@ -11,6 +11,11 @@ use super::{
     Refusal, instant_ms,
 };
 
+/// Extension of a message's Provenance: the path of a populated field that reached no resource.
+const UNMAPPED: &str = "urn:chartseal:hl7v2-unmapped";
+/// Most paths that are told there.
+const UNMAPPED_TOLD_MAX: usize = 200;
+
 pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
     let options = MapOptions {
         ids: &|kind, key| ids(kind, key),
@@ -48,6 +53,8 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
         }
         before = patient.map(|patient| (case.source_key.clone(), patient));
         let event_time = case.event_time.as_deref().and_then(instant_ms);
+        let mut case = case;
+        tell_unmapped(&mut case.bundle, &mapped.unmapped);
         let units = units(case, patient, &named)?;
         match cases.iter_mut().find(|other| other.patient == patient) {
             // two messages of one batch about one patient are one case of this delivery
@@ -62,6 +69,25 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
     merges.retain(|merged| merged.prior != merged.surviving);
     let message_type = mapped.message_type.unwrap_or_else(|| "HL7".into());
     Ok(Canonical { message_type, patients: patients.list, merges, cases, unmapped: mapped.unmapped })
+}
+
+/// Writes on the message's Provenance which populated fields reached no resource, by path, so that readers of the case know what the
+/// raw message has beyond it.
+fn tell_unmapped(bundle: &mut Value, unmapped: &[String]) {
+    if unmapped.is_empty() {
+        return;
+    }
+    let Some(Value::Array(entries)) = bundle.as_object_mut().and_then(|bundle| bundle.get_mut("entry")) else { return };
+    let mut resources = entries.iter_mut().filter_map(|entry| entry.as_object_mut()?.get_mut("resource"));
+    let provenance = resources.find(|resource| resource.resource_type() == Some("Provenance"));
+    let Some(provenance) = provenance.and_then(Value::as_object_mut) else { return };
+    let of_path =
+        |path: &String| Value::object([("url", Value::from(UNMAPPED)), ("valueString", Value::from(path.clone()))]);
+    let told = unmapped.iter().take(UNMAPPED_TOLD_MAX).map(of_path);
+    match provenance.get_mut("extension") {
+        Some(Value::Array(extensions)) => extensions.extend(told),
+        _ => drop(provenance.insert("extension", Value::Array(told.collect()))),
+    }
 }
 
 /// Without the block characters that some senders leave around a message.

@@ -154,6 +154,20 @@ fn hl7_and_fhir_name_the_same_patient() {
 }
 
 #[test]
+fn the_messages_provenance_says_what_reached_no_resource() {
+    let message = b"MSH|^~\\&|ADT|HOSP|X|Y|20240101120000||ADT^A01^ADT_A01|1|P|2.5\rEVN|A01|20240101120000\r\
+        PID|1||4711^^^HOSP^MR||Doe^Jane||19800101|F\rZPD|Canaryvalue\r";
+    let ids = |kind: &str, key: &[&str]| {
+        schemas::cbor::Parts::new("test").part(&kind).part(&key.join("|")).hash().to_string()
+    };
+    let canonical = normaliser().normalise_with(Format::Hl7v2, "adt", message, &ids).expect("good");
+    assert_eq!(canonical.unmapped(), ["ZPD-1"]);
+    let told = canonical.cases()[0].units.iter().flat_map(|unit| unit.resource.list("extension"));
+    let told: Vec<_> = told.filter(|e| e.text("url") == Some("urn:chartseal:hl7v2-unmapped")).collect();
+    assert_eq!(told.iter().map(|e| e.text("valueString")).collect::<Vec<_>>(), [Some("ZPD-1")]);
+}
+
+#[test]
 fn content_types_decide_and_are_sniffed_where_they_say_nothing() {
     for text in ["application/hl7-v2+er7", "application/x-hl7-v2+er7; charset=utf-8", "X-Application/HL7-v2+er7"] {
         assert_eq!(Format::of(text, b"").ok(), Some(Format::Hl7v2), "{text}");
