@@ -209,6 +209,8 @@ pub const HEAD_AGE_MS_MAX: u64 = 5_000;
 
 /// Deliveries whose receipt shares one inbox commit.
 pub const INBOX_GROUP_MAX: usize = 256;
+/// Messages that wait in the inbox while the rest of the way in is held up; then no more are taken.
+pub const INBOX_WAITING_MAX: i64 = 1_000_000;
 /// Unacknowledged deliveries per connector unless configured.
 pub const PREFETCH_DEFAULT: u16 = 512;
 /// Connections of one MLLP listener unless configured.

@@ -1,5 +1,7 @@
 //! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
 
+use std::ops::Range;
+
 use crate::bounds::{MAX_CASES_BYTES, MAX_MESSAGE_RESOURCES};
 use crate::charset::Charset;
 use crate::error::{MapError, TableError};
@@ -127,6 +129,19 @@ impl Mapper {
         reading.unmapped(&message, &self.tables, seen, &mut mapped.unmapped);
         Ok(())
     }
+}
+
+/// Where each message of an input stands; none where that cannot be told. What a batch has around its messages (FHS, BHS and their
+/// trailers) belongs to none: the same message is the same bytes, in a batch and alone.
+pub fn message_ranges(raw: &[u8]) -> Vec<Range<usize>> {
+    let messages = split_messages(raw).unwrap_or_default();
+    let range = |message: &RawMessage<'_>| {
+        let end = message.offset + message.bytes.len();
+        // with the ends of its last line, as it has them alone
+        let breaks = raw[end..].iter().take_while(|b| matches!(**b, b'\r' | b'\n')).count();
+        message.offset..end + breaks
+    };
+    messages.iter().map(range).collect()
 }
 
 /// MSH-3, 4, 7, 10 of the first message of an input. Only MSH is looked at.

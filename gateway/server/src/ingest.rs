@@ -1,7 +1,8 @@
 //! The way in: receive → normalise → seal → store → anchor → index. Each step is one file and one verb; each state is a
 //! type that only the step before can build. Three durable points: the inbox row, the intent, the index. Batches flow
 //! through in the order of arrival, so every patient's order is kept; within a batch the work is spread over the cores.
-//! A step that fails as transient holds everything before it: consumption and acknowledgement stop, nothing is lost.
+//! A step that fails as transient holds everything before it, but for *receive*: that goes on taking and acknowledging until the inbox
+//! has as many as may wait there. Nothing is lost.
 
 mod anchor;
 mod heads;

@@ -1,8 +1,9 @@
 //! *receive*: deliveries of all sources become inbox rows, many in one commit; only then are they acknowledged. The only
 //! deduplicator: the same key with the same content is counted and dropped, with other content it goes to quarantine. It
-//! must never acknowledge what is not durable, and never look further into a message than its key.
+//! must never acknowledge what is not durable, and never look further into a message than its key. What the next step has
+//! no room for waits in the inbox.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 use schemas::cbor::{Parts, sha256};
 use schemas::id::{Digest, TimeMs, to_hex};
 use schemas::{json, limits};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -27,6 +29,8 @@ use crate::telemetry::{Moment, Step};
 const BUSY_MS: u64 = 50;
 /// How long a busy group waits for more, in milliseconds: a commit of two costs what one of fifty does.
 const LINGER_MS: u64 = 12;
+/// Most lines of one NDJSON delivery; more are refused as one.
+const PARTS_MAX: usize = 10_000;
 /// Traces that one group's span is linked to.
 const LINKS_MAX: usize = 64;
 
@@ -114,22 +118,31 @@ pub(super) struct Receiver {
     control: Control,
     to: mpsc::Sender<Received>,
     room: Room,
-    /// Highest inbox id that was handed on: a row above it is one whose commit was not reported.
-    handed_on: i64,
+    /// Highest inbox id that is known: a row above it is one whose commit was not reported.
+    known: i64,
+    /// Highest inbox id that was handed on. Rows above it wait in the inbox where the next step has no room: what is
+    /// durable is acknowledged whatever holds the rest of the way up.
+    passed: i64,
+    /// Rows below it that go their way again.
+    again: VecDeque<i64>,
+    /// Whether rows wait to be handed on.
+    behind: bool,
 }
 
 impl Receiver {
     pub fn new(on: Foundation, control: Control, to: mpsc::Sender<Received>, room: Room) -> Self {
-        Self { on, control, to, room, handed_on: 0 }
+        Self { on, control, to, room, known: 0, passed: 0, again: VecDeque::new(), behind: true }
     }
 
     pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Retry>) {
-        if !self.recover().await {
+        if !self.look_back().await {
             return;
         }
         let mut group = Vec::with_capacity(limits::INBOX_GROUP_MAX);
         let mut last = Instant::now();
         loop {
+            let to = self.to.clone();
+            let may_take = self.known - self.passed < limits::INBOX_WAITING_MAX;
             let count = tokio::select! {
                 () = self.control.stop.cancelled() => return,
                 Some(Retry { filter, ids, reply }) = retries.recv() => {
@@ -137,7 +150,14 @@ impl Receiver {
                     let _ = reply.send(self.retry(&filter, ids).await);
                     continue;
                 }
-                count = offered.recv_many(&mut group, limits::INBOX_GROUP_MAX) => count,
+                room = to.reserve(), if self.behind => {
+                    drop(room);
+                    if !self.catch_up().await {
+                        return;
+                    }
+                    continue;
+                }
+                count = offered.recv_many(&mut group, limits::INBOX_GROUP_MAX), if may_take => count,
             };
             if last.elapsed() < Duration::from_millis(BUSY_MS) {
                 fill(&mut offered, &mut group).await;
@@ -157,74 +177,83 @@ impl Receiver {
         }
     }
 
-    /// Hands on what an earlier run received and did not seal.
-    async fn recover(&mut self) -> bool {
+    /// What an earlier run received and did not seal waits to be handed on.
+    async fn look_back(&mut self) -> bool {
         let mut patience = self.control.patience("receive");
-        let mut after = 0;
         loop {
-            match inbox::waiting(&self.on.store, after, limits::INBOX_GROUP_MAX).await {
-                Ok(rows) if rows.is_empty() => break,
-                Ok(rows) => {
-                    for (id, row) in rows {
-                        let received = loop {
-                            match self.reopen(id, &row).await {
-                                Ok(received) => break Some(received),
-                                // one unreadable row must not hold up all others
-                                Err(error) if !error.class().is_retried() => match self.set_aside(id).await {
-                                    Ok(()) => break None,
-                                    Err(error) if patience.wait(&error).await => {}
-                                    Err(_) => return false,
-                                },
-                                Err(error) if patience.wait(&error).await => {}
-                                Err(_) => return false,
-                            }
-                        };
-                        if let Some(received) = received
-                            && self.to.send(received).await.is_err()
-                        {
-                            return false;
-                        }
-                        after = id;
-                    }
-                }
-                Err(error) => {
-                    if !patience.wait(&error.into()).await {
-                        return false;
-                    }
-                }
-            }
-        }
-        loop {
-            match inbox::last_id(&self.on.store).await {
-                Ok(id) => {
-                    self.handed_on = id;
+            let looked = async {
+                let known = inbox::last_id(&self.on.store).await?;
+                let first = inbox::waiting(&self.on.store, 0, 1).await?;
+                Ok::<_, StoreError>((known, first.first().map_or(known, |(id, _)| id - 1)))
+            };
+            match looked.await {
+                Ok((known, passed)) => {
+                    (self.known, self.passed) = (known, passed);
                     patience.over();
                     return true;
                 }
-                Err(error) => {
-                    if !patience.wait(&error.into()).await {
-                        return false;
-                    }
-                }
+                Err(error) if patience.wait(&error.into()).await => {}
+                Err(_) => return false,
             }
         }
     }
 
-    /// Gives dead letters back to the inbox and hands them on. What is in the inbox and not handed on is at the next start.
-    async fn retry(&self, filter: &Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
+    /// Hands on rows that wait in the inbox, as many as there is room for. False when the gateway stops.
+    async fn catch_up(&mut self) -> bool {
+        let control = self.control.clone();
+        let mut patience = control.patience("receive");
+        loop {
+            match self.hand_on_waiting().await {
+                Ok(()) => {
+                    patience.over();
+                    return true;
+                }
+                Err(StepError::Ended) => return false,
+                Err(error) if patience.wait(&error).await => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    async fn hand_on_waiting(&mut self) -> Result<(), StepError> {
+        while let Some(id) = self.again.front().copied() {
+            if self.to.capacity() == 0 {
+                return Ok(());
+            }
+            let waiting = inbox::waiting(&self.on.store, id - 1, 1).await?;
+            if let Some((_, row)) = waiting.into_iter().find(|(found, _)| *found == id) {
+                self.hand_on(id, &row).await?;
+            }
+            self.again.pop_front();
+        }
+        let most = self.to.capacity().min(limits::INBOX_GROUP_MAX);
+        let rows = inbox::waiting(&self.on.store, self.passed, most).await?;
+        self.behind = rows.len() == most;
+        for (id, row) in rows {
+            self.hand_on(id, &row).await?;
+            self.passed = id;
+        }
+        Ok(())
+    }
+
+    /// One row that waits; one that cannot be read must not hold up all others.
+    async fn hand_on(&self, id: i64, row: &inbox::Message) -> Result<(), StepError> {
+        match self.reopen(id, row).await {
+            Ok(received) => self.to.send(received).await.map_err(|_| StepError::Ended),
+            Err(error) if !error.class().is_retried() => self.set_aside(id).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives dead letters back to the inbox, where they wait to be handed on.
+    async fn retry(&mut self, filter: &Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
         let mut write = self.on.store.begin().await?;
         let done = dead_letters::give_back(&mut write, filter, ids, limits::INBOX_GROUP_MAX).await?;
         store::commit(write).await?;
         let retried = Retried { retried: done.inbox.len(), left: done.left };
-        for id in done.inbox {
-            let waiting = inbox::waiting(&self.on.store, id - 1, 1).await?;
-            let Some((_, row)) = waiting.into_iter().find(|(found, _)| *found == id) else { continue };
-            match self.reopen(id, &row).await {
-                Ok(received) => self.to.send(received).await.map_err(|_| StepError::Ended)?,
-                Err(error) if !error.class().is_retried() => self.set_aside(id).await?,
-                Err(error) => return Err(error),
-            }
-        }
+        // those behind what was handed on are found with the rest
+        self.again.extend(done.inbox.into_iter().filter(|id| *id <= self.passed));
+        self.behind = true;
         Ok((retried, done.last))
     }
 
@@ -259,8 +288,9 @@ impl Receiver {
         let timer = self.on.metrics.timer(Step::Receive);
         let (mut messages, mut settles) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         for offer in group {
-            messages.push((offer.message, offer.room));
-            settles.push(offer.settle);
+            let parts = split(offer.message);
+            settles.push((offer.settle, parts.len()));
+            messages.extend(parts.into_iter().map(|message| (message, offer.room.clone())));
         }
         let mut patience = self.control.patience("receive");
         let prepared = loop {
@@ -283,10 +313,16 @@ impl Receiver {
         acknowledge(settles, &outcomes).await;
         crash_point!("ingest::after_accept");
         self.count(&outcomes);
+        self.known = received.iter().map(|message| message.inbox_id).fold(self.known, i64::max);
         for message in received {
-            self.handed_on = self.handed_on.max(message.inbox_id);
-            if self.to.send(message).await.is_err() {
-                return false;
+            if self.behind {
+                break;
+            }
+            let id = message.inbox_id;
+            match self.to.try_send(message) {
+                Ok(()) => self.passed = self.passed.max(id),
+                Err(TrySendError::Full(_)) => self.behind = true,
+                Err(TrySendError::Closed(_)) => return false,
             }
         }
         true
@@ -347,7 +383,7 @@ impl Receiver {
                 }
                 // in the inbox, but never handed on: a commit of ours whose outcome was not reported
                 (_, None, Some((id, content))) if *content == p.row.content_hash => {
-                    if is_first && *id > self.handed_on {
+                    if is_first && *id > self.known {
                         received.push(p.received(*id));
                         Outcome::Received
                     } else {
@@ -419,19 +455,62 @@ async fn fill(offered: &mut mpsc::Receiver<Offer>, group: &mut Vec<Offer>) {
 }
 
 /// Tells the peers, beside each other. A settlement that fails means that the message comes again.
-async fn acknowledge(settles: Vec<Settle>, outcomes: &[Outcome]) {
+async fn acknowledge(settles: Vec<(Settle, usize)>, mut outcomes: &[Outcome]) {
     let mut accepting = Vec::with_capacity(settles.len());
-    for (settle, outcome) in settles.into_iter().zip(outcomes) {
+    for (settle, parts) in settles {
+        let (own, rest) = outcomes.split_at(parts.min(outcomes.len()));
+        outcomes = rest;
         match settle {
             Settle::Delivery(delivery) => accepting.push(delivery.accept()),
             // nobody waits any more: the message is durable all the same
-            Settle::Reply(reply) => drop(reply.send(*outcome)),
+            Settle::Reply(reply) => drop(reply.send(of_all(own))),
         }
     }
     let failed = futures_util::future::join_all(accepting).await.iter().filter(|told| told.is_err()).count();
     if failed > 0 {
         tracing::info!(failed, "acknowledgements did not reach the peer; those messages come again");
     }
+}
+
+/// What to say about several messages that came as one: the worst.
+fn of_all(outcomes: &[Outcome]) -> Outcome {
+    let first = |wanted: Outcome| outcomes.contains(&wanted).then_some(wanted);
+    let worst = [Outcome::TooLarge, Outcome::Conflict, Outcome::Received].into_iter().find_map(first);
+    worst.unwrap_or(Outcome::Duplicate)
+}
+
+/// The messages of one delivery: those of an HL7 v2 batch, lines of NDJSON. Each has a key, a case and, if need be, a dead letter of its
+/// own, so that a bad one holds up no neighbour.
+fn split(message: Message) -> Vec<Message> {
+    let part = |from: usize, to: usize, content_type: &str| Message {
+        body: message.body.slice(from..to),
+        content_type: content_type.into(),
+        ..message.clone()
+    };
+    if is_ndjson(&message.content_type) {
+        let mut at = 0;
+        let lines = message.body.split_inclusive(|b| *b == b'\n').take(PARTS_MAX + 1).map(|line| {
+            at += line.len();
+            (at - line.len(), at)
+        });
+        let lines: Vec<_> = lines.filter(|(from, to)| !message.body[*from..*to].trim_ascii().is_empty()).collect();
+        if (1..=PARTS_MAX).contains(&lines.len()) {
+            return lines.into_iter().map(|(from, to)| part(from, to, "application/fhir+json")).collect();
+        }
+    } else if Format::of(&message.content_type, &message.body).is_ok_and(|format| format == Format::Hl7v2) {
+        let all = connectors_hl7v2::message_ranges(&message.body);
+        if all.len() > 1 {
+            return all.into_iter().map(|range| part(range.start, range.end, &message.content_type)).collect();
+        }
+    }
+    vec![message]
+}
+
+/// One FHIR resource a line.
+fn is_ndjson(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let names = ["application/fhir+ndjson", "application/ndjson", "application/x-ndjson"];
+    names.iter().any(|name| essence.eq_ignore_ascii_case(name))
 }
 
 fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held>) -> Result<Prepared, StepError> {

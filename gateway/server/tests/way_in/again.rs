@@ -9,7 +9,7 @@ use gateway_server::ingest::Outcome;
 use gateway_server::store::dead_letters::{self, Filter};
 use gateway_server::store::{cases, merges};
 
-use crate::journey::{HL7, admission, subject_of};
+use crate::journey::{FHIR, HL7, admission, subject_of};
 use crate::world::{normaliser, worlds};
 
 const OWN: &str = "MSH|^~\\&|ADT|HOSP|X|Y|20240101120000||ADT^Z33|9|P|2.5\rPID|1||4711^^^HOSP^MR||Canaryfamily^Jane\r";
@@ -80,6 +80,36 @@ async fn a_merge_joins_two_subjects_and_is_taken_back() {
         assert_eq!(running.send(HL7, &unlink).await, Outcome::Received);
         running.idle().await;
         assert_eq!((of(&a).await, of(&b).await), (Vec::new(), Vec::new()));
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_message_of_a_batch_stops_no_neighbour() {
+    for world in worlds().await {
+        let running = world.start().await;
+        let batch = format!(
+            "FHS|^~\\&|ADT|HOSP\rBHS|^~\\&|ADT|HOSP\r{}{OWN}{}BTS|3\rFTS|1\r",
+            admission("1", "a"),
+            admission("2", "b")
+        );
+        assert_eq!(running.send(HL7, &batch).await, Outcome::Received);
+        running.indexed(2).await;
+        let lines = |ids: &[&str]| -> String {
+            ids.iter().map(|id| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\"}}\n")).collect()
+        };
+        let ndjson = format!("{}{{\"resourceType\":\"Patient\"\n\n{}", lines(&["x", "y"]), lines(&["z"]));
+        assert_eq!(running.send("application/fhir+ndjson", &ndjson).await, Outcome::Received);
+        running.indexed(5).await;
+        running.idle().await;
+        let aside = dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
+        let codes: Vec<_> = aside.iter().map(|letter| letter.code.as_str()).collect();
+        assert_eq!(codes, ["unsupported-message", "json-truncated"]);
+        // the same again, whole or in part, is known
+        assert_eq!(running.send(HL7, &batch).await, Outcome::Duplicate);
+        assert_eq!(running.send(HL7, &admission("2", "b")).await, Outcome::Duplicate, "alone or in a batch");
+        assert_eq!(running.send(FHIR, lines(&["y"]).as_str()).await, Outcome::Duplicate);
+        assert_eq!(cases::count(&running.store).await.expect("read"), 5);
         running.stop().await;
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use gateway_server::ingest::Outcome;
 use gateway_server::store::summaries::{self, Reader};
 use gateway_server::store::{Store, StoreError, cases, chain, commit, intents, subjects, units};
 
@@ -29,6 +31,34 @@ async fn an_absent_ledger_delays_and_a_restart_goes_on() {
         assert!(intents::pending(&running.store).await.expect("read").is_empty());
         assert_summaries_are_whole(&world, &running).await;
         running.until("no trouble", || async { running.ingest.trouble().is_none() }).await;
+        running.stop().await;
+    }
+}
+
+/// More than all steps together hold in memory.
+const MANY: usize = 2_500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_steps_have_no_room_for_is_taken_and_waits_in_the_inbox() {
+    for world in worlds().await {
+        let running = world.start().await;
+        world.ledger.away.store(true, Ordering::SeqCst);
+        for group in (0..MANY).collect::<Vec<_>>().chunks(250) {
+            let messages: Vec<String> =
+                group.iter().map(|n| admission(&n.to_string(), &format!("p{}", n % 50))).collect();
+            let sent = join_all(messages.iter().map(|message| running.send(HL7, message))).await;
+            assert!(sent.iter().all(|outcome| *outcome == Outcome::Received));
+        }
+        let again = running.send(HL7, &admission("2400", "p0")).await;
+        assert_eq!(again, Outcome::Duplicate, "it waits and is known");
+        running.stop().await;
+
+        let running = world.start().await;
+        assert_eq!(running.send(HL7, &admission("last", "p0")).await, Outcome::Received, "taken before what waits");
+        world.ledger.away.store(false, Ordering::SeqCst);
+        running.indexed(MANY as u64 + 1).await;
+        running.idle().await;
+        assert_eq!(cases::count(&running.store).await.expect("read"), MANY as u64 + 1);
         running.stop().await;
     }
 }
