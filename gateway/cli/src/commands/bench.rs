@@ -7,6 +7,7 @@ mod ingest;
 mod ledger;
 mod message;
 mod normalise;
+mod receive;
 mod seal;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use crate::output::{Output, strong};
 /// Measures one part of the way, or all of it.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Needs no configuration. ingest and disclose need RabbitMQ's Debian package, the comparison of ledger --full \
+    after_help = "Needs no configuration. receive, ingest and disclose need RabbitMQ's Debian package, the comparison of ledger --full \
 etcd's (compose/services install etcd). ledger --full takes a quarter of an hour and 20 GB of disk.\n\n\
 Example: chartseal bench ingest --seconds 30 --json"
 )]
@@ -64,6 +65,8 @@ enum What {
     Seal,
     /// Anchored cases to a quorum's certificate.
     Ledger,
+    /// Delivery to synced inbox row and acknowledgement, over MLLP and AMQP.
+    Receive,
     /// AMQP delivery to anchored case, everything synced.
     Ingest,
     /// FHIR reads under consent over 32 connections, each logged before its first byte.
@@ -148,6 +151,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         What::Seal => seal::run(home.path(), seconds)?,
         What::Ledger if args.full => ledger::run_full(home.path(), seconds, (args.keys, args.transactions), output)?,
         What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), &fsync, output)?,
+        What::Receive => receive::run(home.path(), seconds, output)?,
         What::Ingest => ingest::run(home.path(), seconds, output)?,
         What::Disclose => disclose::run(home.path(), seconds, output)?,
     };
