@@ -1,7 +1,7 @@
 //! What a connector of kind `amqp` is configured with. Limits and dead-lettering of its queue are the broker's policies
 //! (`compose/`), never queue arguments: a changed argument would refuse the queue, a changed policy just applies.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use schemas::limits;
@@ -37,6 +37,59 @@ pub struct AmqpConfig {
 impl std::fmt::Debug for AmqpConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "AmqpConfig({}, {}, {})", self.name, self.exchange, self.queue_name())
+    }
+}
+
+/// Where a bridge publishes.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublisherConfig {
+    /// `amqp://user:password@host:port/vhost`; exactly one of `url` and `url_file`.
+    pub url: Option<String>,
+    /// A file that holds the URL, when it holds a password.
+    pub url_file: Option<PathBuf>,
+    /// Topic exchange, which must be there.
+    #[serde(default = "default_exchange")]
+    pub exchange: String,
+    /// Routing key of every message: about the sender, never about a patient.
+    pub routing_key: String,
+}
+
+/// Without the address, which may hold a password.
+impl std::fmt::Debug for PublisherConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublisherConfig({}, {})", self.exchange, self.routing_key)
+    }
+}
+
+impl PublisherConfig {
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// What was expected, without the address.
+    pub fn check(&self) -> Result<(), String> {
+        if self.url.is_some() == self.url_file.is_some() {
+            return Err("amqp: expected exactly one of `url` and `url_file`".into());
+        }
+        if self.url.as_ref().is_some_and(|url| !url.starts_with("amqp://")) {
+            return Err("amqp.url: found another scheme, expected amqp://host:port/vhost".into());
+        }
+        let named = [&self.exchange, &self.routing_key].iter().all(|name| (1..=255).contains(&name.len()));
+        if named { Ok(()) } else { Err("amqp: expected an exchange and a routing key of at most 255 bytes".into()) }
+    }
+
+    /// The address, from the file when it is in one.
+    pub fn address(&self) -> Option<String> {
+        address(self.url.as_deref(), self.url_file.as_deref())
+    }
+}
+
+/// The address, from the file when it is in one.
+fn address(url: Option<&str>, file: Option<&Path>) -> Option<String> {
+    match (url, file) {
+        (Some(url), _) => Some(url.to_owned()),
+        (None, Some(file)) => std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()),
+        (None, None) => None,
     }
 }
 
@@ -96,10 +149,6 @@ impl AmqpConfig {
 
     /// The address, from the file when it is in one.
     pub(crate) fn address(&self) -> Option<String> {
-        match (&self.url, &self.url_file) {
-            (Some(url), _) => Some(url.clone()),
-            (None, Some(file)) => std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()),
-            (None, None) => None,
-        }
+        address(self.url.as_deref(), self.url_file.as_deref())
     }
 }

@@ -8,6 +8,6 @@ mod publisher;
 mod settle;
 mod source;
 
-pub use config::AmqpConfig;
+pub use config::{AmqpConfig, PublisherConfig};
 pub use publisher::{EXCHANGE, PublishError, Publisher};
 pub use source::AmqpSource;

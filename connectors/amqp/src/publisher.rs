@@ -46,6 +46,7 @@ pub struct Publisher {
     // The connection ends with the publisher.
     _connection: Connection,
     channel: Channel,
+    exchange: Box<str>,
     waiting: VecDeque<PublisherConfirm>,
 }
 
@@ -55,11 +56,19 @@ impl Publisher {
     /// # Errors
     /// `PublishError::Away`.
     pub async fn connect(url: &str) -> Result<Self, PublishError> {
+        Self::connect_to(url, EXCHANGE).await
+    }
+
+    /// The same, to publish into another exchange.
+    ///
+    /// # Errors
+    /// `PublishError::Away`.
+    pub async fn connect_to(url: &str, exchange: &str) -> Result<Self, PublishError> {
         let away = |doing| move |_: lapin::Error| PublishError::Away { doing };
         let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(away("connecting"))?;
         let channel = connection.create_channel().await.map_err(away("opening a channel"))?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(away("asking for confirms"))?;
-        Ok(Self { _connection: connection, channel, waiting: VecDeque::new() })
+        Ok(Self { _connection: connection, channel, exchange: exchange.into(), waiting: VecDeque::new() })
     }
 
     /// Publishes one message; waits only when too many are in flight. `trace` is a W3C traceparent.
@@ -85,7 +94,8 @@ impl Publisher {
             .with_delivery_mode(2)
             .with_headers(headers);
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let sent = self.channel.basic_publish(EXCHANGE.into(), routing_key.into(), options, body, properties).await;
+        let sent =
+            self.channel.basic_publish((&*self.exchange).into(), routing_key.into(), options, body, properties).await;
         self.waiting.push_back(sent.map_err(|_| PublishError::Away { doing: "publishing" })?);
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct MllpConfig {
     /// Name in metrics, in the inbox and as source of ids: letters, digits, `-`.
+    #[serde(default)]
     pub name: String,
     /// Where it listens, `host:port`.
     pub listen: SocketAddr,

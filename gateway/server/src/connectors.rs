@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge;
 use crate::config::ConnectorConfig;
 use crate::ingest::{Ingest, now_ms};
 use crate::store::{self, Store, StoreError, dead_letters};
@@ -24,7 +25,7 @@ const DRAIN_MS_MAX: u64 = 30_000;
 pub struct ConnectorState {
     /// Its name.
     pub name: String,
-    /// `amqp` or `mllp`.
+    /// `amqp`, `mllp` or `bridge`.
     pub kind: &'static str,
     /// Whether it was stopped by an operator.
     pub paused: bool,
@@ -195,7 +196,15 @@ impl Connectors {
             match self.source(&config) {
                 Ok(source) => {
                     let health = source.health();
-                    live = Some((self.ingest.attach(source), health));
+                    let stop = match &config {
+                        ConnectorConfig::Bridge(bridge) => {
+                            let (stop, amqp) = (self.ingest.stop_token(), bridge.amqp.clone());
+                            tokio::spawn(bridge::run(source, amqp, stop.clone()));
+                            stop
+                        }
+                        _ => self.ingest.attach(source),
+                    };
+                    live = Some((stop, health));
                 }
                 Err(error) => {
                     tracing::error!(connector = config.name(), "cannot be started: {error}");
@@ -212,6 +221,9 @@ impl Connectors {
             ConnectorConfig::Mllp(mllp) => {
                 let message_bytes_max = mllp.message_bytes_max.min(self.message_bytes_max);
                 Box::new(MllpSource::start(MllpConfig { message_bytes_max, ..mllp.clone() })?)
+            }
+            ConnectorConfig::Bridge(bridge) => {
+                Box::new(MllpSource::start(MllpConfig { name: bridge.name.clone(), ..bridge.mllp.clone() })?)
             }
         })
     }

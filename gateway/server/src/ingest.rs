@@ -273,6 +273,11 @@ impl Ingest {
         stop
     }
 
+    /// Cancelled when the way in stops; to be cancelled alone too.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.control.stop.child_token()
+    }
+
     /// Sends some dead letters their way again, of ids behind the first and up to the second; returns once they are in the inbox, with the
     /// last that was looked at.
     ///

@@ -12,6 +12,7 @@ mod validate;
 use std::path::{Path, PathBuf};
 
 use connectors_hl7v2::Mapper;
+use connectors_mllp::MllpConfig;
 use gateway_server::config::{Config, ConnectorConfig};
 use serde_json::json;
 
@@ -132,6 +133,14 @@ fn collect(root: &Path, folder: &Path, tables: &mut Vec<(String, String)>) -> Re
     Ok(())
 }
 
+fn tls_of(mllp: &MllpConfig) -> &'static str {
+    match (&mllp.tls_certificate, &mllp.tls_clients) {
+        (None, _) => "plain",
+        (Some(_), None) => "TLS",
+        (Some(_), Some(_)) => "mutual TLS",
+    }
+}
+
 fn list(config: Option<&Path>, output: Output) -> Outcome {
     let config = config.map(load).transpose()?;
     let mapper = mapper(config.as_ref())?;
@@ -148,13 +157,15 @@ fn list(config: Option<&Path>, output: Output) -> Outcome {
                 ),
                 json!({ "exchange": amqp.exchange, "queue": amqp.queue_name(), "bindings": amqp.bindings }),
             ),
-            ConnectorConfig::Mllp(mllp) => {
-                let tls = match (&mllp.tls_certificate, &mllp.tls_clients) {
-                    (None, _) => "plain",
-                    (Some(_), None) => "TLS",
-                    (Some(_), Some(_)) => "mutual TLS",
-                };
-                (format!("listens on {}, {tls}", mllp.listen), json!({ "listen": mllp.listen, "tls": tls }))
+            ConnectorConfig::Mllp(mllp) => (
+                format!("listens on {}, {}", mllp.listen, tls_of(mllp)),
+                json!({ "listen": mllp.listen, "tls": tls_of(mllp) }),
+            ),
+            ConnectorConfig::Bridge(bridge) => {
+                let (mllp, amqp) = (&bridge.mllp, &bridge.amqp);
+                let into = format!("exchange {}, routing key {}", amqp.exchange, amqp.routing_key);
+                let about = json!({ "listen": mllp.listen, "tls": tls_of(mllp), "exchange": amqp.exchange });
+                (format!("listens on {}, {}; into {into}", mllp.listen, tls_of(mllp)), about)
             }
         };
         output.line(format_args!("{}  {}  {what}", strong(connector.name()), connector.kind()));

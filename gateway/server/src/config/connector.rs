@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use connectors_amqp::AmqpConfig;
+use connectors_amqp::{AmqpConfig, PublisherConfig};
 use connectors_mllp::MllpConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,10 +24,24 @@ pub enum ConnectorConfig {
     Amqp(AmqpConfig),
     /// MLLP listener.
     Mllp(MllpConfig),
+    /// From an MLLP listener into an exchange of a broker.
+    Bridge(BridgeConfig),
+}
+
+/// `kind = "bridge"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BridgeConfig {
+    /// Name in metrics: letters, digits, `-`.
+    pub name: String,
+    /// Where it listens. Its `name` is the bridge's.
+    pub mllp: MllpConfig,
+    /// Where it publishes.
+    pub amqp: PublisherConfig,
 }
 
 /// The kinds, as they are spelt.
-pub const KINDS: &[&str] = &["amqp", "mllp"];
+pub const KINDS: &[&str] = &["amqp", "mllp", "bridge"];
 
 impl ConnectorConfig {
     /// The connector's name: part of what identifies a source's resources, so it is never changed.
@@ -35,14 +49,16 @@ impl ConnectorConfig {
         match self {
             Self::Amqp(amqp) => &amqp.name,
             Self::Mllp(mllp) => &mllp.name,
+            Self::Bridge(bridge) => &bridge.name,
         }
     }
 
-    /// `amqp` or `mllp`.
+    /// `amqp`, `mllp` or `bridge`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Amqp(_) => "amqp",
             Self::Mllp(_) => "mllp",
+            Self::Bridge(_) => "bridge",
         }
     }
 
@@ -54,6 +70,10 @@ impl ConnectorConfig {
         match self {
             Self::Amqp(amqp) => amqp.check(),
             Self::Mllp(mllp) => mllp.check(),
+            Self::Bridge(bridge) => {
+                MllpConfig { name: bridge.name.clone(), ..bridge.mllp.clone() }.check()?;
+                bridge.amqp.check()
+            }
         }
     }
 
@@ -62,6 +82,7 @@ impl ConnectorConfig {
         match self {
             Self::Amqp(amqp) => amqp.warnings(),
             Self::Mllp(mllp) => mllp.warnings(),
+            Self::Bridge(bridge) => bridge.mllp.warnings(),
         }
     }
 
@@ -69,9 +90,8 @@ impl ConnectorConfig {
     pub fn files_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
             Self::Amqp(amqp) => amqp.url_file.iter_mut().collect(),
-            Self::Mllp(mllp) => {
-                [&mut mllp.tls_certificate, &mut mllp.tls_key, &mut mllp.tls_clients].into_iter().flatten().collect()
-            }
+            Self::Mllp(mllp) => files_of(mllp).collect(),
+            Self::Bridge(bridge) => files_of(&mut bridge.mllp).chain(&mut bridge.amqp.url_file).collect(),
         }
     }
 
@@ -79,6 +99,10 @@ impl ConnectorConfig {
     pub(super) fn resolve(&mut self, folder: &Path) {
         self.files_mut().into_iter().for_each(|file| *file = folder.join(&*file));
     }
+}
+
+fn files_of(mllp: &mut MllpConfig) -> impl Iterator<Item = &mut PathBuf> {
+    [&mut mllp.tls_certificate, &mut mllp.tls_key, &mut mllp.tls_clients].into_iter().flatten()
 }
 
 /// The JSON Schema of a connector's file, for editors: `schemas/config/connector.schema.json` is this text.
@@ -161,14 +185,19 @@ fn typed(text: &str, file: &Path) -> Result<ConnectorConfig, ConfigError> {
             return Err(ConfigError { file: file.to_owned(), place: Some((1, 1)), message, suggestion: None });
         }
     };
-    // the same length, so that places stay where they are
-    let blank = |byte: u8| if matches!(byte, b'\r' | b'\n') { char::from(byte) } else { ' ' };
-    let without_kind = |line: &str| if is_kind(line) { line.bytes().map(blank).collect() } else { line.to_owned() };
-    let plain: String = text.split_inclusive('\n').map(without_kind).collect();
-    let named_text = if named { plain } else { format!("{plain}\nname = {}\n", toml::Value::String(stem)) };
+    // a name takes the place of the kind, so that every other line stays where it is
+    let name = if named { String::new() } else { format!("name = {}", toml::Value::String(stem)) };
+    let without_kind = |line: &str| match line.strip_suffix('\n') {
+        _ if !is_kind(line) => line.to_owned(),
+        Some(_) => format!("{name}\n"),
+        None => name.clone(),
+    };
+    let text: String = text.split_inclusive('\n').map(without_kind).collect();
+    let fault = |error: &toml::de::Error| place::of_toml(file, &text, error);
     match kind.as_str() {
-        "amqp" => toml::from_str(&named_text).map(ConnectorConfig::Amqp),
-        _ => toml::from_str(&named_text).map(ConnectorConfig::Mllp),
+        "amqp" => toml::from_str(&text).map(ConnectorConfig::Amqp),
+        "mllp" => toml::from_str(&text).map(ConnectorConfig::Mllp),
+        _ => toml::from_str(&text).map(ConnectorConfig::Bridge),
     }
     .map_err(|e| fault(&e))
 }

@@ -16,8 +16,8 @@ const SCHEMA_FILE: &str = "connector.schema.json";
 /// Arguments of `connector new`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// `amqp` or `mllp`.
-    #[arg(value_parser = ["amqp", "mllp"])]
+    /// `amqp`, `mllp` or `bridge`.
+    #[arg(value_parser = ["amqp", "mllp", "bridge"])]
     kind: String,
     /// Its name: part of what identifies a source's resources, so it is never changed. Letters, digits, `-`, `.`, `_`.
     name: String,
@@ -37,7 +37,8 @@ pub fn run(args: &Args, output: Output) -> Outcome {
     let file = args.dir.join(format!("{}.toml", args.name));
     let text = match args.kind.as_str() {
         "amqp" => amqp(&args.name),
-        _ => mllp(&args.name),
+        "mllp" => mllp(&args.name),
+        _ => bridge(&args.name),
     };
     let created = std::fs::File::create_new(&file).and_then(|mut new| new.write_all(text.as_bytes()));
     created.map_err(|e| failed(&file, e))?;
@@ -84,6 +85,26 @@ queue = "chartseal.{name}"             # a quorum queue; limits and dead letters
 bindings = ["#"]                       # routing keys
 # prefetch = 512                       # deliveries that are taken and not yet acknowledged
 # content_type = "x-application/hl7-v2+er7"   # of messages that state none
+"##
+    )
+}
+
+fn bridge(name: &str) -> String {
+    format!(
+        r##"#:schema ./{SCHEMA_FILE}
+# {name}: from an MLLP listener into an exchange of a RabbitMQ broker. Senders hear from it when the broker has confirmed their message.
+kind = "bridge"
+
+[mllp]
+listen = "127.0.0.1:2575"              # as for a connector of kind mllp
+# tls_certificate = "{name}.pem"
+# tls_key = "{name}.key"
+# tls_clients = "senders.pem"
+
+[amqp]
+url = "amqp://127.0.0.1:5672/%2f"      # with a password: "amqp://user:${{file:/run/secrets/{name}}}@host:5672/%2f"
+exchange = "hospital.events"           # a durable topic exchange
+routing_key = "{name}.hl7"             # about the sender, never about a patient
 "##
     )
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use connectors_amqp::AmqpSource;
 use connectors_mllp::MllpSource;
 use connectors_source::Source;
+use gateway_server::config::connector::BridgeConfig;
 use gateway_server::config::{ConfigError, ConnectorConfig, connector};
 use serde_json::json;
 
@@ -144,7 +145,9 @@ fn online(connectors: &[ConnectorConfig], output: Output) -> Result<(), Failure>
                 ConnectorConfig::Amqp(amqp) => {
                     Box::new(AmqpSource::start(connectors_amqp::AmqpConfig { prefetch: 1, ..amqp.clone() }))
                 }
-                ConnectorConfig::Mllp(mllp) => Box::new(MllpSource::start(mllp.clone()).map_err(Failure::usage)?),
+                ConnectorConfig::Mllp(mllp) | ConnectorConfig::Bridge(BridgeConfig { mllp, .. }) => {
+                    Box::new(MllpSource::start(mllp.clone()).map_err(Failure::usage)?)
+                }
             };
             let mut health = source.health();
             let limit = std::time::Duration::from_secs(ONLINE_S_MAX);
@@ -153,7 +156,7 @@ fn online(connectors: &[ConnectorConfig], output: Output) -> Result<(), Failure>
             if !matches!(connected, Ok(Ok(_))) {
                 let what = match connector {
                     ConnectorConfig::Amqp(_) => "found the broker not reachable or its exchange or queue refused",
-                    ConnectorConfig::Mllp(_) => "found its port taken",
+                    ConnectorConfig::Mllp(_) | ConnectorConfig::Bridge(_) => "found its port taken",
                 };
                 return Err(Failure::unavailable(format_args!("{}: {what} for {ONLINE_S_MAX} s", connector.name())));
             }

@@ -24,6 +24,16 @@ fn the_file_gives_the_name_and_the_folder_of_its_paths() {
 }
 
 #[test]
+fn a_bridge_has_two_sides_and_the_name_of_its_file() {
+    let text = "kind = \"bridge\"\n[mllp]\nlisten = \"127.0.0.1:2575\"\n[amqp]\nurl_file = \"broker.url\"\nrouting_key = \"ward\"\n";
+    let Ok(ConnectorConfig::Bridge(bridge)) = read_as("/etc/ward-3.toml", text) else { panic!("a bridge") };
+    assert_eq!((bridge.name.as_str(), bridge.amqp.exchange.as_str()), ("ward-3", "hospital.events"));
+    assert_eq!(bridge.amqp.url_file.as_deref(), Some(Path::new("/etc/broker.url")));
+    let error = read_as("ward-3.toml", &text.replace("routing_key", "routing")).expect_err("refused");
+    assert!(error.starts_with("ward-3.toml:6:1: found unknown key `routing`"), "{error}");
+}
+
+#[test]
 fn values_from_outside_are_put_in_and_never_repeated() {
     let text = "# ${NOTHING} in a comment\nkind = \"amqp\"\nurl = \"amqp://user:${WARD}@127.0.0.1\"\n";
     let Ok(ConnectorConfig::Amqp(amqp)) = read_as("/etc/lab.toml", text) else { panic!("an AMQP source") };

@@ -1,0 +1,86 @@
+//! From an MLLP listener into an exchange of the broker, for hospitals whose systems speak HL7 over TCP and whose messages go through one
+//! broker. A message is acknowledged to its sender when the broker has confirmed that it is in a queue; where it cannot be, the
+//! sender hears nothing and sends it again. It must never acknowledge what is not confirmed, nor look into a message.
+
+use std::time::Duration;
+
+use connectors_amqp::{PublishError, Publisher, PublisherConfig};
+use connectors_source::{Delivery, Source};
+use schemas::limits;
+use tokio_util::sync::CancellationToken;
+
+/// Messages that are confirmed together.
+const GROUP_MAX: usize = 64;
+/// Longest wait for the confirms of a group, in milliseconds.
+const CONFIRM_MS_MAX: u64 = 10_000;
+/// First delay between connections, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX` / 2.
+const RETRY_FIRST_MS: u64 = 250;
+
+/// Carries messages until it is stopped.
+pub async fn run(mut source: Box<dyn Source>, config: PublisherConfig, stop: CancellationToken) {
+    let mut publisher: Option<Publisher> = None;
+    let mut delay_ms = RETRY_FIRST_MS;
+    while let Some(Some(group)) = stop.run_until_cancelled(group(&mut *source)).await {
+        match carry(&mut publisher, &config, &group).await {
+            Ok(()) => {
+                delay_ms = RETRY_FIRST_MS;
+                for delivery in group {
+                    // one that its sender did not hear of comes again
+                    drop(delivery.accept().await);
+                }
+            }
+            Err(error) => {
+                // dropped, the deliveries go back to their senders
+                drop(group);
+                publisher = None;
+                tracing::warn!(connector = source.name(), class = error.class().name(), delay_ms, "{error}");
+                stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(delay_ms))).await;
+                delay_ms = (delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX / 2);
+            }
+        }
+    }
+    source.close();
+}
+
+/// What is there, one at least; `None` when the source has ended.
+async fn group(source: &mut dyn Source) -> Option<Vec<Delivery>> {
+    let mut group = vec![next(source).await?];
+    while group.len() < GROUP_MAX {
+        match tokio::time::timeout(Duration::ZERO, next(source)).await {
+            Ok(Some(delivery)) => group.push(delivery),
+            _ => break,
+        }
+    }
+    Some(group)
+}
+
+async fn next(source: &mut dyn Source) -> Option<Delivery> {
+    source.next().await.unwrap_or_else(|error| {
+        tracing::error!(class = error.class().name(), "{error}");
+        None
+    })
+}
+
+async fn carry(
+    publisher: &mut Option<Publisher>,
+    config: &PublisherConfig,
+    group: &[Delivery],
+) -> Result<(), PublishError> {
+    let away = |doing| PublishError::Away { doing };
+    let publishing = async {
+        let publisher = match publisher {
+            Some(publisher) => publisher,
+            None => {
+                let address = config.address().ok_or(away("reading the file of its address"))?;
+                publisher.insert(Publisher::connect_to(&address, &config.exchange).await?)
+            }
+        };
+        for delivery in group {
+            let trace = delivery.trace.parent.as_deref();
+            publisher.publish(&config.routing_key, &delivery.content_type, &delivery.body, trace).await?;
+        }
+        publisher.settle().await
+    };
+    let limit = Duration::from_millis(CONFIRM_MS_MAX);
+    tokio::time::timeout(limit, publishing).await.unwrap_or(Err(away("waiting for a confirm")))
+}
