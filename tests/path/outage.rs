@@ -1,6 +1,6 @@
-//! Broker, database, object store and the ledger's quorum go away one after the other, under load, and come back: the gateway takes
-//! and acknowledges nothing more than it can hold, says which part is not ready, and goes on by itself. In the end every message
-//! that was published is anchored, once.
+//! Broker, database, object store and the ledger's quorum go away one after the other, under load, and come back: the gateway takes and
+//! acknowledges what it can make durable and nothing more, says which part is not ready, and goes on by itself. In the end every
+//! message that was published is anchored, once.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,9 +22,9 @@ const MISSED_CONNECTS: usize = 3;
 /// What the log says of an attempt that failed, and how many more fail while nothing may move.
 const ATTEMPT: &str = "delay_ms=";
 const ATTEMPTS: usize = 1;
-/// Messages that a gateway holds back at least while an outage lasts: those are still the broker's.
+/// Messages that a gateway holds back at least while its database is away: those are still the broker's.
 const HELD_BACK: u32 = 200;
-/// Published around each outage: more than fits between broker and the part that is away, with what is held back.
+/// Published around each outage: more than fits between broker and the part that is away, in memory.
 const AROUND_BROKER: usize = 400;
 const AROUND_DATABASE: usize = 400;
 const AROUND_OBJECTS: usize = 1_400;
@@ -125,6 +125,23 @@ impl Outage {
         }
     }
 
+    /// Waits until everything is published and in the inbox, while what comes behind it is held up and says so.
+    async fn until_all_taken(&mut self) {
+        self.load.all_published().await;
+        let from = Instant::now();
+        loop {
+            let says_so = self.world.not_ready().await.is_some_and(|parts| parts.contains("ingest"));
+            let now = self.feed.waiting(&self.world.queue).await;
+            if says_so && now == 0 {
+                return;
+            }
+            assert!(
+                from.elapsed() < WAIT_MAX,
+                "found {now} at the broker, expected all taken; ingest says so: {says_so}"
+            );
+        }
+    }
+
     /// Waits until everything is published and the gateway takes nothing more: it tries again and again, and the broker keeps
     /// what it has.
     async fn until_held_back(&mut self) {
@@ -190,7 +207,7 @@ async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
     outage.under_way(AROUND_OBJECTS).await;
     std::fs::rename(&objects, &away).expect("moved away");
     outage.until_not_ready(Some("objects"), &["ingest"]).await;
-    outage.until_held_back().await;
+    outage.until_all_taken().await;
     std::fs::rename(&away, &objects).expect("nothing was made in its place");
     outage.recovered("objects").await;
 
@@ -198,7 +215,7 @@ async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
     outage.world.signal_validator(2, "STOP");
     outage.world.kill_validator(3);
     outage.until_not_ready(Some("ledger"), &["ingest"]).await;
-    outage.until_held_back().await;
+    outage.until_all_taken().await;
     outage.world.restart_validator(3);
     outage.world.signal_validator(2, "CONT");
     outage.recovered("ledger").await;
