@@ -12,7 +12,7 @@ const TABLES: [(&str, &str, &str); 5] = [
     ("segment", "segments/PID.map", include_str!("../../schemas/mappings/segments/PID.map")),
     ("message", "messages/ORU_R01.map", include_str!("../../schemas/mappings/messages/ORU_R01.map")),
     ("datatype", "datatypes/XPN.map", include_str!("../../schemas/mappings/datatypes/XPN.map")),
-    ("vocabulary", "vocabularies/NameUse.map", include_str!("../../schemas/mappings/vocabularies/NameUse.map")),
+    ("vocabulary", "vocabularies/NameType.map", include_str!("../../schemas/mappings/vocabularies/NameType.map")),
     ("resource", "resources/Observation.map", include_str!("../../schemas/mappings/resources/Observation.map")),
 ];
 /// A table that is of no kind.

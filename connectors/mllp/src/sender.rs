@@ -116,7 +116,7 @@ impl MllpSender {
             move |error: io::Error| SendError::Away { address, doing, kind: error.kind() }
         };
         if self.live.is_none() {
-            let stream = self.connect().await.map_err(away("connecting"))?;
+            let stream = connect(&self.config.address, self.tls.as_ref()).await.map_err(away("connecting"))?;
             self.live = Some((stream, Decoder::new(ANSWER_BYTES_MAX), BytesMut::new()));
         }
         let Some((stream, decoder, buffer)) = &mut self.live else { return Ok(None) };
@@ -143,19 +143,19 @@ impl MllpSender {
         }
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect(&self.config.address).await?;
-        stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        let host = self.config.address.rsplit_once(':').map_or(self.config.address.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(Box::new(tls.connect(name, stream).await?))
-    }
-
     fn away(&self, doing: &'static str, kind: io::ErrorKind) -> SendError {
         SendError::Away { address: self.config.address.clone(), doing, kind }
     }
+}
+
+async fn connect(address: &str, tls: Option<&TlsConnector>) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(host).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(Box::new(tls.connect(name, stream).await?))
 }
 
 /// MSA-1 of an answer to the message with this control id.

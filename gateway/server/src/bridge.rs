@@ -26,7 +26,7 @@ pub async fn run(mut source: Box<dyn Source>, config: PublisherConfig, stop: Can
                 delay_ms = RETRY_FIRST_MS;
                 for delivery in group {
                     // one that its sender did not hear of comes again
-                    drop(delivery.accept().await);
+                    let _ = delivery.accept().await;
                 }
             }
             Err(error) => {

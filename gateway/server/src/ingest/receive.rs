@@ -184,7 +184,7 @@ impl Receiver {
             let looked = async {
                 let known = inbox::last_id(&self.on.store).await?;
                 let first = inbox::waiting(&self.on.store, 0, 1).await?;
-                Ok::<_, StoreError>((known, first.first().map_or(known, |(id, _)| id - 1)))
+                Ok::<_, StepError>((known, first.first().map_or(known, |(id, _)| id - 1)))
             };
             match looked.await {
                 Ok((known, passed)) => {
@@ -192,7 +192,7 @@ impl Receiver {
                     patience.over();
                     return true;
                 }
-                Err(error) if patience.wait(&error.into()).await => {}
+                Err(error) if patience.wait(&error).await => {}
                 Err(_) => return false,
             }
         }

@@ -76,7 +76,7 @@ async fn mllp(port: u16, length: Duration, output: Output) -> Result<(Latencies,
                 let text = message::oru(next.fetch_add(1, Ordering::Relaxed), ingest::PATIENTS);
                 let before = Instant::now();
                 let answer = sender.send(text.as_bytes()).await.map_err(|e| Failure::classed(e.class(), e))?;
-                if !answer.is_some_and(|answer| answer.code == "CA") {
+                if answer.is_none_or(|answer| answer.code != "CA") {
                     return Err(Failure::new(Exit::Failed, "found a message that is not acknowledged, expected CA"));
                 }
                 latencies.record(before.elapsed());
