@@ -13,9 +13,10 @@ use serde::Deserialize;
 pub struct AmqpConfig {
     /// Name in metrics, in the inbox and as source of FHIR ids: letters, digits, `-`.
     pub name: String,
-    /// `amqp://user:password@host:port/vhost`; exactly one of `url` and `url_file`.
+    /// `amqp://user:password@host:port/vhost`, or those of several brokers of a cluster with blanks between them, the preferred first;
+    /// exactly one of `url` and `url_file`.
     pub url: Option<String>,
-    /// A file that holds the URL, when it holds a password.
+    /// A file that holds the URL or URLs, when they hold a password.
     pub url_file: Option<PathBuf>,
     /// Topic exchange, declared durable.
     #[serde(default = "default_exchange")]
@@ -121,7 +122,8 @@ impl AmqpConfig {
         if self.url.is_some() == self.url_file.is_some() {
             return Err("expected exactly one of `url` and `url_file`".into());
         }
-        if self.url.as_ref().is_some_and(|url| !url.starts_with("amqp://")) {
+        let known = |url: &String| url.split_ascii_whitespace().all(|one| one.starts_with("amqp://"));
+        if self.url.as_ref().is_some_and(|url| url.trim().is_empty() || !known(url)) {
             return Err("url: found another scheme, expected amqp://host:port/vhost".into());
         }
         if self.prefetch == 0 {
@@ -147,8 +149,10 @@ impl AmqpConfig {
         }
     }
 
-    /// The address, from the file when it is in one.
-    pub(crate) fn address(&self) -> Option<String> {
-        address(self.url.as_deref(), self.url_file.as_deref())
+    /// The address for an attempt, from the file when it is in one: the brokers of a cluster in turn.
+    pub(crate) fn address(&self, attempt: usize) -> Option<String> {
+        let all = address(self.url.as_deref(), self.url_file.as_deref())?;
+        let all: Vec<&str> = all.split_ascii_whitespace().collect();
+        all.get(attempt.checked_rem(all.len())?).map(|one| (*one).to_owned())
     }
 }

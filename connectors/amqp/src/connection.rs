@@ -41,9 +41,9 @@ impl Failure {
     }
 }
 
-/// Connects, declares, binds and consumes.
-pub async fn open(config: &AmqpConfig) -> Result<Live, Failure> {
-    let address = config.address().ok_or(Failure::Disagrees("the file of the address cannot be read"))?;
+/// Connects to the broker whose turn it is, declares, binds and consumes.
+pub async fn open(config: &AmqpConfig, attempt: usize) -> Result<Live, Failure> {
+    let address = config.address(attempt).ok_or(Failure::Disagrees("the file of the address cannot be read"))?;
     let mut uri: AMQPUri = address.parse().map_err(|_| Failure::Disagrees("the address is no AMQP URI"))?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let properties = ConnectionProperties::default().with_connection_name(format!("chartseal {}", config.name).into());

@@ -118,11 +118,12 @@ struct Supervisor {
 
 impl Supervisor {
     async fn run(self) {
-        let mut delay_ms = RETRY_FIRST_MS;
+        let (mut delay_ms, mut attempt) = (RETRY_FIRST_MS, 0);
         while !self.closing.is_cancelled() {
-            match connection::open(&self.config).await {
+            match connection::open(&self.config, attempt).await {
                 Ok(live) => {
-                    delay_ms = RETRY_FIRST_MS;
+                    // when it is lost the preferred one is tried first
+                    (delay_ms, attempt) = (RETRY_FIRST_MS, 0);
                     let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
                     self.reporter.connected(now_ms());
                     tracing::info!(connector = %self.config.name, "connected");
@@ -130,6 +131,7 @@ impl Supervisor {
                     self.reporter.disconnected(now_ms());
                 }
                 Err(failure) => {
+                    attempt += 1;
                     self.reporter.disconnected(now_ms());
                     tracing::warn!(connector = %self.config.name, doing = failure.what(), delay_ms, "not connected");
                 }

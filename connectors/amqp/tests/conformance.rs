@@ -220,6 +220,20 @@ async fn a_deleted_queue_is_made_again() {
     delivery.accept().await.expect("accepted");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_broker_of_the_cluster_is_tried_when_the_first_is_away() {
+    let Some(url) = broker() else { return };
+    let mut rig = Broker::start(url.clone()).await;
+    rig.number = 2_000;
+    rig.reset().await;
+    let both = format!("amqp://127.0.0.1:1/%2f {url}");
+    let mut source = AmqpSource::start(AmqpConfig { url: Some(both), ..rig.config(4) });
+    assert!(becomes(&mut source.health(), |h| h.connected).await, "connected to the second");
+    rig.publish(Message::numbered(8)).await;
+    let delivery = tokio::time::timeout(PATIENCE, source.next()).await.expect("in time").expect("no error");
+    delivery.expect("a delivery").accept().await.expect("accepted");
+}
+
 async fn becomes(health: &mut watch::Receiver<SourceHealth>, wanted: impl FnMut(&SourceHealth) -> bool) -> bool {
     matches!(tokio::time::timeout(PATIENCE, health.wait_for(wanted)).await, Ok(Ok(_)))
 }
