@@ -17,6 +17,8 @@ use crate::world::{Gateway, Services, World};
 
 /// Longest wait for one change of what the gateway says.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often the broker is killed under load.
+const BROKER_KILLS: usize = 3;
 /// Attempts to connect that the broker misses.
 const MISSED_CONNECTS: usize = 3;
 /// What the log says of an attempt that failed, and how many more fail while nothing may move.
@@ -195,6 +197,17 @@ async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
     outage.feed = Feed::connect(&broker.url).await;
     outage.load.broker.send_replace(true);
     outage.recovered("broker").await;
+
+    for round in 1..=BROKER_KILLS {
+        outage.under_way(AROUND_BROKER).await;
+        outage.load.broker.send_replace(false);
+        broker.kill();
+        outage.until_not_ready(Some("connector crash"), &[]).await;
+        broker.restart();
+        outage.feed = Feed::connect(&broker.url).await;
+        outage.load.broker.send_replace(true);
+        outage.recovered(&format!("broker, killed for the {round}. time")).await;
+    }
 
     outage.under_way(AROUND_DATABASE).await;
     database.crash();

@@ -29,6 +29,17 @@ impl Server {
         self.child.wait().expect("it ends");
     }
 
+    /// Ends RabbitMQ as a power loss would, with all that belongs to it.
+    pub fn kill(&mut self) {
+        let id = std::fs::read_to_string(self.folder.join("pid")).expect("RabbitMQ runs");
+        let group = Command::new("ps").args(["-o", "pgid=", "-p", id.trim()]).output().expect("ps starts");
+        let group = format!("-{}", String::from_utf8_lossy(&group.stdout).trim());
+        let sent = Command::new("kill").args(["-KILL", "--", &group]).status();
+        assert!(sent.expect("kill starts").success(), "RabbitMQ was not there");
+        // the script sees it, and ends
+        self.child.wait().expect("it ends");
+    }
+
     /// Ends PostgreSQL as a power loss would: nothing is written any more, open connections are cut.
     pub fn crash(&mut self) {
         let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid")).expect("PostgreSQL runs");
