@@ -32,8 +32,10 @@ impl Server {
     /// Ends RabbitMQ as a power loss would, with all that belongs to it.
     pub fn kill(&mut self) {
         let id = std::fs::read_to_string(self.folder.join("pid")).expect("RabbitMQ runs");
-        let group = Command::new("ps").args(["-o", "pgid=", "-p", id.trim()]).output().expect("ps starts");
-        let group = format!("-{}", String::from_utf8_lossy(&group.stdout).trim());
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).expect("RabbitMQ runs");
+        // behind the name, which may hold anything: state, parent, group
+        let group = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(2)).expect("proc(5)");
+        let group = format!("-{group}");
         let sent = Command::new("kill").args(["-KILL", "--", &group]).status();
         assert!(sent.expect("kill starts").success(), "RabbitMQ was not there");
         // the script sees it, and ends
