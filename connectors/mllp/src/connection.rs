@@ -25,6 +25,8 @@ use crate::source::now_ms;
 const READ_BYTES: usize = 16 << 10;
 /// An unfinished frame larger than this takes one of the listener's few places for large ones, in bytes.
 const LARGE_BYTES: usize = 1 << 20;
+/// Bodies of one listener that are taken and not settled, in KiB.
+pub(crate) const ROOM_KIB: u32 = 128 << 10;
 /// Such places of a listener.
 pub(crate) const LARGE_FRAMES_MAX: usize = 4;
 /// Messages of one connection that wait for their outcome: a sender need not wait for each acknowledgement.
@@ -38,8 +40,15 @@ const LINGER_MS_MAX: u64 = 1_000;
 /// Of a message this much is kept for its acknowledgement, in bytes.
 const HEAD_BYTES: usize = 4 << 10;
 
-/// A delivery, and whether it comes again because its connection is gone.
-pub(crate) type Handed = (Arc<AtomicBool>, Delivery);
+/// A delivery on its way to `next`: whether it comes again because its connection is gone, and the places that it holds.
+pub(crate) struct Handed {
+    pub gone: Arc<AtomicBool>,
+    pub delivery: Delivery,
+    _permits: Permits,
+}
+
+/// One of the unsettled, and the bytes of its body. Given back when neither the connection nor `next` has it any more.
+type Permits = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 /// What the connections of a listener share.
 #[derive(Clone)]
@@ -48,6 +57,8 @@ pub(crate) struct Shared {
     pub reporter: HealthReporter,
     pub to: mpsc::Sender<Handed>,
     pub unsettled: Arc<Semaphore>,
+    /// Room for bodies that are taken and not settled, in KiB.
+    pub room: Arc<Semaphore>,
     pub large: Arc<Semaphore>,
     pub closing: CancellationToken,
 }
@@ -75,7 +86,7 @@ struct Open {
 
 /// Counts a delivery as unsettled while it lives.
 struct Place {
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
     reporter: HealthReporter,
 }
 
@@ -116,8 +127,9 @@ struct Connection<S> {
     /// A message that waits for a place among the unsettled.
     waiting: Option<Bytes>,
     large: Option<OwnedSemaphorePermit>,
-    /// When it is closed unless something moves.
-    deadline: Instant,
+    /// When something came in last, and when the frame began that is not whole yet.
+    moved: Instant,
+    begun: Option<Instant>,
 }
 
 /// Why a connection ends.
@@ -141,7 +153,8 @@ pub(crate) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, share
         pending: VecDeque::new(),
         waiting: None,
         large: None,
-        deadline: Instant::now() + Duration::from_millis(shared.config.idle_ms),
+        moved: Instant::now(),
+        begun: None,
         shared,
     };
     let end = connection.run().await;
@@ -188,6 +201,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if closing.is_cancelled() && self.pending.is_empty() {
                 return End::Done;
             }
+            self.begun = self.decoder.is_inside().then(|| self.begun.unwrap_or(self.moved));
+            let deadline = self.deadline();
+            let bytes = self.waiting.as_ref().map_or(0, Bytes::len);
             tokio::select! {
                 told = outcome(&mut self.pending), if !self.pending.is_empty() => match told {
                     Some(told) => match self.settle(told).await {
@@ -197,21 +213,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     },
                     None => return End::GivenBack,
                 },
-                permit = Arc::clone(&self.shared.unsettled).acquire_owned(), if self.waiting.is_some() => {
-                    let Ok(permit) = permit else { return End::Done };
-                    if !self.hand_over(permit) {
+                permits = permits(&self.shared, bytes), if self.waiting.is_some() => {
+                    let Some(permits) = permits else { return End::Done };
+                    if !self.hand_over(permits) {
                         return End::Done;
                     }
                 }
                 read = read_some(&mut self.stream, &mut self.buffer, &mut self.large, &self.shared.large), if may_read => {
                     match read {
                         Ok(0) => return End::Done,
-                        Ok(_) => self.moved(),
+                        Ok(_) => self.moved = Instant::now(),
                         Err(error) => return End::Failed(error.kind()),
                     }
                 }
                 () = closing.cancelled(), if !closing.is_cancelled() => self.waiting = None,
-                () = tokio::time::sleep_until(self.deadline), if may_read && self.pending.is_empty() => return End::Idle,
+                () = tokio::time::sleep_until(deadline), if may_read && self.pending.is_empty() => return End::Idle,
             }
         }
     }
@@ -232,40 +248,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Sees messages home whose sender has gone and wanted no answer.
     async fn keep_unanswered(&mut self) {
-        if self.waiting.is_some() {
-            let permit = Arc::clone(&self.shared.unsettled).acquire_owned();
-            if let Some(Ok(permit)) = self.shared.closing.run_until_cancelled(permit).await {
-                self.hand_over(permit);
-            }
-        }
-        while !self.pending.is_empty() {
-            match outcome(&mut self.pending).await {
-                Some(Some(told)) => drop(told.done.send(())),
-                Some(None) => {}
-                None => {
-                    let name = self.shared.config.name.as_str();
-                    tracing::warn!(
-                        connector = name,
-                        "a message was given back whose sender wanted no answer: it is lost"
-                    );
+        let closing = self.shared.closing.clone();
+        while !self.pending.is_empty() || self.waiting.is_some() {
+            let bytes = self.waiting.as_ref().map_or(0, Bytes::len);
+            tokio::select! {
+                told = outcome(&mut self.pending), if !self.pending.is_empty() => {
+                    match told {
+                        Some(Some(told)) => drop(told.done.send(())),
+                        Some(None) => {}
+                        None => self.lost(),
+                    }
+                    self.pending.pop_front();
+                }
+                permits = permits(&self.shared, bytes), if self.waiting.is_some() => {
+                    if !permits.is_some_and(|permits| self.hand_over(permits)) {
+                        self.waiting = None;
+                    }
+                }
+                () = closing.cancelled(), if self.waiting.is_some() => {
+                    self.waiting = None;
+                    self.lost();
                 }
             }
-            self.pending.pop_front();
         }
     }
 
-    /// Something came in: the clock begins anew, but not within one frame.
-    fn moved(&mut self) {
-        let config = &self.shared.config;
-        let inside = self.decoder.is_inside();
-        let most = Instant::now() + Duration::from_millis(if inside { FRAME_MS_MAX } else { config.idle_ms });
-        self.deadline = if inside { self.deadline.min(most) } else { most };
+    fn lost(&self) {
+        let name = self.shared.config.name.as_str();
+        tracing::warn!(connector = name, "a message was given back whose sender wanted no answer: it is lost");
+    }
+
+    /// When the connection is closed unless something moves: sooner where a frame does not come to its end.
+    fn deadline(&self) -> Instant {
+        let idle = self.moved + Duration::from_millis(self.shared.config.idle_ms);
+        self.begun.map_or(idle, |begun| idle.min(begun + Duration::from_millis(FRAME_MS_MAX)))
     }
 
     fn take(&mut self, event: Event) {
         let name = self.shared.config.name.as_str();
-        self.large = None;
-        self.deadline = Instant::now() + Duration::from_millis(self.shared.config.idle_ms);
+        self.begun = None;
+        // a large body keeps its place until there is room for it
+        self.large.take_if(|_| !matches!(&event, Event::Message(body) if body.len() > LARGE_BYTES));
         match event {
             Event::Message(body) => self.waiting = Some(body),
             Event::TooLong { head, bytes } => {
@@ -283,19 +306,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Makes a delivery of the message that waits. False when nobody takes any more.
-    fn hand_over(&mut self, permit: OwnedSemaphorePermit) -> bool {
+    fn hand_over(&mut self, permits: Permits) -> bool {
         let Some(body) = self.waiting.take() else { return true };
+        self.large = None;
         let head = Bytes::copy_from_slice(&body[..body.len().min(HEAD_BYTES)]);
         let (to, told) = oneshot::channel();
         let config = &self.shared.config;
         let mut delivery = Delivery::new(&config.name, body, now_ms(), Box::new(MllpSettle(to)));
         delivery.content_type = config.content_type.to_ascii_lowercase().into();
         self.shared.reporter.delivered(now_ms());
-        let place = Place { _permit: permit, reporter: self.shared.reporter.clone() };
+        let place = Place { _permits: Arc::clone(&permits), reporter: self.shared.reporter.clone() };
         let (answered, gone) = (answer(&head, Answer::Kept).is_some(), Arc::<AtomicBool>::default());
         self.pending.push_back(Pending::Open(Open { head, told, answered, gone: Arc::clone(&gone), _place: place }));
         // as many places as permits
-        self.shared.to.try_send((gone, delivery)).is_ok()
+        self.shared.to.try_send(Handed { gone, delivery, _permits: permits }).is_ok()
     }
 
     /// Answers the first of the pending; false when it was given back.
@@ -339,6 +363,14 @@ const fn refused(reason: &'static str) -> Answer {
     Answer::Refused { condition: ("207", "Application error"), reason }
 }
 
+/// A place among the unsettled, with room for a body. May be dropped before it is ready. None when the source is gone.
+async fn permits(shared: &Shared, bytes: usize) -> Option<Permits> {
+    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, ROOM_KIB);
+    let room = Arc::clone(&shared.room).acquire_many_owned(kib).await.ok()?;
+    let place = Arc::clone(&shared.unsettled).acquire_owned().await.ok()?;
+    Some(Arc::new((place, room)))
+}
+
 /// The outcome of the first pending message: told, refused at once (`Some(None)`), or given back (`None`).
 async fn outcome(pending: &mut VecDeque<Pending>) -> Option<Option<Told>> {
     match pending.front_mut() {
@@ -362,4 +394,5 @@ async fn read_some<S: AsyncRead + Unpin>(
     stream.read_buf(buffer).await
 }
 
+const _: () = assert!(limits::MESSAGE_BYTES_MAX <= (ROOM_KIB as usize) << 10);
 const _: () = assert!(LARGE_BYTES < limits::MESSAGE_BYTES_DEFAULT && PIPELINE_MAX <= limits::PREFETCH_DEFAULT as usize);

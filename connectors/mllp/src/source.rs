@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use connectors_source::{HealthReporter, NextDelivery, Source, SourceHealth};
 use schemas::id::TimeMs;
 use schemas::limits;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -16,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::MllpConfig;
-use crate::connection::{Handed, LARGE_FRAMES_MAX, Shared, converse};
+use crate::connection::{Handed, LARGE_FRAMES_MAX, ROOM_KIB, Shared, converse};
 use crate::tls::{TlsError, acceptor};
 
+/// A connection on which nothing moves is probed after this.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// Longest TLS handshake, in milliseconds.
 const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// First delay between attempts to bind, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX` / 2.
@@ -53,6 +56,7 @@ impl MllpSource {
             reporter,
             to,
             unsettled: Arc::new(Semaphore::new(unsettled)),
+            room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
             large: Arc::new(Semaphore::new(LARGE_FRAMES_MAX)),
             closing: closing.clone(),
         };
@@ -76,8 +80,8 @@ impl Source for MllpSource {
                 };
                 match received {
                     // the sender of what came over a lost connection sends it again
-                    Some((gone, _)) if gone.load(Ordering::Acquire) => {}
-                    Some((_, delivery)) => return Ok(Some(delivery)),
+                    Some(handed) if handed.gone.load(Ordering::Acquire) => {}
+                    Some(handed) => return Ok(Some(handed.delivery)),
                     None => {
                         self.close();
                         return Ok(None);
@@ -168,6 +172,9 @@ async fn accept(socket: &TcpListener, shared: &Shared, tls: Option<&TlsAcceptor>
 
 async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    // a peer that went without a word must not keep its place until the idle time is over
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
+    SockRef::from(&stream).set_tcp_keepalive(&probes)?;
     match tls {
         None => converse(stream, shared.clone()).await,
         Some(tls) => {

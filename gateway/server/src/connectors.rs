@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use connectors_amqp::AmqpSource;
 use connectors_mllp::{MllpConfig, MllpSource, TlsError};
@@ -56,8 +56,12 @@ pub struct Reloaded {
 
 struct Running {
     config: ConnectorConfig,
+    /// When the files that it names were written: one that was exchanged is a change too.
+    files: Vec<Option<SystemTime>>,
     paused: bool,
     live: Option<(CancellationToken, watch::Receiver<SourceHealth>)>,
+    /// Of the one that was told to end and may have messages in hand.
+    ending: Option<watch::Receiver<SourceHealth>>,
     fault: Option<String>,
 }
 
@@ -65,6 +69,8 @@ struct Running {
 #[derive(Clone)]
 pub struct Connectors {
     set: Arc<Mutex<BTreeMap<String, Running>>>,
+    /// One change at a time.
+    turn: Arc<tokio::sync::Mutex<()>>,
     ingest: Arc<Ingest>,
     store: Store,
     message_bytes_max: usize,
@@ -82,7 +88,8 @@ impl Connectors {
         message_bytes_max: usize,
     ) -> Result<Self, StoreError> {
         let paused = dead_letters::paused(&store).await?;
-        let connectors = Self { set: Arc::default(), ingest, store, message_bytes_max };
+        let (set, turn) = (Arc::default(), Arc::default());
+        let connectors = Self { set, turn, ingest, store, message_bytes_max };
         {
             let mut set = connectors.lock();
             for config in configs {
@@ -116,6 +123,7 @@ impl Connectors {
     /// # Errors
     /// `StoreError`: then it runs on.
     pub async fn pause(&self, name: &str) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
         if !self.lock().contains_key(name) {
             return Ok(false);
         }
@@ -132,10 +140,10 @@ impl Connectors {
     /// # Errors
     /// `StoreError`: then it stays paused.
     pub async fn resume(&self, name: &str) -> Result<bool, StoreError> {
-        if !self.lock().contains_key(name) {
-            return Ok(false);
-        }
+        let _turn = self.turn.lock().await;
+        let Some(ending) = self.lock().get_mut(name).map(|running| running.ending.take()) else { return Ok(false) };
         self.note(name, None).await?;
+        ended(ending).await;
         let mut set = self.lock();
         if let Some(running) = set.get_mut(name).filter(|running| running.paused) {
             *running = self.begin(running.config.clone(), false);
@@ -159,35 +167,52 @@ impl Connectors {
         Ok(Some(settled.is_ok()))
     }
 
-    /// Takes over another set: what is equal goes on untouched.
-    pub fn reload(&self, configs: Vec<ConnectorConfig>) -> Reloaded {
+    /// Takes over another set: what is equal goes on untouched. One that changed begins when the one before has given back what it
+    /// had, so that nothing overtakes it.
+    ///
+    /// # Errors
+    /// `StoreError`: then nothing changed.
+    pub async fn reload(&self, configs: Vec<ConnectorConfig>) -> Result<Reloaded, StoreError> {
+        let _turn = self.turn.lock().await;
+        let paused = dead_letters::paused(&self.store).await?;
         let mut done = Reloaded::default();
+        let (mut begin, mut ending) = (Vec::new(), Vec::new());
+        {
+            let mut set = self.lock();
+            let mut before = std::mem::take(&mut *set);
+            for config in configs {
+                let name = config.name().to_owned();
+                match before.remove(&name) {
+                    Some(running) if running.is(&config) => {
+                        done.unchanged.push(name.clone());
+                        set.insert(name, running);
+                    }
+                    Some(mut running) => {
+                        running.end();
+                        ending.push(running.ending.take());
+                        done.restarted.push(name);
+                        begin.push(config);
+                    }
+                    None => {
+                        done.started.push(name);
+                        begin.push(config);
+                    }
+                }
+            }
+            for (name, mut running) in before {
+                running.end();
+                done.stopped.push(name);
+            }
+        }
+        for ending in ending {
+            ended(ending).await;
+        }
         let mut set = self.lock();
-        let mut before = std::mem::take(&mut *set);
-        for config in configs {
-            let name = config.name().to_owned();
-            let running = match before.remove(&name) {
-                Some(running) if running.config == config && running.fault.is_none() => {
-                    done.unchanged.push(name.clone());
-                    running
-                }
-                Some(mut running) => {
-                    running.end();
-                    done.restarted.push(name.clone());
-                    self.begin(config, running.paused)
-                }
-                None => {
-                    done.started.push(name.clone());
-                    self.begin(config, false)
-                }
-            };
-            set.insert(name, running);
+        for config in begin {
+            let paused = paused.iter().any(|name| name == config.name());
+            set.insert(config.name().to_owned(), self.begin(config, paused));
         }
-        for (name, mut running) in before {
-            running.end();
-            done.stopped.push(name);
-        }
-        done
+        Ok(done)
     }
 
     fn begin(&self, config: ConnectorConfig, paused: bool) -> Running {
@@ -212,7 +237,7 @@ impl Connectors {
                 }
             }
         }
-        Running { config, paused, live, fault }
+        Running { files: written(&config), config, paused, live, ending: None, fault }
     }
 
     fn source(&self, config: &ConnectorConfig) -> Result<Box<dyn Source>, TlsError> {
@@ -241,9 +266,31 @@ impl Connectors {
 
 impl Running {
     fn end(&mut self) {
-        if let Some((stop, _)) = &self.live {
+        if let Some((stop, health)) = self.live.take() {
             stop.cancel();
+            self.ending = Some(health);
         }
-        self.live = None;
+    }
+
+    fn is(&self, config: &ConnectorConfig) -> bool {
+        self.config == *config && self.files == written(config) && self.fault.is_none()
+    }
+}
+
+/// When the files that a connector names were written.
+fn written(config: &ConnectorConfig) -> Vec<Option<SystemTime>> {
+    let mut config = config.clone();
+    let files = config.files_mut().into_iter();
+    files.map(|file| std::fs::metadata(&*file).and_then(|of| of.modified()).ok()).collect()
+}
+
+/// Waits until a source that was told to end has ended, but not for ever.
+async fn ended(health: Option<watch::Receiver<SourceHealth>>) {
+    let Some(mut health) = health else { return };
+    let ending = async { while health.changed().await.is_ok() {} };
+    if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), ending).await.is_err() {
+        tracing::warn!(
+            "a connector did not end in time; its messages may come behind those of the one that follows it"
+        );
     }
 }

@@ -161,6 +161,20 @@ impl Default for Room {
 }
 
 impl Room {
+    /// Whether what is handed on takes its half: the other half is for what comes, so that neither waits for the other.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.0.available_permits() < IN_HAND_KIB_MAX as usize / 2
+    }
+
+    /// Room of so many bytes where there is enough.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Held> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, IN_HAND_KIB_MAX / 2);
+        if self.is_scarce() {
+            return None;
+        }
+        Arc::clone(&self.0).try_acquire_many_owned(kib).ok().map(Arc::new)
+    }
+
     /// Waits for room of so many bytes. None only when the process ends.
     pub(crate) async fn take(&self, bytes: usize) -> Option<Held> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, IN_HAND_KIB_MAX);
@@ -199,6 +213,25 @@ impl Control {
         }
     }
 
+    /// A step failed and tries again.
+    pub(crate) fn held_up(&self, step: &'static str, error: &StepError, delay_ms: u64) {
+        tracing::warn!(step, class = error.class().name(), delay_ms, "{error}");
+        self.trouble.send_replace(Some((step, error.class())));
+    }
+
+    /// A step went on, after it had failed.
+    pub(crate) fn went_on(&self, step: &'static str, had_failed: bool) {
+        if had_failed {
+            self.trouble.send_if_modified(|trouble| {
+                let mine = trouble.is_some_and(|(of, _)| of == step);
+                if mine {
+                    *trouble = None;
+                }
+                mine
+            });
+        }
+    }
+
     pub(crate) fn patience(&self, step: &'static str) -> Patience<'_> {
         Patience { control: self, step, delay_ms: RETRY_FIRST_MS }
     }
@@ -207,8 +240,7 @@ impl Control {
 impl Patience<'_> {
     /// Waits after a failure; false when the gateway stops.
     pub(crate) async fn wait(&mut self, error: &StepError) -> bool {
-        tracing::warn!(step = self.step, class = error.class().name(), delay_ms = self.delay_ms, "{error}");
-        self.control.trouble.send_replace(Some((self.step, error.class())));
+        self.control.held_up(self.step, error, self.delay_ms);
         tokio::select! {
             () = self.control.stop.cancelled() => return false,
             () = tokio::time::sleep(Duration::from_millis(self.delay_ms)) => {}
@@ -219,15 +251,7 @@ impl Patience<'_> {
 
     /// The step went on.
     pub(crate) fn over(self) {
-        if self.delay_ms != RETRY_FIRST_MS {
-            self.control.trouble.send_if_modified(|trouble| {
-                let mine = trouble.is_some_and(|(step, _)| step == self.step);
-                if mine {
-                    *trouble = None;
-                }
-                mine
-            });
-        }
+        self.control.went_on(self.step, self.delay_ms != RETRY_FIRST_MS);
     }
 }
 

@@ -21,7 +21,8 @@ use super::settle::{Anchored, settle};
 use super::{Control, Foundation, StepError, crash_point};
 use crate::store::inbox::{self, State};
 use crate::store::intents::{self, Intent, Submission};
-use crate::store::{self, StoreError, Write, merges, subjects};
+use crate::store::merges::{self, Merge};
+use crate::store::{self, StoreError, Write, subjects};
 
 /// Submissions in flight.
 pub const IN_FLIGHT_MAX: usize = 4;
@@ -233,7 +234,10 @@ async fn put(write: &mut Write, group: &[Stored], intended: &[Intended]) -> Resu
     for Stored(batch) in group {
         subjects::add(write, &batch.new.subjects).await?;
         subjects::add_aliases(write, &batch.new.aliases).await?;
-        merges::add(write, &batch.merges).await?;
+        // a message that is refused says nothing
+        let refused = |merge: &Merge| batch.refused.iter().any(|(id, _)| *id == merge.inbox_id);
+        let said: Vec<Merge> = batch.merges.iter().filter(|merge| !refused(merge)).copied().collect();
+        merges::add(write, &said).await?;
         inbox::mark(write, &batch.sealed, State::Sealed).await?;
         inbox::keep_raw(write, &batch.several).await?;
         inbox::mark(write, &batch.empty, State::Empty).await?;

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::normalise::{Format, media_type};
-use super::{Control, Foundation, Held, Room, StepError, crash_point, spread, within};
+use super::{Control, Foundation, Held, RETRY_FIRST_MS, Room, StepError, crash_point, spread, within};
 use crate::dead_letters::Retried;
 use crate::store::dead_letters::{self, Filter};
 use crate::store::inbox::{self, Quarantined, RawPlace};
@@ -127,11 +127,25 @@ pub(super) struct Receiver {
     again: VecDeque<i64>,
     /// Whether rows wait to be handed on.
     behind: bool,
+    /// Not looked at before this, after a failure; and how long the next one waits, in milliseconds.
+    not_before: Instant,
+    delay_ms: u64,
 }
 
 impl Receiver {
     pub fn new(on: Foundation, control: Control, to: mpsc::Sender<Received>, room: Room) -> Self {
-        Self { on, control, to, room, known: 0, passed: 0, again: VecDeque::new(), behind: true }
+        Self {
+            on,
+            control,
+            to,
+            room,
+            known: 0,
+            passed: 0,
+            again: VecDeque::new(),
+            behind: true,
+            not_before: Instant::now(),
+            delay_ms: RETRY_FIRST_MS,
+        }
     }
 
     pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Retry>) {
@@ -150,8 +164,7 @@ impl Receiver {
                     let _ = reply.send(self.retry(&filter, ids).await);
                     continue;
                 }
-                room = to.reserve(), if self.behind => {
-                    drop(room);
+                () = has_room(&to, self.not_before), if self.behind => {
                     if !self.catch_up().await {
                         return;
                     }
@@ -179,12 +192,13 @@ impl Receiver {
 
     /// What an earlier run received and did not seal waits to be handed on.
     async fn look_back(&mut self) -> bool {
-        let mut patience = self.control.patience("receive");
+        let control = self.control.clone();
+        let mut patience = control.patience("receive");
         loop {
             let looked = async {
                 let known = inbox::last_id(&self.on.store).await?;
-                let first = inbox::waiting(&self.on.store, 0, 1).await?;
-                Ok::<_, StepError>((known, first.first().map_or(known, |(id, _)| id - 1)))
+                let first = inbox::first_waiting(&self.on.store).await?;
+                Ok::<_, StepError>((known, first.map_or(known, |id| id - 1)))
             };
             match looked.await {
                 Ok((known, passed)) => {
@@ -198,31 +212,37 @@ impl Receiver {
         }
     }
 
-    /// Hands on rows that wait in the inbox, as many as there is room for. False when the gateway stops.
+    /// Hands on rows that wait in the inbox, as many as there is room for; what cannot be handed on now is tried again later, and what
+    /// comes is taken meanwhile. False when the gateway stops.
     async fn catch_up(&mut self) -> bool {
-        let control = self.control.clone();
-        let mut patience = control.patience("receive");
-        loop {
-            match self.hand_on_waiting().await {
-                Ok(()) => {
-                    patience.over();
-                    return true;
-                }
-                Err(StepError::Ended) => return false,
-                Err(error) if patience.wait(&error).await => {}
-                Err(_) => return false,
+        match self.hand_on_waiting().await {
+            Ok(true) => {
+                self.control.went_on("receive", self.delay_ms != RETRY_FIRST_MS);
+                self.delay_ms = RETRY_FIRST_MS;
+            }
+            // no room for bodies: soon
+            Ok(false) => self.not_before = Instant::now() + Duration::from_millis(RETRY_FIRST_MS),
+            Err(StepError::Ended) => return false,
+            Err(error) => {
+                self.control.held_up("receive", &error, self.delay_ms);
+                self.not_before = Instant::now() + Duration::from_millis(self.delay_ms);
+                self.delay_ms = (self.delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX);
             }
         }
+        true
     }
 
-    async fn hand_on_waiting(&mut self) -> Result<(), StepError> {
+    /// False where there is no room for another body.
+    async fn hand_on_waiting(&mut self) -> Result<bool, StepError> {
         while let Some(id) = self.again.front().copied() {
             if self.to.capacity() == 0 {
-                return Ok(());
+                return Ok(true);
             }
             let waiting = inbox::waiting(&self.on.store, id - 1, 1).await?;
-            if let Some((_, row)) = waiting.into_iter().find(|(found, _)| *found == id) {
-                self.hand_on(id, &row).await?;
+            if let Some((_, row)) = waiting.into_iter().find(|(found, _)| *found == id)
+                && !self.hand_on(id, &row).await?
+            {
+                return Ok(false);
             }
             self.again.pop_front();
         }
@@ -230,17 +250,21 @@ impl Receiver {
         let rows = inbox::waiting(&self.on.store, self.passed, most).await?;
         self.behind = rows.len() == most;
         for (id, row) in rows {
-            self.hand_on(id, &row).await?;
+            if !self.hand_on(id, &row).await? {
+                self.behind = true;
+                return Ok(false);
+            }
             self.passed = id;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// One row that waits; one that cannot be read must not hold up all others.
-    async fn hand_on(&self, id: i64, row: &inbox::Message) -> Result<(), StepError> {
+    /// One row that waits; one that cannot be read must not hold up all others. False where there is no room for it.
+    async fn hand_on(&self, id: i64, row: &inbox::Message) -> Result<bool, StepError> {
         match self.reopen(id, row).await {
-            Ok(received) => self.to.send(received).await.map_err(|_| StepError::Ended),
-            Err(error) if !error.class().is_retried() => self.set_aside(id).await,
+            Ok(Some(received)) => self.to.send(received).await.map(|()| true).map_err(|_| StepError::Ended),
+            Ok(None) => Ok(false),
+            Err(error) if !error.class().is_retried() => self.set_aside(id).await.map(|()| true),
             Err(error) => Err(error),
         }
     }
@@ -249,12 +273,12 @@ impl Receiver {
     async fn retry(&mut self, filter: &Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
         let mut write = self.on.store.begin().await?;
         let done = dead_letters::give_back(&mut write, filter, ids, limits::INBOX_GROUP_MAX).await?;
-        store::commit(write).await?;
-        let retried = Retried { retried: done.inbox.len(), left: done.left };
-        // those behind what was handed on are found with the rest
-        self.again.extend(done.inbox.into_iter().filter(|id| *id <= self.passed));
+        // noted before the commit: its answer may be lost, and a row that does not wait is passed over
+        self.again.extend(done.inbox.iter().copied().filter(|id| *id <= self.passed));
         self.behind = true;
-        Ok((retried, done.last))
+        store::commit(write).await?;
+        self.known = done.inbox.iter().copied().fold(self.known, i64::max);
+        Ok((Retried { retried: done.inbox.len(), left: done.left }, done.last))
     }
 
     async fn set_aside(&self, id: i64) -> Result<(), StepError> {
@@ -266,13 +290,17 @@ impl Receiver {
         Ok(())
     }
 
-    async fn reopen(&self, inbox_id: i64, row: &inbox::Message) -> Result<Received, StepError> {
+    /// None where there is no room for its body.
+    async fn reopen(&self, inbox_id: i64, row: &inbox::Message) -> Result<Option<Received>, StepError> {
+        if self.room.is_scarce() {
+            return Ok(None);
+        }
         let sealed = match &row.raw {
             RawPlace::Inline(bytes) => Bytes::from(bytes.clone()),
             RawPlace::Object(key) => self.on.objects.get(key).await?,
         };
         let body: Bytes = self.on.vault.open_raw(&row.raw_key, &row.source_key.0, &sealed)?.into();
-        let room = self.room.take(body.len()).await;
+        let Some(room) = self.room.try_take(body.len()) else { return Ok(None) };
         let message = Message {
             connector: row.connector.as_str().into(),
             content_type: row.content_type.as_str().into(),
@@ -280,7 +308,7 @@ impl Receiver {
             trace: row.trace.as_deref().map(Into::into),
             received: row.received.unsigned_abs(),
         };
-        Ok(Received { inbox_id, message, room })
+        Ok(Some(Received { inbox_id, message, room: Some(room) }))
     }
 
     /// One group: sealed, in the inbox, acknowledged, handed on. False when the gateway stops.
@@ -315,6 +343,8 @@ impl Receiver {
         self.count(&outcomes);
         self.known = received.iter().map(|message| message.inbox_id).fold(self.known, i64::max);
         for message in received {
+            // its row is there: the body need not wait in memory
+            self.behind |= self.room.is_scarce();
             if self.behind {
                 break;
             }
@@ -426,6 +456,12 @@ impl Prepared {
     fn received(&self, inbox_id: i64) -> Received {
         Received { inbox_id, message: self.message.clone(), room: self.room.clone() }
     }
+}
+
+/// Until there is room for one more, not before a time.
+async fn has_room(to: &mpsc::Sender<Received>, not_before: Instant) {
+    tokio::time::sleep_until(not_before.into()).await;
+    drop(to.reserve().await);
 }
 
 /// One span for a group, linked to the traces that its messages came with.

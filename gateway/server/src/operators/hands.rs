@@ -3,7 +3,7 @@
 //! name that the caller gives. No answer but `show` holds a byte of a message.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ use crate::telemetry::Metrics;
 pub const TOKEN_FILE: &str = "operators.token";
 /// Who asks, for the list of deeds.
 pub const OPERATOR: &str = "x-chartseal-operator";
+/// Length of the token, in hex digits.
+const TOKEN_DIGITS: usize = 64;
 /// Longest name of an operator, in bytes.
 const OPERATOR_BYTES_MAX: usize = 64;
 /// Deeds of one list.
@@ -59,10 +61,10 @@ pub struct Hands {
 
 /// The token's file cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}; expected a file of its own for the gateway, mode 0600", .file.display())]
+#[error("{}: found {found}, expected 64 hex digits in a file that only its owner can read (mode 0600); remove it for a new one", .file.display())]
 pub struct TokenError {
     file: PathBuf,
-    reason: std::io::Error,
+    found: String,
 }
 
 /// The hash of the token in a gateway's home; a new token where there is none.
@@ -71,20 +73,33 @@ pub struct TokenError {
 /// `TokenError`.
 pub fn token(home: &Path) -> Result<[u8; 32], TokenError> {
     let file = home.join(TOKEN_FILE);
-    let fault = |reason| TokenError { file: file.clone(), reason };
-    let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-    let text = match created {
-        Ok(mut new) => {
-            let mut random = [0_u8; 32];
-            std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut random)).map_err(fault)?;
-            let text = schemas::id::to_hex(&random);
-            new.write_all(text.as_bytes()).and_then(|()| new.sync_all()).map_err(fault)?;
-            text
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => std::fs::read_to_string(&file).map_err(fault)?,
-        Err(e) => return Err(fault(e)),
-    };
-    Ok(sha256(text.trim().as_bytes()).0)
+    let fault = |found: String| TokenError { file: file.clone(), found };
+    let unusable = |e: std::io::Error| fault(e.to_string());
+    if !file.exists() {
+        create(&file).map_err(unusable)?;
+    }
+    let mode = std::fs::metadata(&file).map_err(unusable)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(fault(format!("mode {:04o}", mode & 0o7777)));
+    }
+    let text = std::fs::read_to_string(&file).map_err(unusable)?;
+    let token = text.trim();
+    if token.len() != TOKEN_DIGITS || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(fault("something else".into()));
+    }
+    Ok(sha256(token.as_bytes()).0)
+}
+
+/// Whole or not at all: a token that was cut short would be one that can be guessed.
+fn create(file: &Path) -> std::io::Result<()> {
+    let mut random = [0_u8; TOKEN_DIGITS / 2];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let before = file.with_extension("new");
+    drop(std::fs::remove_file(&before));
+    let mut new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&before)?;
+    new.write_all(schemas::id::to_hex(&random).as_bytes())?;
+    new.sync_all()?;
+    std::fs::rename(&before, file)
 }
 
 /// An operator who showed the token.
@@ -262,7 +277,10 @@ async fn reload(State(on): State<Hands>, Operator(operator): Operator) -> Respon
         Err(_) => return status_of(ErrorClass::Bug),
     };
     on.metrics.reload_failed(false);
-    let done = on.connectors.reload(configs);
+    let done = match on.connectors.reload(configs).await {
+        Ok(done) => done,
+        Err(error) => return status_of(error.class()),
+    };
     let changed = done.started.len() + done.stopped.len() + done.restarted.len();
     match on.dead_letters.note(&operator, "reload", format!("{changed} connectors changed")).await {
         Ok(()) => Json(done).into_response(),
@@ -312,4 +330,25 @@ async fn log(State(on): State<Hands>, _: Operator) -> Response {
 fn failed(error: &DeadLetterError) -> Response {
     let status = StatusCode::from_u16(error.class().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, format!("{error}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_whole_and_private_or_none() {
+        let home = tempfile::tempdir().expect("a folder");
+        let first = token(home.path()).expect("a new one");
+        assert_eq!(token(home.path()).expect("the same"), first);
+        let file = home.path().join(TOKEN_FILE);
+        let good = std::fs::read_to_string(&file).expect("there");
+        for broken in ["", "\n", &good[..63], &good.replace(&good[..1], "x")] {
+            std::fs::write(&file, broken).expect("written");
+            token(home.path()).expect_err("no token");
+        }
+        std::fs::write(&file, &good).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("changed");
+        assert!(token(home.path()).expect_err("others can read it").to_string().contains("mode 0640"));
+    }
 }

@@ -302,6 +302,15 @@ pub async fn set_aside(
     drop_raw(write, id).await
 }
 
+/// The first message that waits to be sealed.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn first_waiting(store: &Store) -> Result<Option<i64>, StoreError> {
+    let row = sqlx::query("SELECT MIN(id) FROM inbox WHERE state = 0").fetch_one(store.reader()).await;
+    row.map_err(failed("inbox"))?.try_get(0).map_err(failed("inbox.id"))
+}
+
 /// The highest id that was given.
 ///
 /// # Errors

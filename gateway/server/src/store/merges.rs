@@ -53,8 +53,13 @@ pub struct Member {
 pub async fn others(store: &Store, of: &SubjectId) -> Result<Vec<Member>, StoreError> {
     let (mut known, mut next) = (BTreeSet::from([*of]), vec![*of]);
     let mut edges: Vec<(SubjectId, SubjectId)> = Vec::new();
+    let mut parted = BTreeSet::new();
     while let Some(at) = next.pop() {
-        for edge in in_force(store, &at).await? {
+        let (in_force, undone) = said(store, &at).await?;
+        if at == *of {
+            parted.extend(undone.into_iter().flatten());
+        }
+        for edge in in_force {
             if !edges.contains(&edge) {
                 edges.push(edge);
             }
@@ -76,12 +81,15 @@ pub async fn others(store: &Store, of: &SubjectId) -> Result<Vec<Member>, StoreE
             }
         }
     }
-    known.remove(of);
+    // whom the hospital's last word sets apart is another person, whatever joins them by others
+    known.retain(|subject| subject != of && !parted.contains(subject));
     Ok(known.into_iter().map(|subject| Member { subject, survives: above.contains(&subject) }).collect())
 }
 
-/// Merges in which a subject takes part and that were not taken back: (prior, surviving).
-async fn in_force(store: &Store, of: &SubjectId) -> Result<Vec<(SubjectId, SubjectId)>, StoreError> {
+/// Merges of a subject that hold, (prior, surviving), and pairs that are two people by the last word about them.
+type Said = (Vec<(SubjectId, SubjectId)>, Vec<[SubjectId; 2]>);
+
+async fn said(store: &Store, of: &SubjectId) -> Result<Said, StoreError> {
     let sql = "SELECT prior, surviving, undone FROM subject_merge WHERE prior = $1 OR surviving = $1 ORDER BY id";
     let query = sqlx::query(sql).bind(of.0.to_vec());
     let rows = query.fetch_all(store.reader()).await.map_err(failed("subject_merge"))?;
@@ -93,5 +101,6 @@ async fn in_force(store: &Store, of: &SubjectId) -> Result<Vec<(SubjectId, Subje
         let pair = if prior < surviving { [prior, surviving] } else { [surviving, prior] };
         pairs.insert(pair, (undone == 0).then_some((prior, surviving)));
     }
-    Ok(pairs.into_values().flatten().collect())
+    let undone = pairs.iter().filter(|(_, merge)| merge.is_none()).map(|(pair, _)| *pair).collect();
+    Ok((pairs.into_values().flatten().collect(), undone))
 }

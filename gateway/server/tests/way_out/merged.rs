@@ -82,7 +82,13 @@ async fn a_chain_of_merges_is_one_person_and_the_last_word_about_a_pair_counts()
     assert_eq!(of_a, sorted(vec![(b.subject, true), (c.subject, true)]));
     let of_c = survivors(merges::others(&world.store, &c.subject).await.expect("read"));
     assert_eq!(of_c, sorted(vec![(a.subject, false), (b.subject, false)]));
+    // a and c are two people, although both are b
+    say(&world, 9, (c.subject, a.subject), true).await;
+    let of_a = survivors(merges::others(&world.store, &a.subject).await.expect("read"));
+    assert_eq!(of_a, [(b.subject, true)]);
+    say(&world, 10, (a.subject, c.subject), false).await;
     say(&world, 3, (b.subject, c.subject), true).await;
+    say(&world, 11, (a.subject, c.subject), true).await;
     assert_eq!(survivors(merges::others(&world.store, &c.subject).await.expect("read")), []);
     say(&world, 4, (c.subject, b.subject), false).await;
     let of_c = survivors(merges::others(&world.store, &c.subject).await.expect("read"));

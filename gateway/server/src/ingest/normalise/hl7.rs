@@ -139,12 +139,13 @@ fn units(
             return Err(Refusal::caller("bad-id", resource_type));
         };
         let own = format!("{resource_type}/{id}");
-        let named = about.iter().chain(replaced);
-        let identity = match named.clone().find(|(reference, _)| *reference == own) {
-            Some((_, at)) => Identity::Patient(*at),
-            None => Identity::Logical(id),
+        let identity = match &about {
+            Some((reference, at)) if *reference == own => Identity::Patient(*at),
+            // what a merge says of the other one is this case's word about it, not a version of the other's Patient
+            _ => Identity::Logical(id),
         };
-        let references = named.map(|(reference, at)| (reference.clone(), Meaning::Patient(*at))).collect();
+        let references =
+            about.iter().chain(replaced).map(|(reference, at)| (reference.clone(), Meaning::Patient(*at))).collect();
         let bytes = resource.canonical();
         units.push(CanonicalUnit { resource, bytes, resource_type, identity, references });
     }
