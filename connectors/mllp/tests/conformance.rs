@@ -209,6 +209,23 @@ async fn the_sender_hears_what_became_of_each_message() {
 }
 
 #[tokio::test]
+async fn what_wanted_no_answer_arrives_although_its_sender_has_gone() {
+    let address = free().await;
+    let mut source = listening(config(address, 1)).await;
+    let silent = String::from_utf8_lossy(MESSAGE).replace("|AL|NE", "|NE|NE");
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let frames: Vec<u8> = (0..3).flat_map(|n| encode(silent.replace("|77|", &format!("|{n}|")).as_bytes())).collect();
+    stream.write_all(&frames).await.expect("sent");
+    drop(stream);
+    for n in 0..3 {
+        let delivery = tokio::time::timeout(PATIENCE, source.next()).await.expect("in time").expect("no error");
+        let delivery = delivery.expect("a delivery");
+        assert!(String::from_utf8_lossy(&delivery.body).contains(&format!("|{n}|")));
+        delivery.accept().await.expect("nobody waits for it");
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_long_is_refused_in_its_turn_and_the_next_one_comes() {
     let address = free().await;
     let mut source = listening(MllpConfig { message_bytes_max: 1_000, ..config(address, 4) }).await;
