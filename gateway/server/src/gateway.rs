@@ -201,12 +201,7 @@ impl Gateway {
         let hands = Hands {
             token: hands::token(&config.gateway.home)?,
             connectors,
-            dead_letters: DeadLetters {
-                store: ground.store.clone(),
-                objects: ground.objects.clone(),
-                vault: Arc::clone(&ground.vault),
-                ingest: Arc::clone(&ingest),
-            },
+            dead_letters: dead_letters(&ground, &ingest),
             reload: reload(config.file.clone(), tables),
             metrics: ground.metrics.clone(),
         };
@@ -429,6 +424,11 @@ fn way_out(ground: &Ground, config: &Config, origin: &str) -> (Disclose, JoinHan
         base,
     };
     (disclose, task)
+}
+
+fn dead_letters(ground: &Ground, ingest: &Arc<Ingest>) -> DeadLetters {
+    let (store, objects) = (ground.store.clone(), ground.objects.clone());
+    DeadLetters { store, objects, vault: Arc::clone(&ground.vault), ingest: Arc::clone(ingest) }
 }
 
 /// Reads the configuration again: connectors and mapping tables are taken over, whole or not at all. Everything else needs a restart.

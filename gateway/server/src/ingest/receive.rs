@@ -3,6 +3,9 @@
 //! must never acknowledge what is not durable, and never look further into a message than its key. What the next step has
 //! no room for waits in the inbox.
 
+mod parts;
+mod waiting;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -20,7 +23,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::normalise::{Format, media_type};
 use super::{Control, Foundation, Held, RETRY_FIRST_MS, Room, StepError, crash_point, spread, within};
 use crate::dead_letters::Retried;
-use crate::store::dead_letters::{self, Filter};
+use crate::store::dead_letters::Filter;
 use crate::store::inbox::{self, Quarantined, RawPlace};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Moment, Step};
@@ -29,8 +32,6 @@ use crate::telemetry::{Moment, Step};
 const BUSY_MS: u64 = 50;
 /// How long a busy group waits for more, in milliseconds: a commit of two costs what one of fifty does.
 const LINGER_MS: u64 = 12;
-/// Most lines of one NDJSON delivery; more are refused as one.
-const PARTS_MAX: usize = 10_000;
 /// Traces that one group's span is linked to.
 const LINKS_MAX: usize = 64;
 
@@ -164,7 +165,7 @@ impl Receiver {
                     let _ = reply.send(self.retry(&filter, ids).await);
                     continue;
                 }
-                () = has_room(&to, self.not_before), if self.behind => {
+                () = waiting::has_room(&to, self.not_before), if self.behind => {
                     if !self.catch_up().await {
                         return;
                     }
@@ -190,133 +191,12 @@ impl Receiver {
         }
     }
 
-    /// What an earlier run received and did not seal waits to be handed on.
-    async fn look_back(&mut self) -> bool {
-        let control = self.control.clone();
-        let mut patience = control.patience("receive");
-        loop {
-            let looked = async {
-                let known = inbox::last_id(&self.on.store).await?;
-                let first = inbox::first_waiting(&self.on.store).await?;
-                Ok::<_, StepError>((known, first.map_or(known, |id| id - 1)))
-            };
-            match looked.await {
-                Ok((known, passed)) => {
-                    (self.known, self.passed) = (known, passed);
-                    patience.over();
-                    return true;
-                }
-                Err(error) if patience.wait(&error).await => {}
-                Err(_) => return false,
-            }
-        }
-    }
-
-    /// Hands on rows that wait in the inbox, as many as there is room for; what cannot be handed on now is tried again later, and what
-    /// comes is taken meanwhile. False when the gateway stops.
-    async fn catch_up(&mut self) -> bool {
-        match self.hand_on_waiting().await {
-            Ok(true) => {
-                self.control.went_on("receive", self.delay_ms != RETRY_FIRST_MS);
-                self.delay_ms = RETRY_FIRST_MS;
-            }
-            // no room for bodies: soon
-            Ok(false) => self.not_before = Instant::now() + Duration::from_millis(RETRY_FIRST_MS),
-            Err(StepError::Ended) => return false,
-            Err(error) => {
-                self.control.held_up("receive", &error, self.delay_ms);
-                self.not_before = Instant::now() + Duration::from_millis(self.delay_ms);
-                self.delay_ms = (self.delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX);
-            }
-        }
-        true
-    }
-
-    /// False where there is no room for another body.
-    async fn hand_on_waiting(&mut self) -> Result<bool, StepError> {
-        while let Some(id) = self.again.front().copied() {
-            if self.to.capacity() == 0 {
-                return Ok(true);
-            }
-            let waiting = inbox::waiting(&self.on.store, id - 1, 1).await?;
-            if let Some((_, row)) = waiting.into_iter().find(|(found, _)| *found == id)
-                && !self.hand_on(id, &row).await?
-            {
-                return Ok(false);
-            }
-            self.again.pop_front();
-        }
-        let most = self.to.capacity().min(limits::INBOX_GROUP_MAX);
-        let rows = inbox::waiting(&self.on.store, self.passed, most).await?;
-        self.behind = rows.len() == most;
-        for (id, row) in rows {
-            if !self.hand_on(id, &row).await? {
-                self.behind = true;
-                return Ok(false);
-            }
-            self.passed = id;
-        }
-        Ok(true)
-    }
-
-    /// One row that waits; one that cannot be read must not hold up all others. False where there is no room for it.
-    async fn hand_on(&self, id: i64, row: &inbox::Message) -> Result<bool, StepError> {
-        match self.reopen(id, row).await {
-            Ok(Some(received)) => self.to.send(received).await.map(|()| true).map_err(|_| StepError::Ended),
-            Ok(None) => Ok(false),
-            Err(error) if !error.class().is_retried() => self.set_aside(id).await.map(|()| true),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Gives dead letters back to the inbox, where they wait to be handed on.
-    async fn retry(&mut self, filter: &Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
-        let mut write = self.on.store.begin().await?;
-        let done = dead_letters::give_back(&mut write, filter, ids, limits::INBOX_GROUP_MAX).await?;
-        // noted before the commit: its answer may be lost, and a row that does not wait is passed over
-        self.again.extend(done.inbox.iter().copied().filter(|id| *id <= self.passed));
-        self.behind = true;
-        store::commit(write).await?;
-        self.known = done.inbox.iter().copied().fold(self.known, i64::max);
-        Ok((Retried { retried: done.inbox.len(), left: done.left }, done.last))
-    }
-
-    async fn set_aside(&self, id: i64) -> Result<(), StepError> {
-        tracing::error!(inbox = id, "found raw bytes that are not what was stored; the message is in quarantine");
-        let mut write = self.on.store.begin().await?;
-        inbox::set_aside(&mut write, id, ("raw-unreadable", "message", "corrupt")).await?;
-        store::commit(write).await?;
-        self.on.metrics.quarantined("raw-unreadable");
-        Ok(())
-    }
-
-    /// None where there is no room for its body.
-    async fn reopen(&self, inbox_id: i64, row: &inbox::Message) -> Result<Option<Received>, StepError> {
-        if self.room.is_scarce() {
-            return Ok(None);
-        }
-        let sealed = match &row.raw {
-            RawPlace::Inline(bytes) => Bytes::from(bytes.clone()),
-            RawPlace::Object(key) => self.on.objects.get(key).await?,
-        };
-        let body: Bytes = self.on.vault.open_raw(&row.raw_key, &row.source_key.0, &sealed)?.into();
-        let Some(room) = self.room.try_take(body.len()) else { return Ok(None) };
-        let message = Message {
-            connector: row.connector.as_str().into(),
-            content_type: row.content_type.as_str().into(),
-            body,
-            trace: row.trace.as_deref().map(Into::into),
-            received: row.received.unsigned_abs(),
-        };
-        Ok(Some(Received { inbox_id, message, room: Some(room) }))
-    }
-
     /// One group: sealed, in the inbox, acknowledged, handed on. False when the gateway stops.
     async fn receive(&mut self, group: Vec<Offer>) -> bool {
         let timer = self.on.metrics.timer(Step::Receive);
         let (mut messages, mut settles) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         for offer in group {
-            let parts = split(offer.message);
+            let parts = parts::split(offer.message);
             settles.push((offer.settle, parts.len()));
             messages.extend(parts.into_iter().map(|message| (message, offer.room.clone())));
         }
@@ -458,12 +338,6 @@ impl Prepared {
     }
 }
 
-/// Until there is room for one more, not before a time.
-async fn has_room(to: &mpsc::Sender<Received>, not_before: Instant) {
-    tokio::time::sleep_until(not_before.into()).await;
-    drop(to.reserve().await);
-}
-
 /// One span for a group, linked to the traces that its messages came with.
 fn span_of(group: &[Offer]) -> tracing::Span {
     let span = tracing::info_span!("receive", messages = group.len());
@@ -499,54 +373,13 @@ async fn acknowledge(settles: Vec<(Settle, usize)>, mut outcomes: &[Outcome]) {
         match settle {
             Settle::Delivery(delivery) => accepting.push(delivery.accept()),
             // nobody waits any more: the message is durable all the same
-            Settle::Reply(reply) => drop(reply.send(of_all(own))),
+            Settle::Reply(reply) => drop(reply.send(parts::of_all(own))),
         }
     }
     let failed = futures_util::future::join_all(accepting).await.iter().filter(|told| told.is_err()).count();
     if failed > 0 {
         tracing::info!(failed, "acknowledgements did not reach the peer; those messages come again");
     }
-}
-
-/// What to say about several messages that came as one: the worst.
-fn of_all(outcomes: &[Outcome]) -> Outcome {
-    let first = |wanted: Outcome| outcomes.contains(&wanted).then_some(wanted);
-    let worst = [Outcome::TooLarge, Outcome::Conflict, Outcome::Received].into_iter().find_map(first);
-    worst.unwrap_or(Outcome::Duplicate)
-}
-
-/// The messages of one delivery: those of an HL7 v2 batch, lines of NDJSON. Each has a key, a case and, if need be, a dead letter of its
-/// own, so that a bad one holds up no neighbour.
-fn split(message: Message) -> Vec<Message> {
-    let part = |from: usize, to: usize, content_type: &str| Message {
-        body: message.body.slice(from..to),
-        content_type: content_type.into(),
-        ..message.clone()
-    };
-    if is_ndjson(&message.content_type) {
-        let mut at = 0;
-        let lines = message.body.split_inclusive(|b| *b == b'\n').take(PARTS_MAX + 1).map(|line| {
-            at += line.len();
-            (at - line.len(), at)
-        });
-        let lines: Vec<_> = lines.filter(|(from, to)| !message.body[*from..*to].trim_ascii().is_empty()).collect();
-        if (1..=PARTS_MAX).contains(&lines.len()) {
-            return lines.into_iter().map(|(from, to)| part(from, to, "application/fhir+json")).collect();
-        }
-    } else if Format::of(&message.content_type, &message.body).is_ok_and(|format| format == Format::Hl7v2) {
-        let all = connectors_hl7v2::message_ranges(&message.body);
-        if all.len() > 1 {
-            return all.into_iter().map(|range| part(range.start, range.end, &message.content_type)).collect();
-        }
-    }
-    vec![message]
-}
-
-/// One FHIR resource a line.
-fn is_ndjson(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let names = ["application/fhir+ndjson", "application/ndjson", "application/x-ndjson"];
-    names.iter().any(|name| essence.eq_ignore_ascii_case(name))
 }
 
 fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held>) -> Result<Prepared, StepError> {

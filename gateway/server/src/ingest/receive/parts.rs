@@ -1,0 +1,48 @@
+//! Several messages that came as one delivery. Part of *receive*: they are told apart before anything else, so that each has a key, a
+//! case and a dead letter of its own. It must never change a byte of a message.
+
+use super::{Message, Outcome};
+use crate::ingest::normalise::Format;
+
+/// Most lines of one NDJSON delivery; more are refused as one.
+const PARTS_MAX: usize = 10_000;
+/// What to say about several messages that came as one: the worst.
+pub(super) fn of_all(outcomes: &[Outcome]) -> Outcome {
+    let first = |wanted: Outcome| outcomes.contains(&wanted).then_some(wanted);
+    let worst = [Outcome::TooLarge, Outcome::Conflict, Outcome::Received].into_iter().find_map(first);
+    worst.unwrap_or(Outcome::Duplicate)
+}
+
+/// The messages of one delivery: those of an HL7 v2 batch, lines of NDJSON. Each has a key, a case and, if need be, a dead letter of its
+/// own, so that a bad one holds up no neighbour.
+pub(super) fn split(message: Message) -> Vec<Message> {
+    let part = |from: usize, to: usize, content_type: &str| Message {
+        body: message.body.slice(from..to),
+        content_type: content_type.into(),
+        ..message.clone()
+    };
+    if is_ndjson(&message.content_type) {
+        let mut at = 0;
+        let lines = message.body.split_inclusive(|b| *b == b'\n').take(PARTS_MAX + 1).map(|line| {
+            at += line.len();
+            (at - line.len(), at)
+        });
+        let lines: Vec<_> = lines.filter(|(from, to)| !message.body[*from..*to].trim_ascii().is_empty()).collect();
+        if (1..=PARTS_MAX).contains(&lines.len()) {
+            return lines.into_iter().map(|(from, to)| part(from, to, "application/fhir+json")).collect();
+        }
+    } else if Format::of(&message.content_type, &message.body).is_ok_and(|format| format == Format::Hl7v2) {
+        let all = connectors_hl7v2::message_ranges(&message.body);
+        if all.len() > 1 {
+            return all.into_iter().map(|range| part(range.start, range.end, &message.content_type)).collect();
+        }
+    }
+    vec![message]
+}
+
+/// One FHIR resource a line.
+fn is_ndjson(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let names = ["application/fhir+ndjson", "application/ndjson", "application/x-ndjson"];
+    names.iter().any(|name| essence.eq_ignore_ascii_case(name))
+}
