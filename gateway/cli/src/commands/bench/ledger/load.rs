@@ -32,6 +32,10 @@ use crate::home;
 pub const IN_FLIGHT_MAX: usize = 256;
 /// Most cases of transactions that wait for their block, where a transaction holds many.
 const CASES_IN_FLIGHT_MAX: usize = 6_400;
+/// Up to so many validators get the full load.
+const FULL_LOAD_VALIDATORS: usize = 7;
+/// Transactions under way at least.
+const IN_FLIGHT_MIN: usize = 4;
 /// Tasks that sign and submit.
 const SUBMITTERS: usize = 64;
 /// Longest wait for a block in one request.
@@ -49,6 +53,8 @@ pub struct Client {
     institution: InstitutionId,
     chain: ChainId,
     seen: Arc<Seen>,
+    /// How many validators share the machine.
+    validators: usize,
 }
 
 /// What the blocks held so far.
@@ -180,6 +186,7 @@ impl Client {
             institution: config.gateway.institution_id,
             chain: cluster.genesis.chain_id(),
             seen: Arc::default(),
+            validators: cluster.validators.len(),
         })
     }
 
@@ -226,6 +233,10 @@ impl Client {
     /// When the ledger does not answer, or one of them is in no block.
     pub async fn load(&self, load: Load<'_>) -> Result<Phase, Failure> {
         let in_flight = (CASES_IN_FLIGHT_MAX / load.statements.max(1) as usize).clamp(1, IN_FLIGHT_MAX);
+        // votes grow with the square of the validators: more under way than their cores carry would be handed on, waited for and
+        // change views, and nothing would be measured but that
+        let most = (in_flight * FULL_LOAD_VALIDATORS.pow(2) / self.validators.pow(2).max(1)).max(IN_FLIGHT_MIN);
+        let in_flight = in_flight.min(most);
         let left = match load.until {
             Until::Transactions(transactions) => transactions,
             Until::Elapsed(_) => u64::MAX,
