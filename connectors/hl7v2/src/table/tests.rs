@@ -22,7 +22,7 @@ fn embedded_names_are_unique_without_their_folder() {
 #[test]
 fn mistakes_are_located_and_explained() {
     let cx = ("datatypes/CX.map", "datatype CX\ninto Identifier\nvalue <- .1\n");
-    let cases: [(&str, &str); 12] = [
+    let cases: [(&str, &str); 13] = [
         (
             "segmnet PID",
             "a.map:1: found `segmnet`, expected a first line such as `segment PID` (did you mean `segment`?)",
@@ -50,6 +50,10 @@ fn mistakes_are_located_and_explained() {
         (
             "message M\non M^1\nPID makes Patient",
             "a.map:3: found `Patient`, expected a section `into Patient` in the table of PID",
+        ),
+        (
+            "message M\nlink Identifier.assigner <- Identifer",
+            "a.map:2: found `Identifer`, expected a resource type that a table makes (did you mean `Identifier`?)",
         ),
         ("message M\ngroup G * {\nPID", "a.map:3: found the end of the table, expected `}` for every group"),
         ("vocabulary V\nA b\nA c", "a.map:3: found `A` a second time, expected each code once"),

@@ -26,7 +26,7 @@ pub(super) fn read(source: &Source<'_>, tables: &mut Tables, names: &Names) -> R
             }
             "group" => open = group(&mut reader, &mut table, open)?,
             "link" => {
-                let link = link(&mut reader)?;
+                let link = link(&mut reader, names)?;
                 table.groups[open].links.push(link);
             }
             "}" => match table.groups[open].parent {
@@ -77,16 +77,30 @@ fn group(reader: &mut Reader<'_>, table: &mut MessageTable, parent: usize) -> Re
 }
 
 /// `link Observation.subject <- Patient`
-fn link(reader: &mut Reader<'_>) -> Result<Link, TableError> {
+fn link(reader: &mut Reader<'_>, names: &Names) -> Result<Link, TableError> {
     let mut target = reader.target()?;
     if target.len() < 2 {
         return Err(reader.error("a link without an element", "`link Type.element <- Type`"));
     }
     let from = target.remove(0).name;
+    known(reader, from, names)?;
     if !reader.eat("<-") {
         return Err(reader.error(&format!("`{}`", reader.peek().unwrap_or("nothing")), "`<-`"));
     }
-    Ok(Link { from, target, to: intern(reader.expect("a resource type")?) })
+    let to = intern(reader.expect("a resource type")?);
+    known(reader, to, names)?;
+    Ok(Link { from, target, to })
+}
+
+/// A type that no table makes would be a link that never is.
+fn known(reader: &Reader<'_>, resource: &str, names: &Names) -> Result<(), TableError> {
+    let of_datatypes = names.maps.keys().filter_map(|map| map.split_once('[')?.1.strip_suffix(']'));
+    let made = names.sections.keys().map(|(_, made)| *made).chain(of_datatypes);
+    if made.clone().any(|made| made == resource) {
+        return Ok(());
+    }
+    let error = reader.error(&format!("`{resource}`"), "a resource type that a table makes");
+    Err(error.or_meant(resource, made))
 }
 
 /// `OBR * makes DiagnosticReport, Specimen without SPM fills ServiceRequest`
