@@ -32,6 +32,8 @@ use crate::telemetry::{Moment, Step};
 const BUSY_MS: u64 = 50;
 /// How long a busy group waits for more, in milliseconds: a commit of two costs what one of fifty does.
 const LINGER_MS: u64 = 12;
+/// Nothing more within this time ends the waiting, in milliseconds: senders that wait for their acknowledgements send nothing.
+const LINGER_GAP_MS: u64 = 2;
 /// Traces that one group's span is linked to.
 const LINKS_MAX: usize = 64;
 
@@ -357,7 +359,8 @@ async fn fill(offered: &mut mpsc::Receiver<Offer>, group: &mut Vec<Offer>) {
     let until = tokio::time::Instant::now() + Duration::from_millis(LINGER_MS);
     while group.len() < limits::INBOX_GROUP_MAX {
         let room = limits::INBOX_GROUP_MAX - group.len();
-        match tokio::time::timeout_at(until, offered.recv_many(group, room)).await {
+        let gap = tokio::time::Instant::now() + Duration::from_millis(LINGER_GAP_MS);
+        match tokio::time::timeout_at(gap.min(until), offered.recv_many(group, room)).await {
             Ok(more) if more > 0 => {}
             _ => return,
         }
