@@ -1,4 +1,5 @@
-//! Made-up ORU^R01 messages of 2 to 4 KB for the benches: no two alike, several about the same patient, as a laboratory sends them.
+//! Made-up messages of 2 to 4 KB for the benches: no two alike, several about the same patient. ORU^R01 as a laboratory sends them, ADT^A01
+//! as an admission does.
 
 /// Assigning authority of the patients.
 pub const SYSTEM: &str = "urn:oid:2.999.1.1";
@@ -56,16 +57,51 @@ pub fn oru(n: u64, patients: u64) -> String {
     text
 }
 
+/// Admission `n` of one of `patients`.
+pub fn adt(n: u64, patients: u64) -> String {
+    let (p, patient) = (n % patients, patient(n, patients));
+    let (hour, minute, second) = (n / 3600 % 24, n / 60 % 60, n % 60);
+    let time = format!("20260302{hour:02}{minute:02}{second:02}-0400");
+    let doctor = "4711^Marchetti^Giulia^^^Dr.^MD^^NORTH&2.999.1.2&ISO";
+    let address = format!("{p} Mill Street^^Northwick^ME^04101^USA^H");
+    let phone = format!("^PRN^PH^^1^207^555{:04}", p % 10_000);
+    format!(
+        "MSH|^~\\&|ADT|NORTH|CHARTSEAL|NORTH|{time}||ADT^A01^ADT_A01|BENCH{n:09}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
+         EVN|A01|{time}|||4711^Marchetti^Giulia^^^Dr.^MD^^NORTH&2.999.1.2&ISO|{time}|NORTH\r\
+         PID|1||{patient}^^^NORTH&2.999.1.1&ISO^MR~S{p:08}^^^USSSA&2.16.840.1.113883.4.1&ISO^SS||Bench^Person^{p}^^^^L||19700101|F||\
+         2106-3^White^HL70005|{address}||{phone}|^WPN^PH^^1^207^5550000|eng^English^ISO639|M^Married^HL70002|AGN^Agnostic^HL70006|\
+         A{n:09}^^^NORTH&2.999.1.4&ISO^AN\r\
+         PD1||||{doctor}\r\
+         NK1|1|Bench^Parent^{p}^^^^L|MTH^Mother^HL70063|{address}|{phone}||C^Emergency contact^HL70131\r\
+         NK1|2|Bench^Brother^{p}^^^^L|BRO^Brother^HL70063|{address}|{phone}||N^Next of kin^HL70131\r\
+         PV1|1|I|WARD^12^1^NORTH|E|||{doctor}|4822^Brandt^Peter^^^Dr.^MD^^NORTH&2.999.1.2&ISO|{doctor}|MED||||7|||{doctor}|INP|\
+         V{n:09}^^^NORTH&2.999.1.3&ISO^VN|||||||||||||||||||||||||{time}\r\
+         PV2|||R07.9^Chest pain, unspecified^I10|||||20260305|3|||||||||||||N\r\
+         OBX|1|NM|29463-7^Body weight^LN||{}|kg^kilogram^UCUM|||||F|||{time}\r\
+         OBX|2|NM|8302-2^Body height^LN||{}|cm^centimeter^UCUM|||||F|||{time}\r\
+         AL1|1|DA^Drug allergy^HL70127|7980^Penicillin^RXNORM|SV^Severe^HL70128|Hives|20100101\r\
+         AL1|2|FA^Food allergy^HL70127|256349002^Peanut^SCT|MO^Moderate^HL70128|Swelling|20120501\r\
+         DG1|1||R07.9^Chest pain, unspecified^I10||{time}|A^Admitting^HL70052||||||||||{doctor}\r\
+         GT1|1||Bench^Person^{p}^^^^L||{address}|{phone}||19700101|F|P|SEL^Self^HL70063\r\
+         IN1|1|PLAN7^Basic plan^L|INS7^^^NORTH|Northwick Mutual|1 Harbour Road^^Northwick^ME^04101|||GROUP7||||20260101|20261231|||\
+         Bench^Person^{p}|SEL^Self^HL70063|19700101|{address}\r",
+        p % 60 + 45,
+        p % 40 + 150,
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::oru;
+    use super::{adt, oru};
 
     #[test]
     fn messages_are_of_the_promised_size_and_no_two_are_alike() {
         for n in [0, 1, 7, 59, 3600, 99_999, 1_000_000] {
-            let size = oru(n, 500).len();
-            assert!((2048..=4096).contains(&size), "message {n} has {size} bytes");
+            for size in [oru(n, 500).len(), adt(n, 500).len()] {
+                assert!((2048..=4096).contains(&size), "message {n} has {size} bytes");
+            }
         }
         assert_ne!(oru(1, 500), oru(501, 500));
+        assert_ne!(adt(1, 500), adt(501, 500));
     }
 }

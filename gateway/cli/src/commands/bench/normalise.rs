@@ -1,43 +1,89 @@
-//! `bench normalise`: ORU messages through the same call as the way in, on one core.
+//! `bench normalise`: made-up messages on one core. First the mapping alone, text to canonical bytes, then the same call as the way in,
+//! which also names patients and splits cases into units.
 
 use std::time::{Duration, Instant};
 
-use connectors_hl7v2::Mapper;
+use connectors_hl7v2::{MapOptions, Mapper};
 use gateway_server::ingest::normalise::{Format, Normaliser};
 use schemas::cbor::sha256;
 
+use super::ledger::Target;
 use super::{Figures, Latencies, message};
 use crate::failure::{Exit, Failure};
 use crate::usage::resident_kb;
 
-/// Runs for `seconds`.
+/// Messages of each kind, in turn.
+const MESSAGES: u64 = 2_000;
+/// Patients that they are about.
+const PATIENTS: u64 = 500;
+const ORU_TARGET: f64 = 10_000.0;
+const ADT_TARGET: f64 = 15_000.0;
+
+/// Runs for `seconds`: a third each.
 pub fn run(seconds: Duration) -> Result<Figures, Failure> {
+    let of = |kind: fn(u64, u64) -> String| (0..MESSAGES).map(|n| kind(n, PATIENTS)).collect::<Vec<_>>();
+    let (orus, adts) = (of(message::oru), of(message::adt));
+    let oru_per_s = map(&orus, seconds / 3)?;
+    let adt_per_s = map(&adts, seconds / 3)?;
+    let mut figures = normalise(&orus, seconds / 3)?;
+    figures.targets = vec![
+        Target::at_least("ORU mapped, one core, per second", oru_per_s, ORU_TARGET),
+        Target::at_least("ADT mapped, one core, per second", adt_per_s, ADT_TARGET),
+    ];
+    Ok(figures)
+}
+
+/// As costly as the vault's HMAC: two compressions and hex.
+fn id(resource_type: &str, key: &[&str]) -> String {
+    let mut id = sha256(format!("{resource_type}/{}", key.join("/")).as_bytes()).to_string();
+    id.truncate(32);
+    id
+}
+
+/// Messages a second: tokens, tables, canonical bytes.
+fn map(messages: &[String], length: Duration) -> Result<f64, Failure> {
+    let mapper = Mapper::embedded();
+    let options = MapOptions { ids: &id, default_zone: "+00:00", default_charset: None, explain: false };
+    let (start, mut count, mut bytes) = (Instant::now(), 0_u32, 0);
+    while start.elapsed() < length {
+        for text in messages {
+            let mapped = mapper.map(text.as_bytes(), &options);
+            let [case] = &mapped.cases[..] else { return Err(unexpected()) };
+            bytes += case.bundle.canonical().len();
+            count += 1;
+        }
+    }
+    if bytes == 0 {
+        return Err(unexpected());
+    }
+    Ok(f64::from(count) / start.elapsed().as_secs_f64())
+}
+
+/// The step of the way in.
+fn normalise(messages: &[String], length: Duration) -> Result<Figures, Failure> {
     let normaliser = Normaliser {
         mapper: Mapper::embedded(),
         zone: "+00:00".into(),
         authorities: std::collections::BTreeMap::new(),
     };
-    // As costly as the vault's HMAC: two compressions and hex.
-    let ids = |resource_type: &str, key: &[&str]| {
-        let mut id = sha256(format!("{resource_type}/{}", key.join("/")).as_bytes()).to_string();
-        id.truncate(32);
-        id
-    };
-    let messages: Vec<String> = (0..2_000).map(|n| message::oru(n, 500)).collect();
     let mut latencies = Latencies::new()?;
     let start = Instant::now();
     for text in messages.iter().cycle() {
         let before = Instant::now();
         let canonical = normaliser
-            .normalise_with(Format::Hl7v2, "bench", text.as_bytes(), &ids)
+            .normalise_with(Format::Hl7v2, "bench", text.as_bytes(), &id)
             .map_err(|e| Failure::new(Exit::Failed, e))?;
         if canonical.cases().len() != 1 {
-            return Err(Failure::new(Exit::Failed, "found another number of cases, expected 1 for each message"));
+            return Err(unexpected());
         }
         latencies.record(before.elapsed());
-        if start.elapsed() >= seconds {
+        if start.elapsed() >= length {
             break;
         }
     }
     Ok(Figures::of("normalise", &latencies, start.elapsed(), 0, resident_kb(std::process::id()) / 1024))
+}
+
+fn unexpected() -> Failure {
+    Failure::new(Exit::Failed, "found another number of cases, expected 1 for each message")
 }
