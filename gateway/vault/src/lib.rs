@@ -30,5 +30,5 @@ pub use random::random;
 pub use seal::{SealRequest, Sealed};
 pub use sign::verify;
 pub use subject::SubjectKey;
-pub use unit::{RAW, Unit};
+pub use unit::{RAW, Unit, UnitRef};
 pub use vault::{RawKey, Vault};

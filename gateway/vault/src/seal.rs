@@ -16,7 +16,7 @@ use crate::derive::{CaseKeys, Secret, UnitKeys};
 use crate::error::SealError;
 use crate::random::{self, NoRandomness, Source};
 use crate::subject::SubjectKey;
-use crate::unit::{self, Unit};
+use crate::unit::{self, UnitRef};
 use crate::wrap;
 
 /// What is to be sealed as one case.
@@ -32,7 +32,7 @@ pub struct SealRequest<'a> {
     /// The practitioner who authored it and will sign its statement, if any.
     pub practitioner: Option<PractitionerId>,
     /// The units, at least one.
-    pub units: &'a [Unit],
+    pub units: Vec<UnitRef<'a>>,
     /// When it is sealed.
     pub time: TimeMs,
     /// Case id, version and header hash of the version that this one replaces.
@@ -60,7 +60,7 @@ impl From<NoRandomness> for SealError {
 
 /// Seals with the given source of randomness.
 pub(crate) fn seal_with(request: &SealRequest<'_>, source: &mut dyn Source) -> Result<Sealed, SealError> {
-    check_units(request.units)?;
+    check_units(&request.units)?;
     let (case, version, previous) = match request.previous {
         Some((case, version, hash)) => (case, version.checked_add(1).ok_or(SealError::Version)?, Some(hash)),
         None => {
@@ -71,9 +71,9 @@ pub(crate) fn seal_with(request: &SealRequest<'_>, source: &mut dyn Source) -> R
     };
     let k = random::secret(source)?;
     let keys = CaseKeys::extract(&k, &case, version);
-    let unit_keys: Vec<UnitKeys> = (0..).zip(request.units).map(|(index, _)| keys.unit(index)).collect();
+    let unit_keys: Vec<UnitKeys> = (0..).zip(&request.units).map(|(index, _)| keys.unit(index)).collect();
     let leaves: Vec<Digest> =
-        unit_keys.iter().zip(request.units).map(|(keys, unit)| keys.leaf(&unit.kind, &unit.bytes)).collect();
+        unit_keys.iter().zip(&request.units).map(|(keys, unit)| keys.leaf(unit.kind, unit.bytes)).collect();
     let header = Header {
         version: envelope::VERSION,
         suite: envelope::SUITE_P256_AES256,
@@ -84,23 +84,23 @@ pub(crate) fn seal_with(request: &SealRequest<'_>, source: &mut dyn Source) -> R
         institution: request.institution,
         subject_tag: request.subject.tag(&case),
         root: merkle::root(&leaves),
-        unit_count: count(request.units)?,
+        unit_count: count(&request.units)?,
         key_commitment: keys.commitment(),
         canonical_form: envelope::CANONICAL_JSON,
         fhir_version: envelope::FHIR_R4,
-        padded_lengths: padded_lengths(request.units)?,
+        padded_lengths: padded_lengths(&request.units)?,
         time: request.time,
         meaning: if previous.is_some() { Meaning::Amended } else { Meaning::Released },
         practitioner: request.practitioner.map(|id| keys.practitioner(&id)),
     };
     let header_hash = header.hash();
-    let object = object(&header, &header_hash, &leaves, &unit_keys, request.units)?;
+    let object = object(&header, &header_hash, &leaves, &unit_keys, &request.units)?;
     let wraps = wraps(request, &header, &header_hash, &k, source)?;
     let statement = statement(&header, header_hash, &object, &wraps);
     Ok(Sealed { header, object, statement, wraps })
 }
 
-fn check_units(units: &[Unit]) -> Result<(), SealError> {
+fn check_units(units: &[UnitRef<'_>]) -> Result<(), SealError> {
     let max = limits::CASE_UNITS_MAX;
     if units.is_empty() || units.len() > max {
         return Err(SealError::Units { found: units.len(), max });
@@ -116,11 +116,11 @@ fn check_units(units: &[Unit]) -> Result<(), SealError> {
     Ok(())
 }
 
-fn count(units: &[Unit]) -> Result<u32, SealError> {
+fn count(units: &[UnitRef<'_>]) -> Result<u32, SealError> {
     u32::try_from(units.len()).map_err(|_| SealError::Cipher)
 }
 
-fn padded_lengths(units: &[Unit]) -> Result<Vec<u32>, SealError> {
+fn padded_lengths(units: &[UnitRef<'_>]) -> Result<Vec<u32>, SealError> {
     units.iter().map(|unit| u32::try_from(unit.padded_length()).map_err(|_| SealError::Cipher)).collect()
 }
 
@@ -129,12 +129,12 @@ fn object(
     header_hash: &Digest,
     leaves: &[Digest],
     keys: &[UnitKeys],
-    units: &[Unit],
+    units: &[UnitRef<'_>],
 ) -> Result<Vec<u8>, SealError> {
     let mut object = envelope::assemble(header, leaves, &[]);
     object.reserve_exact(units.iter().map(|unit| envelope::ciphertext_bytes(unit.padded_length())).sum());
     for ((index, unit), keys) in (0..).zip(units).zip(keys) {
-        unit::seal_onto(&mut object, unit, keys, header_hash, index).ok_or(SealError::Cipher)?;
+        unit::seal_onto(&mut object, *unit, keys, header_hash, index).ok_or(SealError::Cipher)?;
     }
     Ok(object)
 }

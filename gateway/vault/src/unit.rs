@@ -41,7 +41,28 @@ impl std::fmt::Debug for Unit {
     }
 }
 
-impl Unit {
+/// A unit to be sealed, which is somebody else's: nothing large is copied. Its Debug shows sizes only.
+#[derive(Clone, Copy)]
+pub struct UnitRef<'a> {
+    /// FHIR resource type, or `RAW`.
+    pub kind: &'a str,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> From<&'a Unit> for UnitRef<'a> {
+    fn from(unit: &'a Unit) -> Self {
+        Self { kind: &unit.kind, bytes: &unit.bytes }
+    }
+}
+
+impl std::fmt::Debug for UnitRef<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UnitRef({} bytes)", self.bytes.len())
+    }
+}
+
+impl UnitRef<'_> {
     /// Whether the type is 1 to 64 ASCII letters, digits or hyphens.
     pub(crate) fn has_plain_kind(&self) -> bool {
         (1..=KIND_BYTES_MAX).contains(&self.kind.len())
@@ -79,7 +100,7 @@ fn cipher(key: &Secret) -> Aes256Gcm {
 /// Seals a unit onto the end of `object`. `None` when the cipher refuses, which limits exclude.
 pub(crate) fn seal_onto(
     object: &mut Vec<u8>,
-    unit: &Unit,
+    unit: UnitRef<'_>,
     keys: &UnitKeys,
     header_hash: &Digest,
     index: u32,
@@ -89,7 +110,7 @@ pub(crate) fn seal_onto(
     object.extend_from_slice(&u32::try_from(unit.bytes.len()).ok()?.to_be_bytes());
     object.push(u8::try_from(unit.kind.len()).ok()?);
     object.extend_from_slice(unit.kind.as_bytes());
-    object.extend_from_slice(&unit.bytes);
+    object.extend_from_slice(unit.bytes);
     object.resize(start + ciphertext_bytes(length), 0);
     let sealed = object.get_mut(start..)?;
     // In place: chunks move apart from the last to the first, so that each tag has its room behind its chunk.
@@ -149,7 +170,7 @@ fn strip(mut plain: Vec<u8>) -> Option<Unit> {
     plain.drain(..HEAD_BYTES + kind_length);
     plain.truncate(length);
     let unit = Unit { kind, bytes: plain };
-    unit.has_plain_kind().then_some(unit)
+    UnitRef::from(&unit).has_plain_kind().then_some(unit)
 }
 
 #[cfg(test)]

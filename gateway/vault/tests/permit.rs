@@ -45,7 +45,7 @@ fn opens_the_permitted_unit_and_no_other() {
             subject: &subject,
             patient: None,
             practitioner: None,
-            units: &units,
+            units: units.iter().map(Into::into).collect(),
             time: NOW,
             previous: None,
         })

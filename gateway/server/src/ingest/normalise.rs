@@ -59,6 +59,10 @@ impl Canonical {
     pub fn cases(&self) -> &[CanonicalCase] {
         &self.cases
     }
+    /// Its cases, to be sealed.
+    pub(super) fn take_cases(&mut self) -> Vec<CanonicalCase> {
+        std::mem::take(&mut self.cases)
+    }
     /// Populated paths that reached no resource.
     pub fn unmapped(&self) -> &[String] {
         &self.unmapped

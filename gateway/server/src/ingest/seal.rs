@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use gateway_vault::{RAW, SealRequest, SubjectKey, Unit, Vault};
+use gateway_vault::{RAW, SealRequest, SubjectKey, UnitRef, Vault};
 use schemas::cbor::{Parts, sha256};
 use schemas::envelope::{Statement, Wrap};
 use schemas::id::{Digest, SubjectId};
@@ -256,10 +256,11 @@ async fn raw_object(on: &Foundation, received: &Received) -> Result<(Digest, Opt
 
 type SealedMessage = (Received, Result<Result<Vec<SealedCase>, Refusal>, StepError>);
 
-fn seal_message(on: &Foundation, ready: Ready) -> SealedMessage {
-    let several = ready.canonical.cases().len() > 1;
-    let mut cases = Vec::with_capacity(ready.canonical.cases().len());
-    for case in ready.canonical.cases() {
+fn seal_message(on: &Foundation, mut ready: Ready) -> SealedMessage {
+    let canonical = ready.canonical.take_cases();
+    let several = canonical.len() > 1;
+    let mut cases = Vec::with_capacity(canonical.len());
+    for case in canonical {
         let subject = match case.patient {
             Some(at) => ready.patients.get(at),
             None => ready.institution.as_ref(),
@@ -267,9 +268,16 @@ fn seal_message(on: &Foundation, ready: Ready) -> SealedMessage {
         let Some(subject) = subject else {
             return (ready.received, Err(StepError::Corrupt("the patients of a message")));
         };
-        let raw = match raw_unit(&ready.received, several) {
-            Ok(raw) => raw,
-            Err(error) => return (ready.received, Err(error)),
+        let salted;
+        let body = &ready.received.message().body;
+        let raw = if several {
+            salted = match salted_digest(body) {
+                Ok(digest) => digest,
+                Err(error) => return (ready.received, Err(error)),
+            };
+            UnitRef { kind: RAW_DIGEST, bytes: &salted }
+        } else {
+            UnitRef { kind: RAW, bytes: body }
         };
         match seal_case(on, &ready, case, subject, raw) {
             Ok(Ok(sealed)) => cases.push(sealed),
@@ -280,45 +288,20 @@ fn seal_message(on: &Foundation, ready: Ready) -> SealedMessage {
     (ready.received, Ok(Ok(cases)))
 }
 
-/// The raw message as a unit of its one case; of several cases each holds its salted digest only.
-fn raw_unit(received: &Received, several: bool) -> Result<Unit, StepError> {
-    let body = &received.message().body;
-    if !several {
-        return Ok(Unit { kind: RAW.into(), bytes: body.to_vec() });
-    }
+/// What each of several cases holds of the raw message: a salt and the salted digest.
+fn salted_digest(body: &[u8]) -> Result<Vec<u8>, StepError> {
     let salt: [u8; 32] = gateway_vault::random()?;
     let digest = Parts::new("cs1/raw-digest").bytes(&salt).bytes(body).hash();
-    Ok(Unit { kind: RAW_DIGEST.into(), bytes: [salt, digest.0].concat() })
+    Ok([salt, digest.0].concat())
 }
 
 fn seal_case(
     on: &Foundation,
     ready: &Ready,
-    case: &CanonicalCase,
+    mut case: CanonicalCase,
     subject: &Subject,
-    raw: Unit,
+    raw: UnitRef<'_>,
 ) -> Result<Result<SealedCase, Refusal>, StepError> {
-    let mut units: Vec<Unit> =
-        case.units.iter().map(|unit| Unit { kind: unit.resource_type.clone(), bytes: unit.bytes.clone() }).collect();
-    units.push(raw);
-    let request = SealRequest {
-        chain: on.chain,
-        institution: on.institution,
-        subject: &subject.key,
-        patient: subject.public_key,
-        practitioner: None,
-        units: &units,
-        time: now_ms(),
-        previous: None,
-    };
-    let sealed = match on.vault.seal(&request) {
-        Ok(sealed) => sealed,
-        Err(error) if error.class() == schemas::ErrorClass::Caller => {
-            return Ok(Err(Refusal::caller("cannot-be-sealed", ready.canonical.message_type())));
-        }
-        Err(_) => return Err(StepError::Corrupt("what the vault seals with")),
-    };
-    let id = sealed.statement.case;
     let received = ready.received.message().received.cast_signed();
     let meanings = meanings(&on.vault, &ready.patients, &case.units);
     let event_time = case.event_time.unwrap_or(received);
@@ -335,7 +318,29 @@ fn seal_case(
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
     let of_units = case.units.iter().zip(&planned);
     let of_units = of_units.map(|(unit, p)| summary_of(&unit.resource, (&p.resource_type, &p.logical_id), &meanings));
-    let summaries = summaries::seal(&subject.key, &id, of_units)?;
+    let of_units: Vec<_> = of_units.collect();
+    // from here on the bytes alone are needed: a document of many megabytes is not kept twice
+    case.units.iter_mut().for_each(|unit| unit.resource = Value::Null);
+    let resources = case.units.iter().map(|unit| UnitRef { kind: &unit.resource_type, bytes: &unit.bytes });
+    let request = SealRequest {
+        chain: on.chain,
+        institution: on.institution,
+        subject: &subject.key,
+        patient: subject.public_key,
+        practitioner: None,
+        units: resources.chain([raw]).collect(),
+        time: now_ms(),
+        previous: None,
+    };
+    let sealed = match on.vault.seal(&request) {
+        Ok(sealed) => sealed,
+        Err(error) if error.class() == schemas::ErrorClass::Caller => {
+            return Ok(Err(Refusal::caller("cannot-be-sealed", ready.canonical.message_type())));
+        }
+        Err(_) => return Err(StepError::Corrupt("what the vault seals with")),
+    };
+    let id = sealed.statement.case;
+    let summaries = summaries::seal(&subject.key, &id, of_units.into_iter())?;
     let plan = Plan {
         connector: ready.received.message().connector.to_string(),
         received,

@@ -225,7 +225,7 @@ impl World {
             subject: &patient.key,
             patient: row.public_key,
             practitioner: None,
-            units: &sealed,
+            units: sealed.iter().map(Into::into).collect(),
             time: BEGIN,
             previous: None,
         };

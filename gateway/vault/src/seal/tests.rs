@@ -10,6 +10,7 @@ use crate::error::AbandonError;
 use crate::open::OpenCase;
 use crate::random::fixed::{Dry, Fixed};
 use crate::sign::SignatureKey;
+use crate::unit::Unit;
 use crate::vault::Vault;
 use schemas::transaction::{Authored, Transaction};
 
@@ -49,7 +50,7 @@ pub(super) fn request<'a>(subject: &'a SubjectKey, units: &'a [Unit]) -> SealReq
         subject,
         patient: None,
         practitioner: None,
-        units,
+        units: units.iter().map(Into::into).collect(),
         time: TIME,
         previous: None,
     }

@@ -35,7 +35,7 @@ pub fn run(folder: &Path, seconds: Duration) -> Result<Figures, Failure> {
                 subject: &subject,
                 patient: None,
                 practitioner: None,
-                units,
+                units: units.iter().map(Into::into).collect(),
                 time: 1,
                 previous: None,
             };

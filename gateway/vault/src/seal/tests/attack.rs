@@ -299,7 +299,7 @@ fn padding_has_one_spelling_and_leaves_bind_the_content() {
     let hash = Digest([2; 32]);
     let honest = unit("Patient", b"{}");
     let mut sealed = Vec::new();
-    unit::seal_onto(&mut sealed, &honest, &keys, &hash, 0).unwrap();
+    unit::seal_onto(&mut sealed, (&honest).into(), &keys, &hash, 0).unwrap();
     let leaf = keys.leaf("Patient", b"{}");
     assert_eq!(unit::open(&sealed, &keys, &hash, 0, &leaf).unwrap(), honest);
     for other in [keys.leaf("Patient", b"{ }"), keys.leaf("patient", b"{}"), Digest::ZERO] {
