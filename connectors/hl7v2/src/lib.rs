@@ -57,10 +57,25 @@ pub struct MappedCase {
     pub patients: Vec<PatientIdentifier>,
     /// Patients whose records were merged into this one's: the identifiers of each, and its reference in the bundle.
     pub replaced: Vec<(String, Vec<PatientIdentifier>)>,
+    /// What HL7's null (`""`) takes away of what was known before.
+    pub cleared: Vec<Cleared>,
     /// FHIR instant of the event.
     pub event_time: Option<String>,
     /// Identity of the message.
     pub source_key: SourceKey,
+}
+
+/// An element that a message takes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleared {
+    /// `Type/id` in the bundle.
+    pub resource: String,
+    /// The member of the resource.
+    pub element: &'static str,
+    /// Of `extension`: which one.
+    pub url: Option<&'static str>,
+    /// Of a list: only members that have these values at these paths; all of them when there is none.
+    pub only: Vec<(Vec<&'static str>, &'static str)>,
 }
 
 /// A patient's identifier.

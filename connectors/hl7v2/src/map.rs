@@ -121,6 +121,7 @@ impl Mapper {
                 bundle: built.bundle,
                 patients: built.patients,
                 replaced: built.replaced,
+                cleared: built.cleared,
                 event_time: event_time(table, &message, &zone),
                 source_key: key.clone(),
             });

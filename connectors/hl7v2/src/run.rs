@@ -3,6 +3,7 @@
 //! It knows no segment and no resource type but Patient (whose identifiers name the case's subject) and Bundle (the wrapper).
 
 mod case;
+mod clear;
 mod condition;
 mod convert;
 mod explain;
@@ -76,6 +77,8 @@ pub struct Run<'r> {
     taken: QuickSet<Arc<str>>,
     /// Per reference that was asked for more than once: how often.
     ordinals: QuickMap<Arc<str>, usize>,
+    /// What nulls take away.
+    cleared: Vec<clear::Clearing>,
     explained: &'r mut Vec<Explained>,
     /// Elements on the way to where we are; only kept when explaining.
     trail: Vec<String>,

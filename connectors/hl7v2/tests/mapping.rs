@@ -172,7 +172,8 @@ fn a_batch_maps_what_can_be_mapped_and_refuses_the_rest() {
 fn nothing_populated_is_lost_in_silence() {
     let raw = b"MSH|^~\\&|A|B|||20260101||ORU^R01|1\rPID|1||5|||||||\"\"|||||||||||||||||X\rZDS|a^b\rQQ|junk\rOBX|1|DT|X||no date";
     let mapped = map(raw);
-    for path in ["PID-10", "PID-27", "ZDS-1", "line 4", "OBX-5"] {
+    assert!(mapped.unmapped.iter().all(|p| p != "PID-10"), "a null takes the race away");
+    for path in ["PID-27", "ZDS-1", "line 4", "OBX-5"] {
         assert!(mapped.unmapped.iter().any(|p| p == path), "{path} in {:?}", mapped.unmapped);
     }
 }
@@ -331,4 +332,21 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
             into.push(path);
         }
     }
+}
+
+#[test]
+fn a_null_takes_away_what_its_field_gave() {
+    let raw = b"MSH|^~\\&|A|N|G|H|20260101||ADT^A08^ADT_A01|1|P|2.5.1\rEVN|A08|20260101\r\
+        PID|1||4711^^^N^MR||Doe^Jo||\"\"|F|||\"\"||\"\"|^WPN^PH^^1^207^5550000|||||\"\"\rPV1|1|I|\"\"\r";
+    let mapped = map(raw);
+    let cleared = &mapped.cases[0].cleared;
+    let patient = resources(&mapped.cases[0].bundle, "Patient")[0].text("id").expect("an id");
+    let of = |element: &str| cleared.iter().filter(|c| c.element == element).collect::<Vec<_>>();
+    assert!(of("birthDate").iter().all(|c| c.resource == format!("Patient/{patient}")) && of("birthDate").len() == 1);
+    assert!(of("address")[0].only.is_empty() && of("gender").is_empty());
+    assert_eq!(of("telecom").len(), 1, "the work phone is there");
+    assert_eq!(of("telecom")[0].only, [(vec!["use"], "home")]);
+    assert!(of("identifier")[0].only.iter().any(|(_, value)| *value == "SS"), "{:?}", of("identifier"));
+    assert!(of("location")[0].resource.starts_with("Encounter/"));
+    assert_eq!(mapped.unmapped, ["MSH-7", "EVN-2"], "what takes away is mapped");
 }

@@ -5,6 +5,7 @@
 //! has as many as may wait there. Nothing is lost.
 
 mod anchor;
+mod fold;
 mod heads;
 mod index;
 pub mod normalise;
@@ -145,6 +146,8 @@ pub(crate) struct Control {
     trouble: watch::Sender<Trouble>,
     /// Number of the last batch whose intents are durable.
     committed: Arc<AtomicU64>,
+    /// Cancelled when all that an earlier run intended is indexed.
+    recovered: CancellationToken,
 }
 
 /// Room for message bodies that are on their way: whoever brings one waits for room. Bounded in bytes, as queues are in items.
@@ -270,7 +273,12 @@ impl Ingest {
     pub fn start(foundation: Foundation) -> Self {
         let stop = CancellationToken::new();
         let (to_trouble, trouble) = watch::channel(None);
-        let control = Control { stop: stop.clone(), trouble: to_trouble, committed: Arc::default() };
+        let control = Control {
+            stop: stop.clone(),
+            trouble: to_trouble,
+            committed: Arc::default(),
+            recovered: CancellationToken::new(),
+        };
         let tasks = TaskTracker::new();
         let (offers, offered) = mpsc::channel(limits::INBOX_GROUP_MAX);
         let (retries, retried) = mpsc::channel(RETRIES_WAITING_MAX);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use schemas::json::{Object, Text, Value};
 
+use super::clear::Clearing;
 use super::rows::Cursor;
 use super::target::{put, refer};
 use super::{Ground, Instance, Made, Reading, Run};
@@ -12,13 +13,14 @@ use crate::error::MapError;
 use crate::hash::{QuickMap, QuickSet};
 use crate::structure::CaseSplit;
 use crate::table::{Filling, Group, Link, MessageTable};
-use crate::{Explained, PatientIdentifier};
+use crate::{Cleared, Explained, PatientIdentifier};
 
 /// What comes out of one case: the bundle and who it is about.
 pub struct Built {
     pub bundle: Value,
     pub patients: Vec<PatientIdentifier>,
     pub replaced: Vec<(String, Vec<PatientIdentifier>)>,
+    pub cleared: Vec<Cleared>,
 }
 
 /// Builds one case of a message.
@@ -39,6 +41,7 @@ pub fn build_case(
         again: QuickMap::with_capacity_and_hasher(16, Default::default()),
         taken: QuickSet::with_capacity_and_hasher(64, Default::default()),
         ordinals: QuickMap::default(),
+        cleared: Vec::new(),
         explained,
         trail: Vec::new(),
         scratch: String::new(),
@@ -106,6 +109,7 @@ impl Run<'_> {
         let instance = &mut self.instances[index];
         instance.object = object;
         instance.live |= live;
+        self.clear(filling.program, index, segment);
         self.trail.clear();
     }
 
@@ -233,10 +237,16 @@ impl Run<'_> {
             }
         }
         entries.extend(std::mem::take(&mut self.made).into_iter().map(|made| entry(made.reference, made.object)));
+        let cleared = std::mem::take(&mut self.cleared).into_iter().filter(|c| self.instances[c.instance].live);
+        let cleared = cleared.filter_map(|Clearing { instance, element, url, only }| {
+            let resource = self.instances[instance].reference.as_deref()?.to_owned();
+            Some(Cleared { resource, element, url, only })
+        });
+        let cleared = cleared.collect();
         bundle.insert("resourceType", Value::from("Bundle"));
         bundle.entry_or("type", || Value::from("collection"));
         bundle.insert("entry", Value::Array(entries));
-        Built { bundle: Value::Object(bundle), patients, replaced }
+        Built { bundle: Value::Object(bundle), patients, replaced, cleared }
     }
 }
 

@@ -12,6 +12,7 @@ use schemas::transaction::Transaction;
 use schemas::{ErrorClass, cbor, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::normalise::Refusal;
@@ -42,6 +43,8 @@ pub struct Intended {
 /// A submission on its way; it holds its place until its cases are indexed.
 pub struct Flight {
     pub(super) anchored: JoinHandle<Option<Anchored>>,
+    /// To be cancelled when it is indexed: those of the batches of which it is the last.
+    pub(super) indexed: Vec<CancellationToken>,
     pub(super) _place: OwnedSemaphorePermit,
 }
 
@@ -81,7 +84,13 @@ pub async fn run(on: Foundation, control: Control, mut stored: mpsc::Receiver<St
         control.committed.store(group.last().map_or(0, |batch| batch.0.number), Ordering::Release);
         sequence += i64::try_from(intended.len()).unwrap_or(0);
         let mut place = Some(place);
-        for intended in intended {
+        let mut indexed: Vec<CancellationToken> = group.iter().map(|batch| batch.0.indexed.clone()).collect();
+        let last = intended.len().saturating_sub(1);
+        if intended.is_empty() {
+            indexed.iter().for_each(CancellationToken::cancel);
+        }
+        for (at, intended) in intended.into_iter().enumerate() {
+            let indexed = if at == last { std::mem::take(&mut indexed) } else { Vec::new() };
             let place = match place.take() {
                 Some(place) => place,
                 None => match Arc::clone(&places).acquire_owned().await {
@@ -89,16 +98,23 @@ pub async fn run(on: Foundation, control: Control, mut stored: mpsc::Receiver<St
                     Err(_) => return,
                 },
             };
-            if to.send(launch(&on, &control, intended, place)).await.is_err() {
+            if to.send(launch(&on, &control, intended, indexed, place)).await.is_err() {
                 return;
             }
         }
     }
 }
 
-fn launch(on: &Foundation, control: &Control, intended: Intended, place: OwnedSemaphorePermit) -> Flight {
+fn launch(
+    on: &Foundation,
+    control: &Control,
+    intended: Intended,
+    indexed: Vec<CancellationToken>,
+    place: OwnedSemaphorePermit,
+) -> Flight {
     let span = tracing::info_span!("anchor", cases = intended.plans.len());
-    Flight { anchored: tokio::spawn(settle(on.clone(), control.clone(), intended).instrument(span)), _place: place }
+    let anchored = tokio::spawn(settle(on.clone(), control.clone(), intended).instrument(span));
+    Flight { anchored, indexed, _place: place }
 }
 
 /// Sends what an earlier run intended on its way again, the same bytes in the same order.
@@ -118,9 +134,14 @@ async fn recover(
     };
     patience.over();
     let next = pending.last().map_or(0, |intended| intended.submission.sequence) + 1;
-    for intended in pending {
+    let last = pending.len().checked_sub(1);
+    if last.is_none() {
+        control.recovered.cancel();
+    }
+    for (at, intended) in pending.into_iter().enumerate() {
+        let indexed = if Some(at) == last { vec![control.recovered.clone()] } else { Vec::new() };
         let place = Arc::clone(places).acquire_owned().await.ok()?;
-        to.send(launch(on, control, intended, place)).await.ok()?;
+        to.send(launch(on, control, intended, indexed, place)).await.ok()?;
     }
     Some(next)
 }

@@ -2,6 +2,7 @@
 //! sealing. Nothing is indexed that is not anchored; what is indexed has no intent and no raw copy any more.
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::anchor::Flight;
@@ -37,6 +38,7 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
         }
         let mut landed = Vec::with_capacity(group.len());
         let mut places = Vec::with_capacity(group.len());
+        let mut indexed = Vec::new();
         for flight in group {
             match flight.anchored.await {
                 Ok(Some(anchored)) => landed.push(anchored),
@@ -45,6 +47,7 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
                 Err(_) => return control.fail("anchor"),
             }
             places.push(flight._place);
+            indexed.extend(flight.indexed);
         }
         let timer = on.metrics.timer(Step::Index);
         let (mut patience, mut again) = (control.patience("index"), false);
@@ -58,6 +61,7 @@ pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<F
         }
         patience.over();
         drop((timer, places));
+        indexed.iter().for_each(CancellationToken::cancel);
         crash_point!("ingest::after_index_commit");
         let plans = || landed.iter().flat_map(|anchored| &anchored.plans);
         on.metrics.count(Moment::Indexed, plans().count() as u64);

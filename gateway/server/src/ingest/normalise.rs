@@ -9,7 +9,7 @@ mod summary;
 
 use std::collections::HashMap;
 
-use connectors_hl7v2::Mapper;
+use connectors_hl7v2::{Cleared, Mapper};
 use gateway_vault::Vault;
 use schemas::json::{JsonError, Value};
 use schemas::{ErrorClass, limits};
@@ -59,6 +59,9 @@ impl Canonical {
     pub fn cases(&self) -> &[CanonicalCase] {
         &self.cases
     }
+    pub(super) fn cases_mut(&mut self) -> &mut [CanonicalCase] {
+        &mut self.cases
+    }
     /// Its cases, to be sealed.
     pub(super) fn take_cases(&mut self) -> Vec<CanonicalCase> {
         std::mem::take(&mut self.cases)
@@ -96,6 +99,17 @@ pub struct CanonicalUnit {
     pub identity: Identity,
     /// What its references mean here.
     pub references: Vec<(String, Meaning)>,
+    /// It says a part of what there is to say; none: all of it.
+    pub partial: Option<Partial>,
+}
+
+/// An HL7 v2 message's word about a patient or a visit: what it leaves out stays as it is known.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// What its nulls take away.
+    pub cleared: Vec<Cleared>,
+    /// It is of an event that moves a visit on, such as an admission.
+    pub moves: bool,
 }
 
 /// Which resource a unit is a version of.

@@ -12,8 +12,10 @@ use schemas::id::{Digest, SubjectId};
 use schemas::json::Value;
 use schemas::limits;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::fold::Folder;
 use super::normalise::{Canonical, CanonicalCase, CanonicalUnit, Format, Identity, Meaning, Refusal};
 use super::plan::{Meanings, Plan, PlannedUnit, seal_meanings, summary_of};
 use super::receive::Received;
@@ -54,6 +56,8 @@ pub struct Batch {
     pub(super) merges: Vec<Merge>,
     /// Sealed raw objects of messages about several patients.
     raw_objects: Vec<(Digest, Bytes)>,
+    /// Cancelled when all its cases are indexed.
+    pub(super) indexed: CancellationToken,
     /// The objects take the place of the bodies until they are in intents.
     _room: Vec<Held>,
 }
@@ -70,17 +74,23 @@ impl Batch {
 pub struct Stored(pub(super) Batch);
 
 /// A message between *normalise* and *seal*.
-struct Ready {
-    received: Received,
-    canonical: Canonical,
+pub(super) struct Ready {
+    pub(super) received: Received,
+    pub(super) canonical: Canonical,
     /// Subject of each patient that the message names.
-    patients: Vec<Subject>,
+    pub(super) patients: Vec<Subject>,
     institution: Option<Subject>,
 }
 
 /// Normalises and seals batches until the inbox ends.
 pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<Received>, to: mpsc::Sender<Batch>) {
     let mut resolver = Resolver::new(on.clone(), control.clone());
+    let mut folder = Folder::default();
+    // heads of an earlier run that are under way are not known here
+    tokio::select! {
+        () = control.stop.cancelled() => return,
+        () = control.recovered.cancelled() => {}
+    }
     let mut number = 0;
     let mut group = Vec::with_capacity(limits::STATEMENTS_MAX);
     while !group.is_empty() || received.recv_many(&mut group, limits::STATEMENTS_MAX).await > 0 {
@@ -90,7 +100,7 @@ pub async fn run(on: Foundation, control: Control, mut received: mpsc::Receiver<
         let messages: Arc<[Received]> = std::mem::replace(&mut group, rest).into();
         let batch = loop {
             let span = tracing::info_span!("seal", messages = messages.len());
-            match seal(&on, &mut resolver, Arc::clone(&messages), number).instrument(span).await {
+            match seal(&on, (&mut resolver, &mut folder), Arc::clone(&messages), number).instrument(span).await {
                 Ok(batch) => break batch,
                 Err(error) if patience.wait(&error).await => {}
                 Err(_) => return,
@@ -136,7 +146,7 @@ async fn put(on: &Foundation, batch: &mut Batch) -> Result<(), StepError> {
 
 async fn seal(
     on: &Foundation,
-    resolver: &mut Resolver,
+    (resolver, folder): (&mut Resolver, &mut Folder),
     messages: Arc<[Received]>,
     number: u64,
 ) -> Result<Batch, StepError> {
@@ -159,6 +169,7 @@ async fn seal(
     (0..messages.len()).for_each(|_| on.metrics.step(Step::Normalise, share(from, messages.len())));
     on.metrics.unmapped(canonical.iter().flatten().map(|c| c.unmapped().len()).sum());
     let ready = resolve(resolver, &messages, canonical, &mut batch).await?;
+    let ready = folder.fold(on, ready).await?;
     on.metrics.count(Moment::Normalised, ready.len() as u64);
 
     let from = Instant::now();
@@ -183,6 +194,7 @@ async fn seal(
     }
     on.metrics.count(Moment::Sealed, batch.cases.len() as u64);
     batch.new = resolver.finish(number);
+    folder.finish(batch.indexed.clone(), &batch.refused);
     Ok(batch)
 }
 
@@ -362,7 +374,7 @@ fn seal_case(
     }))
 }
 
-fn logical_id(vault: &Vault, patients: &[Subject], unit: &CanonicalUnit) -> Result<String, StepError> {
+pub(super) fn logical_id(vault: &Vault, patients: &[Subject], unit: &CanonicalUnit) -> Result<String, StepError> {
     match &unit.identity {
         Identity::Patient(at) => {
             let subject = patients.get(*at).ok_or(StepError::Corrupt("the patients of a message"))?;
@@ -406,7 +418,7 @@ fn content(vault: &Vault, unit: &CanonicalUnit) -> Digest {
 }
 
 /// A late preliminary does not replace a final. Types whose status goes back and forth are ordered by time alone.
-fn status_rank(resource: &Value) -> i64 {
+pub(super) fn status_rank(resource: &Value) -> i64 {
     if !matches!(resource.resource_type(), Some("Observation" | "DiagnosticReport")) {
         return 0;
     }

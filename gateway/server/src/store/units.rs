@@ -1,6 +1,8 @@
 //! Units: which resource each unit of an anchored case is, and which of them are heads. Written by *index* only; the way
 //! out reads. It must never hold a value in plain.
 
+use schemas::cbor;
+use schemas::envelope::Wrap;
 use schemas::id::{CaseId, Digest, SubjectId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -8,6 +10,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::rows::{AnyQuery, insert, pieces, tuples};
 use super::subjects::{digest, subject};
 use super::{Engine, Store, StoreError, Write, failed};
+use crate::objects::Extent;
 
 /// Most rows that one question reads.
 pub const ROWS_MAX: usize = 100_000;
@@ -115,6 +118,57 @@ pub async fn chains(write: &mut Write, names: &[&Chain]) -> Result<Vec<(Chain, H
         }
     }
     Ok(found)
+}
+
+/// A head, and where its content is.
+pub struct HeadPlace {
+    /// Of which chain.
+    pub chain: Chain,
+    /// What decides between versions.
+    pub order: (i64, i64, i64),
+    /// Its index in its case.
+    pub unit: u32,
+    /// Who may open the case.
+    pub wraps: Vec<Wrap>,
+    /// The digest of the case's object.
+    pub object: Digest,
+    /// Where the object is.
+    pub extent: Extent,
+}
+
+/// The heads of chains, to be opened; those that are new have none.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn head_places(store: &Store, names: &[&Chain]) -> Result<Vec<HeadPlace>, StoreError> {
+    let mut found = Vec::new();
+    for piece in pieces(names) {
+        let sql = format!(
+            "WITH wanted (resource_type, logical_id, subject) AS (VALUES {}) SELECT unit.resource_type, unit.logical_id, \
+             unit.subject, unit.status_rank, unit.event_time, unit.arrived, unit.unit, cases.wraps, cases.object, cases.extent \
+             FROM wanted CROSS JOIN unit JOIN cases ON cases.case_id = unit.case_id WHERE {THE_HEAD}",
+            tuples(store.engine(), piece.len(), 3)
+        );
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, name| bind_chain(query, name));
+        for row in query.fetch_all(store.reader()).await.map_err(failed("head_places"))? {
+            found.push(head_place(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+fn head_place(row: &AnyRow) -> Result<HeadPlace, StoreError> {
+    let number = |at: usize| row.try_get::<i64, _>(at).map_err(failed("unit"));
+    let text = |at: usize| row.try_get::<String, _>(at).map_err(failed("unit"));
+    let bytes = |at: usize| row.try_get::<Vec<u8>, _>(at).map_err(failed("cases"));
+    Ok(HeadPlace {
+        chain: (text(0)?, text(1)?, subject(row, 2)?),
+        order: (number(3)?, number(4)?, number(5)?),
+        unit: u32::try_from(number(6)?).map_err(|_| StoreError::Corrupt { what: "unit.unit" })?,
+        wraps: cbor::decode(&bytes(7)?).map_err(|_| StoreError::Corrupt { what: "cases.wraps" })?,
+        object: digest(row, 8)?,
+        extent: cbor::decode(&bytes(9)?).map_err(|_| StoreError::Corrupt { what: "cases.extent" })?,
+    })
 }
 
 /// Takes the head's mark from these chains.

@@ -96,5 +96,6 @@ pub fn unit(node: &Node, identity: Identity, references: Vec<(String, super::Mea
         resource_type: node.resource_type.clone(),
         identity,
         references,
+        partial: None,
     }
 }

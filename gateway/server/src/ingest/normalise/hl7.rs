@@ -7,8 +7,8 @@ use schemas::json::Value;
 use super::fhir::is_id;
 use super::graph::source_system;
 use super::{
-    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Merged, Normaliser, PatientKeys, Patients,
-    Refusal, instant_ms,
+    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Merged, Normaliser, Partial, PatientKeys,
+    Patients, Refusal, instant_ms,
 };
 
 /// Extension of a message's Provenance: the path of a populated field that reached no resource.
@@ -110,12 +110,19 @@ fn keys_of(with: &Normaliser, source: &str, identifiers: &[PatientIdentifier]) -
     PatientKeys(keys.collect())
 }
 
+/// Whether an event moves a visit on or back: an admission, a transfer, a discharge, a cancellation of one of them.
+fn is_move(message_type: &str) -> bool {
+    const MOVES: [&str; 13] =
+        ["A01", "A02", "A03", "A04", "A05", "A06", "A07", "A11", "A12", "A13", "A14", "A27", "A38"];
+    message_type.strip_prefix("ADT_").is_some_and(|event| MOVES.contains(&event))
+}
+
 fn units(
     case: MappedCase,
     patient: Option<usize>,
     replaced: &[(String, usize)],
 ) -> Result<Vec<CanonicalUnit>, Refusal> {
-    let mut bundle = case.bundle;
+    let (mut bundle, cleared) = (case.bundle, case.cleared);
     let entries = match bundle.as_object_mut().and_then(|object| object.remove("entry")) {
         Some(Value::Array(entries)) => entries,
         _ => return Err(Refusal::caller("nothing-mapped", "MSH-9")),
@@ -147,7 +154,14 @@ fn units(
         let references =
             about.iter().chain(replaced).map(|(reference, at)| (reference.clone(), Meaning::Patient(*at))).collect();
         let bytes = resource.canonical();
-        units.push(CanonicalUnit { resource, bytes, resource_type, identity, references });
+        let partial = match (&identity, resource_type.as_str()) {
+            (Identity::Patient(_), _) | (Identity::Logical(_), "Encounter") => Some(Partial {
+                cleared: cleared.iter().filter(|cleared| cleared.resource == own).cloned().collect(),
+                moves: is_move(&case.message_type),
+            }),
+            _ => None,
+        };
+        units.push(CanonicalUnit { resource, bytes, resource_type, identity, references, partial });
     }
     Ok(units)
 }
