@@ -237,11 +237,11 @@ impl Window {
         Some(poll)
     }
 
-    /// Type and time of something unsettled.
-    fn about(&self, epoch: u64, number: u64) -> Option<(Box<str>, i64)> {
+    /// The type that was asked for, and the time of something unsettled.
+    fn about(&self, epoch: u64, number: u64) -> Option<(&str, i64)> {
         let state = self.lock();
         let item = state.unsettled.get(&number).filter(|_| state.epoch == epoch)?;
-        Some((item.kind.clone(), item.updated.unwrap_or(0)))
+        Some((&self.kinds[item.poll], item.updated.unwrap_or(0)))
     }
 
     /// Writes a poll's marker; those that wait for it at once share one write.
@@ -278,7 +278,7 @@ impl Settle for FhirSettle {
             let Self { window, epoch, number } = *self;
             if let Settlement::Rejected(reason) = how {
                 let (kind, at) = window.about(epoch, number).ok_or(SettleError::ConnectionLost)?;
-                let noted = window.markers.put_aside(&window.name, &kind, at, reason).await;
+                let noted = window.markers.put_aside(&window.name, kind, at, reason).await;
                 if noted.is_err() {
                     window.settle(epoch, number, Settlement::Released);
                     return Err(SettleError::Refused);

@@ -24,10 +24,13 @@ use crate::disclose::open::Opener;
 use crate::disclose::record::Recorder;
 use crate::disclose::{Disclose, system_clock};
 use crate::follow::{FollowError, Follower};
+use crate::http::hooks::{self, Hooks};
 use crate::http::listen::{Door, ListenError};
 use crate::http::{self, Front, HandedIn, Intake, TakenIn};
+use crate::imports::Imports;
 use crate::ingest::normalise::Normaliser;
 use crate::ingest::{self, Ingest, Message, Outcome};
+use crate::markers::StoredMarkers;
 use crate::objects::{ObjectError, Objects};
 use crate::operators::hands::{self, Hands, Reload, TokenError};
 use crate::operators::{self, Operators};
@@ -179,7 +182,11 @@ impl Gateway {
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
         let ingest = Arc::new(Ingest::start(foundation));
         let most = config.gateway.message_bytes_max;
-        let connectors = Connectors::start(&config.connectors, Arc::clone(&ingest), ground.store.clone(), most).await?;
+        let markers = StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) };
+        let (on, store, markers) = (Arc::clone(&ingest), ground.store.clone(), Arc::new(markers));
+        let connectors = Connectors::start(&config.connectors, on, store, markers, most).await?;
+        let imports = Imports::new(Arc::clone(&ingest), connectors.clone());
+        let hooks = Hooks { connectors: connectors.clone(), metrics: ground.metrics.clone(), body_bytes_max: most };
         let (disclose, access_log) = way_out(&ground, &config, &origin);
         let front = Front {
             disclose,
@@ -201,12 +208,13 @@ impl Gateway {
         let hands = Hands {
             token: hands::token(&config.gateway.home)?,
             connectors,
+            imports,
             dead_letters: dead_letters(&ground, &ingest),
             reload: reload(config.file.clone(), tables),
             metrics: ground.metrics.clone(),
         };
         let servers = vec![
-            serve(door, http::router(front), stop.clone()),
+            serve(door, http::router(front).merge(hooks::router(hooks)), stop.clone()),
             serve(operators_door, operators::router(operators).merge(hands::router(hands)), stop.clone()),
         ];
         let recorder_stop = CancellationToken::new();

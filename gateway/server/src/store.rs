@@ -12,6 +12,7 @@ pub mod claim;
 pub mod dead_letters;
 pub mod inbox;
 pub mod intents;
+pub mod markers;
 pub mod merges;
 mod migrations;
 pub mod rows;
