@@ -128,6 +128,20 @@ impl Server {
         }
     }
 
+    /// Whether it gives resources of these types to us, or, where none is named, whether it is there and a login succeeds.
+    ///
+    /// # Errors
+    /// `FhirError`.
+    pub async fn reach(&self, types: &[String]) -> Result<(), FhirError> {
+        for kind in types {
+            let mut url = self.below(kind)?;
+            url.query_pairs_mut().append_pair("_count", "1");
+            self.get(&url, limits::MESSAGE_BYTES_MAX, "asking for a type").await?;
+        }
+        self.authorization(None).await?;
+        self.probe().await
+    }
+
     /// Whether it is there at all: any answer but a failure of its own.
     pub(crate) async fn probe(&self) -> Result<(), FhirError> {
         let doing = "being looked for";

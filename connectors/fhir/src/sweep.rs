@@ -104,10 +104,11 @@ impl Poller {
         Ok(())
     }
 
-    /// One page and the address of the next one; `began` is the server's time at the first.
+    /// One page and the address of the next one; `began` is the time at the first, by the server's clock.
     async fn page(&mut self, url: &Url, began: &mut Option<i64>) -> Result<(Page, Option<Url>), FhirError> {
         let fetched = self.server.get(url, self.config.page_bytes_max, DOING).await?;
-        *began = began.or(fetched.date);
+        // of two clocks the one behind: what is between them is looked through again
+        *began = began.or(fetched.date.map(|date| date.min(time::now_ms().cast_signed())));
         let page = page::read(&fetched.bytes, &*self.window.markers)?;
         let next = page.next.as_deref().map(|next| self.server.link(url, next, "a link to the next page"));
         let next = next.transpose()?.filter(|next| next != url);

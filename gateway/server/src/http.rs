@@ -165,10 +165,12 @@ pub fn router(front: Front) -> Router {
         .merge(smart)
         .fallback(|| async { Refused::absent() })
         .method_not_allowed_fallback(|| async { Refused::method() })
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            // the panic's text may hold anything: it goes nowhere
-            tracing::error!("a request handler panicked");
-            Refused::fault().into_response()
-        }))
+        .layer(CatchPanicLayer::custom(panicked))
         .with_state(front)
+}
+
+/// The panic's text may hold anything: it goes nowhere.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request handler panicked");
+    Refused::fault().into_response()
 }

@@ -7,6 +7,8 @@ mod again;
 mod bound;
 #[path = "way_in/epochs.rs"]
 mod epochs;
+#[path = "way_in/hospital.rs"]
+mod hospital;
 #[path = "way_in/journey.rs"]
 mod journey;
 #[path = "way_in/ledger.rs"]

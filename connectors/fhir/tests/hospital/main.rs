@@ -8,3 +8,4 @@ mod login;
 mod markers;
 mod polling;
 mod server;
+mod silence;

@@ -46,6 +46,8 @@ pub struct Manners {
     pub redirect: Option<String>,
     /// `_sort` is not kept to: newest first.
     pub unsorted: bool,
+    /// Searches are answered with this.
+    pub body: Option<String>,
     /// Types that are refused.
     pub forbidden: Vec<String>,
 }
@@ -181,6 +183,11 @@ pub fn answer(status: u16, body: impl Into<Body>) -> Response<Body> {
     Response::builder().status(status).body(body.into()).expect("an answer")
 }
 
+/// Searches are answered with this text.
+pub fn answer_with(hospital: &Hospital, body: &str) {
+    lock(&hospital.shared.manners).body = Some(body.to_owned());
+}
+
 async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
     let asked = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let is_probe = request.method() == Method::HEAD;
@@ -227,6 +234,9 @@ fn records(shared: &Shared, path: &str, query: &HashMap<String, String>) -> Resp
     let kind = parts[0];
     if manners.forbidden.iter().any(|f| f == kind) {
         return answer(403, "");
+    }
+    if let Some(body) = &manners.body {
+        return answer(200, body.clone());
     }
     if let Some(to) = &manners.redirect {
         return Response::builder().status(307).header("location", to).body(Body::empty()).expect("an answer");

@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use connectors_fhir::{FhirError, Hook, Notice, Taken};
 use connectors_source::TraceContext;
+use tower_http::catch_panic::CatchPanicLayer;
 
-use super::body_within;
 use super::handin::is_fhir_json;
 use super::outcome::{Refused, fhir, outcome};
+use super::{body_within, panicked};
 use crate::connectors::Connectors;
 use crate::telemetry::Metrics;
 
@@ -39,6 +40,7 @@ pub fn router(hooks: Hooks) -> Router {
         .route("/hooks/{connector}", post(notified).put(notified))
         .route("/hooks/{connector}/{kind}/{id}", post(notified).put(notified))
         .method_not_allowed_fallback(|| async { Refused::method() })
+        .layer(CatchPanicLayer::custom(panicked))
         .with_state(hooks)
 }
 

@@ -23,7 +23,7 @@ use super::{PartState, status_of};
 use crate::config::ConnectorConfig;
 use crate::connectors::{ConnectorState, Connectors};
 use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
-use crate::imports::{Asked as Import, Imports};
+use crate::imports::{Asked as Import, ImportError, ImportState, Imports};
 use crate::store::dead_letters::{DeadLetter, Filter, deeds};
 use crate::store::inbox::{Passing, passing};
 use crate::telemetry::Metrics;
@@ -188,7 +188,8 @@ pub fn router(hands: Hands) -> Router {
     Router::new()
         .route("/connectors", get(connectors))
         .route("/connectors/{name}/messages", get(messages))
-        .route("/connectors/{name}/import", get(importing).post(import).delete(stop_import))
+        .route("/connectors/{name}/import", get(importing).post(import))
+        .route("/connectors/{name}/import/stop", post(stop_import))
         .route("/connectors/{name}/{deed}", post(change))
         .route("/reload", post(reload))
         .route("/dead-letters", get(list))
@@ -255,14 +256,25 @@ async fn import(
     match on.imports.begin(&name, asked) {
         Ok(state) => Json(state).into_response(),
         Err(error) => {
-            let status = StatusCode::from_u16(error.class().http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+            let status = match &error {
+                ImportError::Unknown => StatusCode::NOT_FOUND,
+                ImportError::Running => StatusCode::CONFLICT,
+                ImportError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+                ImportError::Fhir(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            };
             (status, format!("{error}\n")).into_response()
         }
     }
 }
 
+fn import_state(state: Option<ImportState>) -> Response {
+    let none =
+        "no import of this connector was begun since the gateway started; begun again, it takes what is missing\n";
+    state.map_or_else(|| (StatusCode::NOT_FOUND, none).into_response(), |state| Json(state).into_response())
+}
+
 async fn importing(State(on): State<Hands>, _: Operator, PathPart(name): PathPart<String>) -> Response {
-    on.imports.state(&name).map_or_else(|| StatusCode::NOT_FOUND.into_response(), |state| Json(state).into_response())
+    import_state(on.imports.state(&name))
 }
 
 async fn stop_import(
@@ -273,7 +285,7 @@ async fn stop_import(
     if let Err(error) = on.dead_letters.note(&operator, "stop import", format!("connector {name}")).await {
         return failed(&error);
     }
-    on.imports.stop(&name).map_or_else(|| StatusCode::NOT_FOUND.into_response(), |state| Json(state).into_response())
+    import_state(on.imports.stop(&name))
 }
 
 /// What a connector brought, as it goes its way: ids, times and how far it is.

@@ -36,7 +36,7 @@ pub struct World {
 
 /// A running way in.
 pub struct Running {
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     pub tables: watch::Sender<Arc<Normaliser>>,
     pub store: Store,
     pub objects: Objects,
@@ -83,7 +83,7 @@ impl World {
             metrics,
             message_bytes_max: 1 << 20,
         };
-        Running { ingest: Ingest::start(foundation), tables, store, objects, follower, stop }
+        Running { ingest: Arc::new(Ingest::start(foundation)), tables, store, objects, follower, stop }
     }
 }
 
