@@ -6,8 +6,11 @@ use std::collections::VecDeque;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
 use schemas::ErrorClass;
+
+use crate::config::PublisherConfig;
+use crate::connection::{self, ConnectError};
 
 /// The topic exchange that hospital systems publish to.
 pub const EXCHANGE: &str = "hospital.events";
@@ -15,7 +18,7 @@ pub const EXCHANGE: &str = "hospital.events";
 const IN_FLIGHT_MAX: usize = 256;
 
 /// A message that is not safely in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The broker cannot be reached or was lost.
     #[error("the broker cannot be reached or was lost while {doing}")]
@@ -26,6 +29,9 @@ pub enum PublishError {
     /// No queue is bound to the routing key.
     #[error("a message was returned: no queue is bound to its routing key")]
     Unroutable,
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The broker refused it.
     #[error("the broker refused a message: its queue is full")]
     Refused,
@@ -37,6 +43,7 @@ impl PublishError {
         match self {
             Self::Away { .. } | Self::Refused => ErrorClass::Transient,
             Self::Unroutable => ErrorClass::Caller,
+            Self::Connect(error) => error.class(),
         }
     }
 }
@@ -51,24 +58,26 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects with publisher confirms.
+    /// Connects to `EXCHANGE` with publisher confirms.
     ///
     /// # Errors
-    /// `PublishError::Away`.
+    /// `PublishError::Connect`.
     pub async fn connect(url: &str) -> Result<Self, PublishError> {
-        Self::connect_to(url, EXCHANGE).await
+        let access = PublisherConfig { url: Some(url.into()), exchange: EXCHANGE.into(), ..PublisherConfig::default() };
+        Self::open(&access, 0).await
     }
 
-    /// The same, to publish into another exchange.
+    /// The same as configured; of several brokers to the one whose turn it is.
     ///
     /// # Errors
-    /// `PublishError::Away`.
-    pub async fn connect_to(url: &str, exchange: &str) -> Result<Self, PublishError> {
-        let away = |doing| move |_: lapin::Error| PublishError::Away { doing };
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(away("connecting"))?;
-        let channel = connection.create_channel().await.map_err(away("opening a channel"))?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(away("asking for confirms"))?;
-        Ok(Self { _connection: connection, channel, exchange: exchange.into(), waiting: VecDeque::new() })
+    /// `PublishError::Connect`.
+    pub async fn open(config: &PublisherConfig, attempt: usize) -> Result<Self, PublishError> {
+        let connection = connection::connect(&config.access(), "publisher", attempt).await?;
+        let channel = connection::answered("open a channel", connection.create_channel()).await?;
+        let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+        connection::answered("confirm what is published", confirms).await?;
+        let exchange = config.exchange.as_str().into();
+        Ok(Self { _connection: connection, channel, exchange, waiting: VecDeque::new() })
     }
 
     /// Publishes one message; waits only when too many are in flight. `trace` is a W3C traceparent.
