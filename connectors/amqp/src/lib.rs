@@ -5,6 +5,8 @@
 mod access;
 mod config;
 mod connection;
+pub mod inspect;
+mod management;
 mod publisher;
 mod settle;
 mod source;
