@@ -11,8 +11,8 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ExchangeKind};
 use serde_json::Value;
 
-use crate::access::access;
-use crate::config::AmqpConfig;
+use crate::access::{Access, access};
+use crate::config::{AmqpConfig, PublisherConfig};
 use crate::connection::{self, ConnectError, answered};
 use crate::management::{Management, ManagementError};
 
@@ -26,7 +26,7 @@ pub async fn inspect(config: &AmqpConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut reached: Option<(Connection, AMQPUri)> = None;
     for attempt in 0..access!(config).addresses().len().clamp(1, BROKERS_MAX) {
-        let (finding, connection) = reach(config, attempt).await;
+        let (finding, connection) = reach(&access!(config), said(config, "broker"), attempt).await;
         findings.push(finding);
         reached = reached.or(connection);
     }
@@ -36,11 +36,28 @@ pub async fn inspect(config: &AmqpConfig) -> Vec<Finding> {
         }
         return findings;
     };
-    findings.push(exchange(config, &connection).await);
+    let missing = "one: the connector makes it when it starts; messages that hospitals publish before are lost";
+    findings.push(exchange(said(config, "exchange"), &config.exchange, &connection, missing).await);
     let (finding, there) = queue(config, &connection).await;
     findings.push(finding);
     drop(answered("close", connection.close(200, "inspected".into())).await);
     findings.extend(managed(config, &uri, there).await);
+    findings
+}
+
+/// The same for who publishes: the brokers and the exchange. `name` is who it is; `missing` what is expected where there is no exchange.
+pub async fn inspect_publisher(name: &str, config: &PublisherConfig, missing: &str) -> Vec<Finding> {
+    let (access, mut findings, mut reached) = (access!(config), Vec::new(), None);
+    for attempt in 0..access.addresses().len().clamp(1, BROKERS_MAX) {
+        let (finding, connection) = reach(&access, format!("{name}: broker"), attempt).await;
+        findings.push(finding);
+        reached = reached.or(connection);
+    }
+    let about = format!("{name}: exchange");
+    findings.push(match reached {
+        None => Finding::not_checked(about, NOBODY, "see above"),
+        Some((connection, _)) => exchange(about, &config.exchange, &connection, missing).await,
+    });
     findings
 }
 
@@ -53,14 +70,12 @@ fn host(uri: &AMQPUri) -> String {
     format!("{}:{}", uri.authority.host, uri.authority.port)
 }
 
-async fn reach(config: &AmqpConfig, attempt: usize) -> (Finding, Option<(Connection, AMQPUri)>) {
-    let about = said(config, "broker");
-    let access = access!(config);
+async fn reach(access: &Access<'_>, about: String, attempt: usize) -> (Finding, Option<(Connection, AMQPUri)>) {
     let uri = match access.uri(attempt) {
         Ok(uri) => uri,
         Err(error) => return (Finding::bad(about, error.to_string(), "an address that can be used"), None),
     };
-    match connection::connect(&access, "doctor", attempt).await {
+    match connection::connect(access, "doctor", attempt).await {
         Ok(connection) => {
             let by = if uri.scheme == AMQPScheme::AMQPS { "TLS" } else { "plain TCP" };
             (Finding::good(about, format!("{} answers over {by}", host(&uri))), Some((connection, uri)))
@@ -77,8 +92,7 @@ async fn reach(config: &AmqpConfig, attempt: usize) -> (Finding, Option<(Connect
 }
 
 /// Passively first, so that nothing is made; then as the connector declares it, which changes nothing where it is there.
-async fn exchange(config: &AmqpConfig, connection: &Connection) -> Finding {
-    let (about, name) = (said(config, "exchange"), config.exchange.as_str());
+async fn exchange(about: String, name: &str, connection: &Connection, missing: &str) -> Finding {
     let declare = async |passive| {
         let channel = answered("open a channel", connection.create_channel()).await?;
         let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
@@ -94,11 +108,7 @@ async fn exchange(config: &AmqpConfig, connection: &Connection) -> Finding {
                 "a durable topic exchange without arguments, and permission to configure it",
             ),
         },
-        Err(ConnectError::Refused(_)) => Finding::warning(
-            about,
-            format!("no exchange {name}"),
-            "one: the connector makes it when it starts; messages that hospitals publish before are lost",
-        ),
+        Err(ConnectError::Refused(_)) => Finding::warning(about, format!("no exchange {name}"), missing),
         Err(error) => Finding::not_checked(about, error.to_string(), "an answer"),
     }
 }

@@ -7,6 +7,7 @@ pub mod connectors;
 pub mod consents;
 pub mod dead_letters;
 pub mod disclose;
+pub mod doctor;
 pub mod follow;
 pub mod gateway;
 pub mod http;

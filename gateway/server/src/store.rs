@@ -13,7 +13,7 @@ pub mod dead_letters;
 pub mod inbox;
 pub mod intents;
 pub mod merges;
-mod migrations;
+pub mod migrations;
 pub mod rows;
 pub mod subjects;
 pub mod summaries;
@@ -141,6 +141,16 @@ pub enum Engine {
     Postgres,
 }
 
+impl Engine {
+    fn of(url: &str) -> Result<Self, StoreError> {
+        match url {
+            _ if url.starts_with("sqlite:") => Ok(Self::Sqlite),
+            _ if url.starts_with("postgres:") || url.starts_with("postgresql:") => Ok(Self::Postgres),
+            _ => Err(StoreError::Url),
+        }
+    }
+}
+
 /// The pools. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -163,11 +173,7 @@ impl Store {
     /// `StoreError::Url`, `Away`, `Migration`.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let engine = match url {
-            _ if url.starts_with("sqlite:") => Engine::Sqlite,
-            _ if url.starts_with("postgres:") || url.starts_with("postgresql:") => Engine::Postgres,
-            _ => return Err(StoreError::Url),
-        };
+        let engine = Engine::of(url)?;
         let (url, writers_max) = match engine {
             Engine::Sqlite if url.contains('?') => (url.to_owned(), 1),
             Engine::Sqlite => (format!("{url}?mode=rwc"), 1),
