@@ -114,7 +114,7 @@ impl PublisherConfig {
     /// # Errors
     /// What was expected, without the address.
     pub fn check(&self) -> Result<(), String> {
-        access!(self).check().map_err(|message| format!("amqp.{message}"))?;
+        access!(self).check().map_err(|message| format!("amqp: {message}"))?;
         let named = [&self.exchange, &self.routing_key].iter().all(|name| (1..=255).contains(&name.len()));
         if named { Ok(()) } else { Err("amqp: expected an exchange and a routing key of at most 255 bytes".into()) }
     }

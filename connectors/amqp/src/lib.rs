@@ -14,5 +14,5 @@ mod source;
 pub use access::Auth;
 pub use config::{AmqpConfig, PublisherConfig};
 pub use connection::ConnectError;
-pub use publisher::{EXCHANGE, PublishError, Publisher};
+pub use publisher::{EXCHANGE, Outgoing, PublishError, Publisher};
 pub use source::AmqpSource;

@@ -4,9 +4,9 @@
 
 use std::collections::VecDeque;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm};
 use schemas::ErrorClass;
 
 use crate::config::PublisherConfig;
@@ -46,6 +46,17 @@ impl PublishError {
             Self::Connect(error) => error.class(),
         }
     }
+}
+
+/// A document to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The same where it is sent again.
+    pub id: String,
+    /// Never about a patient.
+    pub routing_key: String,
+    /// JSON.
+    pub body: Vec<u8>,
 }
 
 /// A connection that publishes.
@@ -98,10 +109,50 @@ impl Publisher {
         if let Some(trace) = trace {
             headers.insert("traceparent".into(), AMQPValue::LongString(trace.into()));
         }
-        let properties = BasicProperties::default()
-            .with_content_type(content_type.into())
-            .with_delivery_mode(2)
-            .with_headers(headers);
+        self.send(routing_key, content_type, body, BasicProperties::default().with_headers(headers)).await
+    }
+
+    /// Declares the exchange as its own: a durable topic.
+    ///
+    /// # Errors
+    /// `PublishError::Connect`, where there is another of its name.
+    pub async fn declare(&self) -> Result<(), PublishError> {
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let none = FieldTable::default();
+        let declare = self.channel.exchange_declare((&*self.exchange).into(), ExchangeKind::Topic, durable, none);
+        Ok(connection::answered("declare the exchange", declare).await?)
+    }
+
+    /// Publishes JSON documents and waits for the confirm of each: one that no queue takes is no reason to lose sight of the others.
+    ///
+    /// # Errors
+    /// `PublishError::Away`: then it is not known which are in a queue.
+    pub async fn publish_each(&mut self, messages: &[Outgoing]) -> Result<Vec<Result<(), PublishError>>, PublishError> {
+        self.settle().await?;
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for group in messages.chunks(IN_FLIGHT_MAX) {
+            for message in group {
+                let properties = BasicProperties::default().with_message_id(message.id.as_str().into());
+                self.send(&message.routing_key, "application/json", &message.body, properties).await?;
+            }
+            for _ in group {
+                match self.settle_one().await {
+                    Err(error @ (PublishError::Away { .. } | PublishError::Connect(_))) => return Err(error),
+                    outcome => outcomes.push(outcome),
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn send(
+        &mut self,
+        routing_key: &str,
+        content_type: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), PublishError> {
+        let properties = properties.with_content_type(content_type.into()).with_delivery_mode(2);
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let sent =
             self.channel.basic_publish((&*self.exchange).into(), routing_key.into(), options, body, properties).await;

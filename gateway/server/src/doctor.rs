@@ -47,6 +47,10 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
             ConnectorConfig::Mllp(_) => {}
         }
     }
+    if let Some(notify) = &config.notify {
+        let missing = "one: the gateway makes it when it first tells something; queues are bound to it then";
+        findings.extend(inspect_publisher("notify", &notify.publisher(), missing).await);
+    }
     findings
 }
 

@@ -12,6 +12,7 @@ pub mod follow;
 pub mod gateway;
 pub mod http;
 pub mod ingest;
+pub mod notify;
 pub mod objects;
 pub mod operators;
 pub mod smart;

@@ -14,6 +14,7 @@ pub mod inbox;
 pub mod intents;
 pub mod merges;
 pub mod migrations;
+pub mod notices;
 pub mod rows;
 pub mod subjects;
 pub mod summaries;
@@ -31,6 +32,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// A write that is going on; dropped without `commit` it leaves nothing behind.
 pub struct Write {
     engine: Engine,
+    /// Whether the hospital's systems are told.
+    notices: bool,
     transaction: Transaction<'static, Any>,
     /// SQLite has one writer: the next one begins when this is gone, without polling the file's lock.
     _turn: Option<OwnedMutexGuard<Sync>>,
@@ -155,6 +158,7 @@ impl Engine {
 #[derive(Clone)]
 pub struct Store {
     engine: Engine,
+    notices: bool,
     /// May hold a password: never shown.
     url: Arc<str>,
     readers: AnyPool,
@@ -187,7 +191,14 @@ impl Store {
             Engine::Postgres => pool(engine, &url, 1, Sync::Later).await?,
         };
         let turn = Arc::new(Mutex::new(Sync::Full));
-        Ok(Self { engine, url: url.into(), readers, writers, replayable, turn })
+        Ok(Self { engine, notices: false, url: url.into(), readers, writers, replayable, turn })
+    }
+
+    /// With notices of what is written, for `notify` to send.
+    #[must_use]
+    pub const fn with_notices(mut self) -> Self {
+        self.notices = true;
+        self
     }
 
     /// Which engine it is.
@@ -232,7 +243,7 @@ impl Store {
             Engine::Postgres => (None, "BEGIN"),
         };
         let transaction = pool.begin_with(begin).await.map_err(failed("begin"))?;
-        Ok(Write { engine: self.engine, transaction, _turn: turn })
+        Ok(Write { engine: self.engine, notices: self.notices, transaction, _turn: turn })
     }
 
     /// Whether the database answers.

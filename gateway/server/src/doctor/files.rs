@@ -9,7 +9,7 @@ use rustls::pki_types::pem::{PemObject as _, SectionKind};
 use schemas::id::TimeMs;
 use x509_parser::parse_x509_certificate;
 
-use crate::config::Config;
+use crate::config::{Config, NotifyConfig};
 
 /// Days before its end from which a certificate is pointed at.
 const DAYS_AHEAD: i64 = 30;
@@ -25,6 +25,8 @@ pub(super) fn named(config: &Config) -> Vec<PathBuf> {
     for connector in &config.connectors {
         all.extend(connector.clone().files_mut().into_iter().map(|file| file.clone()));
     }
+    let mut notify = config.notify.clone();
+    all.extend(notify.iter_mut().flat_map(NotifyConfig::files_mut).map(|file| file.clone()));
     all.sort();
     all.dedup();
     all

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "way in", include_str!("../../migrations/001_way_in.sql")),
     (2, "dead letters", include_str!("../../migrations/002_dead_letters.sql")),
     (3, "merges", include_str!("../../migrations/003_merges.sql")),
+    (5, "notices", include_str!("../../migrations/005_notices.sql")),
     (101, "way out", include_str!("../../migrations/101_way_out.sql")),
     (102, "consent versions", include_str!("../../migrations/102_consent_versions.sql")),
     (103, "bound keys", include_str!("../../migrations/103_bound_keys.sql")),
