@@ -31,6 +31,7 @@ use crate::imports::Imports;
 use crate::ingest::normalise::Normaliser;
 use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::markers::StoredMarkers;
+use crate::notify;
 use crate::objects::{ObjectError, Objects};
 use crate::operators::hands::{self, Hands, Reload, TokenError};
 use crate::operators::{self, Operators};
@@ -142,6 +143,7 @@ pub struct Gateway {
     recorder_stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
+    notifier: Option<JoinHandle<()>>,
     access_log: JoinHandle<()>,
     /// Held to the end.
     _claim: Claim,
@@ -219,6 +221,10 @@ impl Gateway {
         ];
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder(&ground, &config).run(recorder_stop.clone()));
+        let notifier = config
+            .notify
+            .as_ref()
+            .map(|notify| tokio::spawn(notify::run(ground.store.clone(), notify.publisher(), recorder_stop.clone())));
         tracing::info!(listen = %listening, operators = %config.gateway.operators, "gateway runs");
         tokio::spawn(yield_to_another(ground.claim.lost(), stop.clone(), recorder_stop.clone(), Arc::clone(&ingest)));
         let Ground { store, claim, follower, metrics, .. } = ground;
@@ -233,6 +239,7 @@ impl Gateway {
             recorder_stop,
             servers,
             recorder,
+            notifier,
             access_log,
             _claim: claim,
         })
@@ -276,6 +283,9 @@ impl Gateway {
         if tokio::time::timeout(patience, self.recorder).await.is_err() {
             tracing::warn!("the access log's last batch is not anchored yet; it goes on at the next start");
         }
+        if let Some(notifier) = self.notifier {
+            drop(tokio::time::timeout(patience, notifier).await);
+        }
         self.stop.cancel();
         for server in self.servers {
             drop(tokio::time::timeout(patience, server).await);
@@ -294,7 +304,10 @@ async fn ground(config: &Config, stop: &CancellationToken) -> Result<Ground, Gat
     let home = &config.gateway.home;
     std::fs::create_dir_all(home).map_err(|_| GatewayError::File { path: home.clone(), expected: "a folder" })?;
     let objects = Objects::open(&config.objects.url)?;
-    let store = Store::open(&config.database_url()?).await?;
+    let mut store = Store::open(&config.database_url()?).await?;
+    if config.notify.is_some() {
+        store = store.with_notices();
+    }
     let claim = store.claim(Duration::from_millis(CLAIM_MS_MAX)).await?;
     let validators = config.ledger.validators.iter();
     let ledger: Arc<dyn Ledger> = Arc::new(HttpLedger::new(&LedgerConfig {

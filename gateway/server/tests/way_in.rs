@@ -15,6 +15,8 @@ mod journey;
 mod ledger;
 #[path = "way_in/lost.rs"]
 mod lost;
+#[path = "way_in/notices.rs"]
+mod notices;
 #[path = "services/postgres.rs"]
 mod postgres;
 #[path = "way_in/proxy.rs"]

@@ -181,9 +181,10 @@ fn list(config: Option<&Path>, output: Output) -> Outcome {
                 format!("polls {} for {}", fhir.server.base, fhir.types.join(" ")),
                 json!({ "base": fhir.server.base, "types": fhir.types, "interval_ms": fhir.interval_ms }),
             ),
-            ConnectorConfig::FhirHook(hook) => {
-                (format!("takes notifications at /hooks/{}", hook.name), json!({ "path": format!("/hooks/{}", hook.name) }))
-            }
+            ConnectorConfig::FhirHook(hook) => (
+                format!("takes notifications at /hooks/{}", hook.name),
+                json!({ "path": format!("/hooks/{}", hook.name) }),
+            ),
         };
         output.line(format_args!("{}  {}  {what}", strong(connector.name()), connector.kind()));
         let mut about = about;

@@ -94,7 +94,7 @@ impl ConnectorConfig {
         match self {
             Self::Amqp(amqp) => amqp.warnings(),
             Self::Mllp(mllp) => mllp.warnings(),
-            Self::Bridge(bridge) => bridge.mllp.warnings(),
+            Self::Bridge(bridge) => bridge.mllp.warnings().into_iter().chain(bridge.amqp.warnings()).collect(),
             Self::Fhir(fhir) => fhir.warnings(),
             Self::FhirHook(hook) => hook.warnings(),
         }
@@ -103,9 +103,9 @@ impl ConnectorConfig {
     /// Every file that it names.
     pub fn files_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
-            Self::Amqp(amqp) => amqp.url_file.iter_mut().collect(),
+            Self::Amqp(amqp) => amqp.files_mut().collect(),
             Self::Mllp(mllp) => files_of(mllp).collect(),
-            Self::Bridge(bridge) => files_of(&mut bridge.mllp).chain(&mut bridge.amqp.url_file).collect(),
+            Self::Bridge(bridge) => files_of(&mut bridge.mllp).chain(bridge.amqp.files_mut()).collect(),
             Self::Fhir(fhir) => fhir.files_mut().collect(),
             Self::FhirHook(hook) => hook.files_mut().collect(),
         }

@@ -61,7 +61,7 @@ impl World {
     }
 
     pub async fn start(&self) -> Running {
-        let store = Store::open(&self.url).await.expect("the database opens");
+        let store = Store::open(&self.url).await.expect("the database opens").with_notices();
         let objects = Objects::open(&self.folder.path().join("objects").display().to_string()).expect("objects");
         let ledger: Arc<dyn Ledger> = self.ledger.clone();
         let metrics = Metrics::new().expect("instruments");

@@ -85,6 +85,12 @@ url = "amqp://127.0.0.1:5672/%2f"      # with a password: "amqp://user:${{file:/
 exchange = "hospital.events"           # a durable topic exchange
 queue = "chartseal.{name}"             # a quorum queue; limits and dead letters come from the broker's policy for ^chartseal\.
 bindings = ["#"]                       # routing keys
+# A broker on another machine is reached over TLS: url = "amqps://host:5671/%2f"
+# tls_roots = "broker-ca.pem"          # certificates that vouch for the broker's; without it the system's
+# tls_certificate = "{name}.pem"       # a client certificate, where the broker asks for one
+# tls_key = "{name}.key"               # which only its owner can read
+# auth = "external"                    # logs in by that certificate, without a password
+# management_url = "https://host:15671"   # for `chartseal doctor`: policies and bindings are read there
 # prefetch = 512                       # deliveries that are taken and not yet acknowledged
 # content_type = "x-application/hl7-v2+er7"   # of messages that state none
 "##
@@ -107,6 +113,7 @@ listen = "127.0.0.1:2575"              # as for a connector of kind mllp
 url = "amqp://127.0.0.1:5672/%2f"      # with a password: "amqp://user:${{file:/run/secrets/{name}}}@host:5672/%2f"
 exchange = "hospital.events"           # a durable topic exchange
 routing_key = "{name}.hl7"             # about the sender, never about a patient
+# tls_roots, tls_certificate, tls_key, auth as for a connector of kind amqp, with an address amqps://
 "##
     )
 }

@@ -44,11 +44,8 @@ pub fn run(args: &Args, output: Output) -> Outcome {
     query.extend(args.since.clone().map(|since| ("since", since)));
     query.extend(args.types.clone().map(|types| ("types", types)));
     runtime()?.block_on(async {
-        let mut state: Value = if args.stop {
-            hands.post(&format!("{path}/stop"), &[]).await?
-        } else {
-            hands.post(&path, &query).await?
-        };
+        let mut state: Value =
+            if args.stop { hands.post(&format!("{path}/stop"), &[]).await? } else { hands.post(&path, &query).await? };
         let bar = bar(output);
         while matches!(state["phase"].as_str(), Some("asking" | "waiting" | "reading")) {
             show(&bar, &state);

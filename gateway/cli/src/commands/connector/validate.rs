@@ -193,7 +193,9 @@ async fn reach(
         Ok(Err(error)) => return Err(Failure::unavailable(format_args!("{}: {error}", connector.name()))),
         Err(_) => {
             let name = connector.name();
-            return Err(Failure::unavailable(format_args!("{name}: found no answer of its server for {ONLINE_S_MAX} s")));
+            return Err(Failure::unavailable(format_args!(
+                "{name}: found no answer of its server for {ONLINE_S_MAX} s"
+            )));
         }
     }
     Ok(())
