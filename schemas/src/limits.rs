@@ -225,6 +225,39 @@ pub const MLLP_IDLE_MS_MAX: usize = 7 * 24 * 3_600_000;
 pub const DELIVERY_LIMIT: u32 = 20;
 /// Longest time between attempts of a step that failed as transient, in milliseconds.
 pub const RETRY_DELAY_MS_MAX: u64 = 10_000;
+
+/// Between two looks at a FHIR server, in milliseconds, unless configured otherwise.
+pub const FHIR_INTERVAL_MS_DEFAULT: u64 = 10_000;
+/// Longest time between two looks, in milliseconds.
+pub const FHIR_INTERVAL_MS_MAX: u64 = 24 * 3_600_000;
+/// Resources of a FHIR page, unless configured otherwise.
+pub const FHIR_COUNT_DEFAULT: u32 = 200;
+/// Most resources of a FHIR page.
+pub const FHIR_COUNT_MAX: u32 = 5_000;
+/// How far a look reaches back, in milliseconds, unless configured otherwise.
+pub const FHIR_OVERLAP_MS_DEFAULT: u64 = 60_000;
+/// Furthest that a look may reach back, in milliseconds.
+pub const FHIR_OVERLAP_MS_MAX: u64 = 3_600_000;
+/// Largest FHIR page, in bytes, unless configured otherwise.
+pub const FHIR_PAGE_BYTES_DEFAULT: usize = 32 << 20;
+/// Largest FHIR page that may be configured, in bytes: two of them are in memory.
+pub const FHIR_PAGE_BYTES_MAX: usize = 128 << 20;
+/// Pages of one look.
+pub const FHIR_PAGES_MAX: usize = 100_000;
+/// Resource types of one connector.
+pub const FHIR_TYPES_MAX: usize = 160;
+/// Longest wait for a FHIR server's answer, in milliseconds, unless configured otherwise.
+pub const FHIR_TIMEOUT_MS_DEFAULT: u64 = 60_000;
+/// Longest wait that may be configured, in milliseconds.
+pub const FHIR_TIMEOUT_MS_MAX: u64 = 600_000;
+/// Longest `Retry-After` that is kept to, in milliseconds.
+pub const FHIR_RETRY_AFTER_MS_MAX: u64 = 600_000;
+/// Accepted versions that a poll remembers, so that its overlap yields none of them again.
+pub const FHIR_SEEN_MAX: usize = 65_536;
+/// Those of them that survive a restart; the inbox recognises the others.
+pub const FHIR_SEEN_KEPT_MAX: usize = 512;
+/// Files of one bulk export.
+pub const FHIR_EXPORT_FILES_MAX: usize = 100_000;
 /// Longest the access log waits for its ledger batch, in milliseconds.
 pub const ACCESS_BATCH_AGE_MS_MAX: u64 = 10_000;
 /// Most entries in one RecordAccess batch.

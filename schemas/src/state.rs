@@ -31,6 +31,11 @@ pub fn consent_set_key(subject: &SubjectId) -> Vec<u8> {
     key(b"cons/", subject.as_bytes())
 }
 
+/// The subject whose consents a key of the state names; none for rows of other kinds.
+pub fn subject_of_consent_set_key(key: &[u8]) -> Option<SubjectId> {
+    SubjectId::from_slice(key.strip_prefix(b"cons/")?)
+}
+
 /// `dead/<subject><consent>` → height. Under the subject, so that nobody can end a stranger's consent beforehand.
 pub fn tombstone_key(subject: &SubjectId, consent: &ConsentId) -> Vec<u8> {
     let mut out = key(b"dead/", subject.as_bytes());

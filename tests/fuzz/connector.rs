@@ -16,7 +16,7 @@ const ERROR_BYTES_PER_BYTE: usize = 20;
 /// The rest of it.
 const ERROR_BYTES_BASE: usize = 4_000;
 
-const SAMPLES: [&str; 4] = [
+const SAMPLES: [&str; 6] = [
     r#"# the laboratory; not "${NOTHING}"
 kind = "amqp"
 url = "amqp://lab:${WARD}@127.0.0.1:5672/%2f"
@@ -41,6 +41,20 @@ exchange = "hospital.${WARD}"
 content_type = "x-application/hl7-v2+er7"
 "#,
     "kind = 'mllp'\r\nlisten = '10.0.0.1:2575'\r\ntrusted_network = true\r\n",
+    r#"kind = "fhir"
+types = ["Patient", "Observation"]
+mode = "history"
+since = "2026-01-01T00:00:00Z"
+[server]
+base = "https://ehr.example/${WARD}/fhir"
+tls_roots = "${WARD}.pem"
+[server.login]
+client_id = "${WARD}"
+key_file = "login.key"
+key_id = "${file:word}"
+scopes = ["system/*.rs"]
+"#,
+    "kind = 'fhir-hook'\nsecret_file = 'hook.secret'\n[server]\nbase = 'http://127.0.0.1/fhir'\ntoken_file = 'token'\n",
 ];
 
 pub fn connector() -> Target {

@@ -1,11 +1,13 @@
 //! What a connector of kind `amqp` is configured with. Limits and dead-lettering of its queue are the broker's policies
 //! (`compose/`), never queue arguments: a changed argument would refuse the queue, a changed policy just applies.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use schemas::limits;
 use serde::Deserialize;
+
+use crate::access::{Access, Auth, access, is_loopback};
 
 /// `[[connector]]` with `kind = "amqp"`.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -13,11 +15,20 @@ use serde::Deserialize;
 pub struct AmqpConfig {
     /// Name in metrics, in the inbox and as source of FHIR ids: letters, digits, `-`.
     pub name: String,
-    /// `amqp://user:password@host:port/vhost`, or those of several brokers of a cluster with blanks between them, the preferred first;
-    /// exactly one of `url` and `url_file`.
+    /// `amqp://user:password@host:port/vhost` or `amqps://…`, or those of several brokers of a cluster with blanks between them, the
+    /// preferred first; exactly one of `url` and `url_file`.
     pub url: Option<String>,
     /// A file that holds the URL or URLs, when they hold a password.
     pub url_file: Option<PathBuf>,
+    /// Certificates (PEM) that vouch for the broker's, alone; without it those of the system do. For `amqps://`.
+    pub tls_roots: Option<PathBuf>,
+    /// Client certificate chain (PEM).
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key (PEM), which only its owner can read.
+    pub tls_key: Option<PathBuf>,
+    /// How to log in.
+    #[serde(default)]
+    pub auth: Auth,
     /// Topic exchange, declared durable.
     #[serde(default = "default_exchange")]
     pub exchange: String,
@@ -32,6 +43,31 @@ pub struct AmqpConfig {
     /// Content type of messages that state none.
     #[serde(default)]
     pub content_type: String,
+    /// Address of the broker's management API, `https://host:15671`, for `chartseal doctor` alone: policies can be read nowhere else.
+    pub management_url: Option<String>,
+    /// A file with `user:password` for it; without it the user of the broker's address.
+    pub management_file: Option<PathBuf>,
+}
+
+impl Default for AmqpConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: None,
+            url_file: None,
+            tls_roots: None,
+            tls_certificate: None,
+            tls_key: None,
+            auth: Auth::default(),
+            exchange: default_exchange(),
+            queue: None,
+            bindings: default_bindings(),
+            prefetch: default_prefetch(),
+            content_type: String::new(),
+            management_url: None,
+            management_file: None,
+        }
+    }
 }
 
 /// Without the address, which may hold a password.
@@ -42,13 +78,22 @@ impl std::fmt::Debug for AmqpConfig {
 }
 
 /// Where a bridge publishes.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublisherConfig {
-    /// `amqp://user:password@host:port/vhost`; exactly one of `url` and `url_file`.
+    /// `amqp://user:password@host:port/vhost` or `amqps://…`, several as in a connector; exactly one of `url` and `url_file`.
     pub url: Option<String>,
     /// A file that holds the URL, when it holds a password.
     pub url_file: Option<PathBuf>,
+    /// Certificates (PEM) that vouch for the broker's, alone; without it those of the system do. For `amqps://`.
+    pub tls_roots: Option<PathBuf>,
+    /// Client certificate chain (PEM).
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key (PEM), which only its owner can read.
+    pub tls_key: Option<PathBuf>,
+    /// How to log in.
+    #[serde(default)]
+    pub auth: Auth,
     /// Topic exchange, which must be there.
     #[serde(default = "default_exchange")]
     pub exchange: String,
@@ -69,28 +114,24 @@ impl PublisherConfig {
     /// # Errors
     /// What was expected, without the address.
     pub fn check(&self) -> Result<(), String> {
-        if self.url.is_some() == self.url_file.is_some() {
-            return Err("amqp: expected exactly one of `url` and `url_file`".into());
-        }
-        if self.url.as_ref().is_some_and(|url| !url.starts_with("amqp://")) {
-            return Err("amqp.url: found another scheme, expected amqp://host:port/vhost".into());
-        }
+        access!(self).check().map_err(|message| format!("amqp: {message}"))?;
         let named = [&self.exchange, &self.routing_key].iter().all(|name| (1..=255).contains(&name.len()));
         if named { Ok(()) } else { Err("amqp: expected an exchange and a routing key of at most 255 bytes".into()) }
     }
 
-    /// The address, from the file when it is in one.
-    pub fn address(&self) -> Option<String> {
-        address(self.url.as_deref(), self.url_file.as_deref())
+    /// What is allowed and yet seldom meant.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        access!(self).warnings()
     }
-}
 
-/// The address, from the file when it is in one.
-fn address(url: Option<&str>, file: Option<&Path>) -> Option<String> {
-    match (url, file) {
-        (Some(url), _) => Some(url.to_owned()),
-        (None, Some(file)) => std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned()),
-        (None, None) => None,
+    /// Every file that it names.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = [&mut self.tls_roots, &mut self.tls_certificate, &mut self.tls_key];
+        tls.into_iter().chain([&mut self.url_file]).flatten()
+    }
+
+    pub(crate) fn access(&self) -> Access<'_> {
+        access!(self)
     }
 }
 
@@ -119,15 +160,16 @@ impl AmqpConfig {
         if self.name.is_empty() || self.name.len() > 64 || !plain(&self.name) {
             return Err("name: expected 1 to 64 letters, digits, `-`, `.` or `_`".into());
         }
-        if self.url.is_some() == self.url_file.is_some() {
-            return Err("expected exactly one of `url` and `url_file`".into());
-        }
-        let known = |url: &String| url.split_ascii_whitespace().all(|one| one.starts_with("amqp://"));
-        if self.url.as_ref().is_some_and(|url| url.trim().is_empty() || !known(url)) {
-            return Err("url: found another scheme, expected amqp://host:port/vhost".into());
-        }
+        access!(self).check()?;
         if self.prefetch == 0 {
             return Err("prefetch: found 0, expected at least 1".into());
+        }
+        let safe = |url: &str| url.starts_with("https://") || (url.starts_with("http://") && is_loopback(url));
+        if self.management_url.as_deref().is_some_and(|url| !safe(url)) {
+            return Err("management_url: expected https://host:port, or http:// on loopback".into());
+        }
+        if self.management_file.is_some() && self.management_url.is_none() {
+            return Err("management_file: expected `management_url` beside it".into());
         }
         if self.bindings.is_empty() || self.exchange.is_empty() {
             return Err("expected an exchange and at least one binding".into());
@@ -138,21 +180,12 @@ impl AmqpConfig {
 
     /// What is allowed and yet seldom meant.
     pub fn warnings(&self) -> Vec<&'static str> {
-        let password = self
-            .url
-            .as_ref()
-            .is_some_and(|url| url.rsplit_once('@').is_some_and(|(user, _)| user.matches(':').count() > 1));
-        if password {
-            vec!["url holds a password; url_file or ${file:…} keeps it out of this file"]
-        } else {
-            Vec::new()
-        }
+        access!(self).warnings()
     }
 
-    /// The address for an attempt, from the file when it is in one: the brokers of a cluster in turn.
-    pub(crate) fn address(&self, attempt: usize) -> Option<String> {
-        let all = address(self.url.as_deref(), self.url_file.as_deref())?;
-        let all: Vec<&str> = all.split_ascii_whitespace().collect();
-        all.get(attempt.checked_rem(all.len())?).map(|one| (*one).to_owned())
+    /// Every file that it names.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = [&mut self.tls_roots, &mut self.tls_certificate, &mut self.tls_key];
+        tls.into_iter().chain([&mut self.url_file, &mut self.management_file]).flatten()
     }
 }

@@ -2,12 +2,17 @@
 //! only crate that names lapin. It passes bytes on and settles them when told; it must never look into a body, know keys
 //! or the ledger, deduplicate, or put a body, a routing key or a credential into a log.
 
+mod access;
 mod config;
 mod connection;
+pub mod inspect;
+mod management;
 mod publisher;
 mod settle;
 mod source;
 
+pub use access::Auth;
 pub use config::{AmqpConfig, PublisherConfig};
-pub use publisher::{EXCHANGE, PublishError, Publisher};
+pub use connection::ConnectError;
+pub use publisher::{EXCHANGE, Outgoing, PublishError, Publisher};
 pub use source::AmqpSource;

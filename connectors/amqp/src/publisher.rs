@@ -4,10 +4,13 @@
 
 use std::collections::VecDeque;
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, PublisherConfirm};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind, PublisherConfirm};
 use schemas::ErrorClass;
+
+use crate::config::PublisherConfig;
+use crate::connection::{self, ConnectError};
 
 /// The topic exchange that hospital systems publish to.
 pub const EXCHANGE: &str = "hospital.events";
@@ -15,7 +18,7 @@ pub const EXCHANGE: &str = "hospital.events";
 const IN_FLIGHT_MAX: usize = 256;
 
 /// A message that is not safely in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The broker cannot be reached or was lost.
     #[error("the broker cannot be reached or was lost while {doing}")]
@@ -26,6 +29,9 @@ pub enum PublishError {
     /// No queue is bound to the routing key.
     #[error("a message was returned: no queue is bound to its routing key")]
     Unroutable,
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The broker refused it.
     #[error("the broker refused a message: its queue is full")]
     Refused,
@@ -37,8 +43,20 @@ impl PublishError {
         match self {
             Self::Away { .. } | Self::Refused => ErrorClass::Transient,
             Self::Unroutable => ErrorClass::Caller,
+            Self::Connect(error) => error.class(),
         }
     }
+}
+
+/// A document to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The same where it is sent again.
+    pub id: String,
+    /// Never about a patient.
+    pub routing_key: String,
+    /// JSON.
+    pub body: Vec<u8>,
 }
 
 /// A connection that publishes.
@@ -51,24 +69,26 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects with publisher confirms.
+    /// Connects to `EXCHANGE` with publisher confirms.
     ///
     /// # Errors
-    /// `PublishError::Away`.
+    /// `PublishError::Connect`.
     pub async fn connect(url: &str) -> Result<Self, PublishError> {
-        Self::connect_to(url, EXCHANGE).await
+        let access = PublisherConfig { url: Some(url.into()), exchange: EXCHANGE.into(), ..PublisherConfig::default() };
+        Self::open(&access, 0).await
     }
 
-    /// The same, to publish into another exchange.
+    /// The same as configured; of several brokers to the one whose turn it is.
     ///
     /// # Errors
-    /// `PublishError::Away`.
-    pub async fn connect_to(url: &str, exchange: &str) -> Result<Self, PublishError> {
-        let away = |doing| move |_: lapin::Error| PublishError::Away { doing };
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.map_err(away("connecting"))?;
-        let channel = connection.create_channel().await.map_err(away("opening a channel"))?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(away("asking for confirms"))?;
-        Ok(Self { _connection: connection, channel, exchange: exchange.into(), waiting: VecDeque::new() })
+    /// `PublishError::Connect`.
+    pub async fn open(config: &PublisherConfig, attempt: usize) -> Result<Self, PublishError> {
+        let connection = connection::connect(&config.access(), "publisher", attempt).await?;
+        let channel = connection::answered("open a channel", connection.create_channel()).await?;
+        let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+        connection::answered("confirm what is published", confirms).await?;
+        let exchange = config.exchange.as_str().into();
+        Ok(Self { _connection: connection, channel, exchange, waiting: VecDeque::new() })
     }
 
     /// Publishes one message; waits only when too many are in flight. `trace` is a W3C traceparent.
@@ -89,10 +109,50 @@ impl Publisher {
         if let Some(trace) = trace {
             headers.insert("traceparent".into(), AMQPValue::LongString(trace.into()));
         }
-        let properties = BasicProperties::default()
-            .with_content_type(content_type.into())
-            .with_delivery_mode(2)
-            .with_headers(headers);
+        self.send(routing_key, content_type, body, BasicProperties::default().with_headers(headers)).await
+    }
+
+    /// Declares the exchange as its own: a durable topic.
+    ///
+    /// # Errors
+    /// `PublishError::Connect`, where there is another of its name.
+    pub async fn declare(&self) -> Result<(), PublishError> {
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let none = FieldTable::default();
+        let declare = self.channel.exchange_declare((&*self.exchange).into(), ExchangeKind::Topic, durable, none);
+        Ok(connection::answered("declare the exchange", declare).await?)
+    }
+
+    /// Publishes JSON documents and waits for the confirm of each: one that no queue takes is no reason to lose sight of the others.
+    ///
+    /// # Errors
+    /// `PublishError::Away`: then it is not known which are in a queue.
+    pub async fn publish_each(&mut self, messages: &[Outgoing]) -> Result<Vec<Result<(), PublishError>>, PublishError> {
+        self.settle().await?;
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for group in messages.chunks(IN_FLIGHT_MAX) {
+            for message in group {
+                let properties = BasicProperties::default().with_message_id(message.id.as_str().into());
+                self.send(&message.routing_key, "application/json", &message.body, properties).await?;
+            }
+            for _ in group {
+                match self.settle_one().await {
+                    Err(error @ (PublishError::Away { .. } | PublishError::Connect(_))) => return Err(error),
+                    outcome => outcomes.push(outcome),
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn send(
+        &mut self,
+        routing_key: &str,
+        content_type: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), PublishError> {
+        let properties = properties.with_content_type(content_type.into()).with_delivery_mode(2);
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let sent =
             self.channel.basic_publish((&*self.exchange).into(), routing_key.into(), options, body, properties).await;

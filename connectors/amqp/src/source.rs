@@ -133,7 +133,7 @@ impl Supervisor {
                 Err(failure) => {
                     attempt += 1;
                     self.reporter.disconnected(now_ms());
-                    tracing::warn!(connector = %self.config.name, doing = failure.what(), delay_ms, "not connected");
+                    tracing::warn!(connector = %self.config.name, class = failure.class().name(), delay_ms, "not connected: {failure}");
                 }
             }
             let jittered = delay_ms + now_ms() % (delay_ms / 2 + 1);

@@ -5,10 +5,12 @@
 pub mod conformance;
 mod delivery;
 mod error;
+mod finding;
 mod health;
 mod source;
 
 pub use delivery::{Delivery, Redelivery, Rejection, Settle, SettleFuture, Settlement, TraceContext};
 pub use error::{SettleError, SourceError};
+pub use finding::{Finding, Level};
 pub use health::{HealthReporter, SourceHealth};
 pub use source::{NextDelivery, Source};

@@ -8,6 +8,7 @@ pub mod connector;
 pub mod consent;
 pub mod demo;
 pub mod dlq;
+pub mod doctor;
 pub mod init;
 pub mod ledger;
 pub mod node;

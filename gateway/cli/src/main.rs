@@ -45,6 +45,7 @@ struct Cli {
 enum Command {
     Demo(commands::demo::Args),
     Init(commands::init::Args),
+    Doctor(commands::doctor::Args),
     Run(commands::run::Args),
     Node(commands::node::Args),
     Backup(commands::backup::Args),
@@ -65,6 +66,7 @@ fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Demo(args) => commands::demo::run(args, output),
         Command::Init(args) => commands::init::run(&args, output),
+        Command::Doctor(args) => commands::doctor::run(&args, output),
         Command::Run(args) => commands::run::run(&args, output),
         Command::Node(args) => commands::node::run(&args, output),
         Command::Backup(args) => commands::backup::run(&args, output),

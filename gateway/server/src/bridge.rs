@@ -19,11 +19,11 @@ const RETRY_FIRST_MS: u64 = 250;
 /// Carries messages until it is stopped.
 pub async fn run(mut source: Box<dyn Source>, config: PublisherConfig, stop: CancellationToken) {
     let mut publisher: Option<Publisher> = None;
-    let mut delay_ms = RETRY_FIRST_MS;
+    let (mut delay_ms, mut attempt) = (RETRY_FIRST_MS, 0);
     while let Some(Some(group)) = stop.run_until_cancelled(group(&mut *source)).await {
-        match carry(&mut publisher, &config, &group).await {
+        match carry(&mut publisher, &config, attempt, &group).await {
             Ok(()) => {
-                delay_ms = RETRY_FIRST_MS;
+                (delay_ms, attempt) = (RETRY_FIRST_MS, 0);
                 for delivery in group {
                     // one that its sender did not hear of comes again
                     let _ = delivery.accept().await;
@@ -33,6 +33,7 @@ pub async fn run(mut source: Box<dyn Source>, config: PublisherConfig, stop: Can
                 // dropped, the deliveries go back to their senders
                 drop(group);
                 publisher = None;
+                attempt += 1;
                 tracing::warn!(connector = source.name(), class = error.class().name(), delay_ms, "{error}");
                 stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(delay_ms))).await;
                 delay_ms = (delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX / 2);
@@ -64,16 +65,13 @@ async fn next(source: &mut dyn Source) -> Option<Delivery> {
 async fn carry(
     publisher: &mut Option<Publisher>,
     config: &PublisherConfig,
+    attempt: usize,
     group: &[Delivery],
 ) -> Result<(), PublishError> {
-    let away = |doing| PublishError::Away { doing };
     let publishing = async {
         let publisher = match publisher {
             Some(publisher) => publisher,
-            None => {
-                let address = config.address().ok_or(away("reading the file of its address"))?;
-                publisher.insert(Publisher::connect_to(&address, &config.exchange).await?)
-            }
+            None => publisher.insert(Publisher::open(config, attempt).await?),
         };
         for delivery in group {
             let trace = delivery.trace.parent.as_deref();
@@ -82,5 +80,5 @@ async fn carry(
         publisher.settle().await
     };
     let limit = Duration::from_millis(CONFIRM_MS_MAX);
-    tokio::time::timeout(limit, publishing).await.unwrap_or(Err(away("waiting for a confirm")))
+    tokio::time::timeout(limit, publishing).await.unwrap_or(Err(PublishError::Away { doing: "waiting for a confirm" }))
 }

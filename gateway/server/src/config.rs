@@ -2,6 +2,7 @@
 //! values. It must never be read again while the gateway runs.
 
 pub mod connector;
+mod notify;
 mod place;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use schemas::{ErrorClass, limits};
 use serde::Deserialize;
 
 pub use connector::ConnectorConfig;
+pub use notify::NotifyConfig;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -33,6 +35,8 @@ pub struct Config {
     /// Registered SMART clients.
     #[serde(default, rename = "client")]
     pub clients: Vec<ClientConfig>,
+    /// Where the hospital's systems are told what became of their messages.
+    pub notify: Option<NotifyConfig>,
     /// Telemetry.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -264,6 +268,9 @@ impl Config {
                 return fault(connector.name(), format!("connector `{}`: {message}", connector.name()));
             }
         }
+        if let Some(Err(message)) = self.notify.as_ref().map(|notify| notify.publisher().check()) {
+            return fault("[notify]", message.replacen("amqp", "notify", 1));
+        }
         for client in &self.clients {
             if client.jwks.is_some() == client.jwks_file.is_some() {
                 let message = format!("client `{}`: expected exactly one of `jwks` and `jwks_file`", client.id);
@@ -297,6 +304,7 @@ impl Config {
             .flatten()
             .for_each(absolute);
         self.clients.iter_mut().filter_map(|c| c.jwks_file.as_mut()).for_each(absolute);
+        self.notify.iter_mut().flat_map(NotifyConfig::files_mut).for_each(absolute);
         self.connectors.iter_mut().for_each(|connector| connector.resolve(folder));
         if let Some(file) = self.database.url.as_deref().and_then(|url| url.strip_prefix("sqlite:")) {
             self.database.url = Some(format!("sqlite:{}", folder.join(file.trim_start_matches("//")).display()));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use connectors_amqp::AmqpSource;
+use connectors_fhir::{FhirError, FhirSource, Hook, HookSource, Markers};
 use connectors_mllp::{MllpConfig, MllpSource, TlsError};
 use connectors_source::{Source, SourceHealth};
 use serde::Serialize;
@@ -25,7 +26,7 @@ const DRAIN_MS_MAX: u64 = 30_000;
 pub struct ConnectorState {
     /// Its name.
     pub name: String,
-    /// `amqp`, `mllp` or `bridge`.
+    /// Its kind: `amqp`, `mllp`, …
     pub kind: &'static str,
     /// Whether it was stopped by an operator.
     pub paused: bool,
@@ -63,6 +64,17 @@ struct Running {
     /// Of the one that was told to end and may have messages in hand.
     ending: Option<watch::Receiver<SourceHealth>>,
     fault: Option<String>,
+    /// Where notifications for it are handed in.
+    hook: Option<Hook>,
+}
+
+/// Why a connector cannot be started.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Fhir(#[from] FhirError),
 }
 
 /// The set. Cheap to clone.
@@ -73,6 +85,7 @@ pub struct Connectors {
     turn: Arc<tokio::sync::Mutex<()>>,
     ingest: Arc<Ingest>,
     store: Store,
+    markers: Arc<dyn Markers>,
     message_bytes_max: usize,
 }
 
@@ -85,11 +98,12 @@ impl Connectors {
         configs: &[ConnectorConfig],
         ingest: Arc<Ingest>,
         store: Store,
+        markers: Arc<dyn Markers>,
         message_bytes_max: usize,
     ) -> Result<Self, StoreError> {
         let paused = dead_letters::paused(&store).await?;
         let (set, turn) = (Arc::default(), Arc::default());
-        let connectors = Self { set, turn, ingest, store, message_bytes_max };
+        let connectors = Self { set, turn, ingest, store, markers, message_bytes_max };
         {
             let mut set = connectors.lock();
             for config in configs {
@@ -116,6 +130,18 @@ impl Connectors {
             }
         };
         self.lock().iter().map(state).collect()
+    }
+
+    /// The configuration of one.
+    pub fn config(&self, name: &str) -> Option<ConnectorConfig> {
+        self.lock().get(name).map(|running| running.config.clone())
+    }
+
+    /// Where notifications for one are handed in; none inside while it does not run.
+    pub fn hook(&self, name: &str) -> Option<Option<Hook>> {
+        let set = self.lock();
+        let running = set.get(name).filter(|running| matches!(running.config, ConnectorConfig::FhirHook(_)))?;
+        Some(running.hook.clone())
     }
 
     /// Stops one from taking messages until it is resumed, over restarts too. False where there is none of this name.
@@ -216,10 +242,11 @@ impl Connectors {
     }
 
     fn begin(&self, config: ConnectorConfig, paused: bool) -> Running {
-        let (mut live, mut fault) = (None, None);
+        let (mut live, mut fault, mut hook) = (None, None, None);
         if !paused {
             match self.source(&config) {
-                Ok(source) => {
+                Ok((source, its_hook)) => {
+                    hook = its_hook;
                     let health = source.health();
                     let stop = match &config {
                         ConnectorConfig::Bridge(bridge) => {
@@ -237,11 +264,11 @@ impl Connectors {
                 }
             }
         }
-        Running { files: written(&config), config, paused, live, ending: None, fault }
+        Running { files: written(&config), config, paused, live, ending: None, fault, hook }
     }
 
-    fn source(&self, config: &ConnectorConfig) -> Result<Box<dyn Source>, TlsError> {
-        Ok(match config {
+    fn source(&self, config: &ConnectorConfig) -> Result<(Box<dyn Source>, Option<Hook>), StartError> {
+        let source: Box<dyn Source> = match config {
             ConnectorConfig::Amqp(amqp) => Box::new(AmqpSource::start(amqp.clone())),
             ConnectorConfig::Mllp(mllp) => {
                 let message_bytes_max = mllp.message_bytes_max.min(self.message_bytes_max);
@@ -250,7 +277,13 @@ impl Connectors {
             ConnectorConfig::Bridge(bridge) => {
                 Box::new(MllpSource::start(MllpConfig { name: bridge.name.clone(), ..bridge.mllp.clone() })?)
             }
-        })
+            ConnectorConfig::Fhir(fhir) => Box::new(FhirSource::start(fhir.clone(), Arc::clone(&self.markers))?),
+            ConnectorConfig::FhirHook(hook) => {
+                let (source, hook) = HookSource::start(hook)?;
+                return Ok((Box::new(source), Some(hook)));
+            }
+        };
+        Ok((source, None))
     }
 
     async fn note(&self, name: &str, since: Option<i64>) -> Result<(), StoreError> {
@@ -266,6 +299,7 @@ impl Connectors {
 
 impl Running {
     fn end(&mut self) {
+        self.hook = None;
         if let Some((stop, health)) = self.live.take() {
             stop.cancel();
             self.ending = Some(health);

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::sample::Sampler;
-use crate::store::{self, Store, StoreError, chain};
+use crate::store::{self, Store, StoreError, chain, notices};
 use crate::telemetry::Metrics;
 
 /// Longest wait for new blocks in one question, in milliseconds.
@@ -304,6 +304,7 @@ impl Chase {
             return Err(FollowError::Moved);
         }
         chain::apply(&mut write, changes.0.iter()).await?;
+        notices::consents(&mut write, changes.0.iter(), header.height).await?;
         chain::advance(&mut write, header, &cbor::encode(&next.log)).await?;
         store::commit(write).await?;
         Ok(next)

@@ -24,10 +24,14 @@ use crate::disclose::open::Opener;
 use crate::disclose::record::Recorder;
 use crate::disclose::{Disclose, system_clock};
 use crate::follow::{FollowError, Follower};
+use crate::http::hooks::{self, Hooks};
 use crate::http::listen::{Door, ListenError};
 use crate::http::{self, Front, HandedIn, Intake, TakenIn};
+use crate::imports::Imports;
 use crate::ingest::normalise::Normaliser;
 use crate::ingest::{self, Ingest, Message, Outcome};
+use crate::markers::StoredMarkers;
+use crate::notify;
 use crate::objects::{ObjectError, Objects};
 use crate::operators::hands::{self, Hands, Reload, TokenError};
 use crate::operators::{self, Operators};
@@ -139,6 +143,7 @@ pub struct Gateway {
     recorder_stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
+    notifier: Option<JoinHandle<()>>,
     access_log: JoinHandle<()>,
     /// Held to the end.
     _claim: Claim,
@@ -179,7 +184,11 @@ impl Gateway {
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
         let ingest = Arc::new(Ingest::start(foundation));
         let most = config.gateway.message_bytes_max;
-        let connectors = Connectors::start(&config.connectors, Arc::clone(&ingest), ground.store.clone(), most).await?;
+        let markers = StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) };
+        let (on, store, markers) = (Arc::clone(&ingest), ground.store.clone(), Arc::new(markers));
+        let connectors = Connectors::start(&config.connectors, on, store, markers, most).await?;
+        let imports = Imports::new(Arc::clone(&ingest), connectors.clone());
+        let hooks = Hooks { connectors: connectors.clone(), metrics: ground.metrics.clone(), body_bytes_max: most };
         let (disclose, access_log) = way_out(&ground, &config, &origin);
         let front = Front {
             disclose,
@@ -201,16 +210,21 @@ impl Gateway {
         let hands = Hands {
             token: hands::token(&config.gateway.home)?,
             connectors,
+            imports,
             dead_letters: dead_letters(&ground, &ingest),
             reload: reload(config.file.clone(), tables),
             metrics: ground.metrics.clone(),
         };
         let servers = vec![
-            serve(door, http::router(front), stop.clone()),
+            serve(door, http::router(front).merge(hooks::router(hooks)), stop.clone()),
             serve(operators_door, operators::router(operators).merge(hands::router(hands)), stop.clone()),
         ];
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder(&ground, &config).run(recorder_stop.clone()));
+        let notifier = config
+            .notify
+            .as_ref()
+            .map(|notify| tokio::spawn(notify::run(ground.store.clone(), notify.publisher(), recorder_stop.clone())));
         tracing::info!(listen = %listening, operators = %config.gateway.operators, "gateway runs");
         tokio::spawn(yield_to_another(ground.claim.lost(), stop.clone(), recorder_stop.clone(), Arc::clone(&ingest)));
         let Ground { store, claim, follower, metrics, .. } = ground;
@@ -225,6 +239,7 @@ impl Gateway {
             recorder_stop,
             servers,
             recorder,
+            notifier,
             access_log,
             _claim: claim,
         })
@@ -268,6 +283,9 @@ impl Gateway {
         if tokio::time::timeout(patience, self.recorder).await.is_err() {
             tracing::warn!("the access log's last batch is not anchored yet; it goes on at the next start");
         }
+        if let Some(notifier) = self.notifier {
+            drop(tokio::time::timeout(patience, notifier).await);
+        }
         self.stop.cancel();
         for server in self.servers {
             drop(tokio::time::timeout(patience, server).await);
@@ -286,7 +304,10 @@ async fn ground(config: &Config, stop: &CancellationToken) -> Result<Ground, Gat
     let home = &config.gateway.home;
     std::fs::create_dir_all(home).map_err(|_| GatewayError::File { path: home.clone(), expected: "a folder" })?;
     let objects = Objects::open(&config.objects.url)?;
-    let store = Store::open(&config.database_url()?).await?;
+    let mut store = Store::open(&config.database_url()?).await?;
+    if config.notify.is_some() {
+        store = store.with_notices();
+    }
     let claim = store.claim(Duration::from_millis(CLAIM_MS_MAX)).await?;
     let validators = config.ledger.validators.iter();
     let ledger: Arc<dyn Ledger> = Arc::new(HttpLedger::new(&LedgerConfig {

@@ -5,6 +5,7 @@ pub mod capability;
 pub mod fhir;
 pub mod form;
 pub mod handin;
+pub mod hooks;
 pub mod listen;
 pub mod oauth;
 pub mod outcome;
@@ -116,12 +117,7 @@ impl Front {
     /// # Errors
     /// `Refused`: too large, or not there in time.
     pub async fn body_within(&self, body: Body, most: usize) -> Result<Bytes, Refused> {
-        let read = axum::body::to_bytes(body, most);
-        match tokio::time::timeout(BODY_WAIT, read).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(_)) => Err(Refused::too_large()),
-            Err(_) => Err(Refused::request("timeout", "the body did not arrive in time")),
-        }
+        body_within(body, most).await
     }
 
     /// Turns an outcome into an answer and counts it.
@@ -129,6 +125,15 @@ impl Front {
         let response = outcome.unwrap_or_else(IntoResponse::into_response);
         self.disclose.metrics.answered(kind, response.status().as_u16());
         response
+    }
+}
+
+async fn body_within(body: Body, most: usize) -> Result<Bytes, Refused> {
+    let read = axum::body::to_bytes(body, most);
+    match tokio::time::timeout(BODY_WAIT, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Refused::too_large()),
+        Err(_) => Err(Refused::request("timeout", "the body did not arrive in time")),
     }
 }
 
@@ -160,10 +165,12 @@ pub fn router(front: Front) -> Router {
         .merge(smart)
         .fallback(|| async { Refused::absent() })
         .method_not_allowed_fallback(|| async { Refused::method() })
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            // the panic's text may hold anything: it goes nowhere
-            tracing::error!("a request handler panicked");
-            Refused::fault().into_response()
-        }))
+        .layer(CatchPanicLayer::custom(panicked))
         .with_state(front)
+}
+
+/// The panic's text may hold anything: it goes nowhere.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request handler panicked");
+    Refused::fault().into_response()
 }

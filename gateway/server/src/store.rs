@@ -12,8 +12,10 @@ pub mod claim;
 pub mod dead_letters;
 pub mod inbox;
 pub mod intents;
+pub mod markers;
 pub mod merges;
-mod migrations;
+pub mod migrations;
+pub mod notices;
 pub mod rows;
 pub mod subjects;
 pub mod summaries;
@@ -31,6 +33,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// A write that is going on; dropped without `commit` it leaves nothing behind.
 pub struct Write {
     engine: Engine,
+    /// Whether the hospital's systems are told.
+    notices: bool,
     transaction: Transaction<'static, Any>,
     /// SQLite has one writer: the next one begins when this is gone, without polling the file's lock.
     _turn: Option<OwnedMutexGuard<Sync>>,
@@ -141,10 +145,21 @@ pub enum Engine {
     Postgres,
 }
 
+impl Engine {
+    fn of(url: &str) -> Result<Self, StoreError> {
+        match url {
+            _ if url.starts_with("sqlite:") => Ok(Self::Sqlite),
+            _ if url.starts_with("postgres:") || url.starts_with("postgresql:") => Ok(Self::Postgres),
+            _ => Err(StoreError::Url),
+        }
+    }
+}
+
 /// The pools. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     engine: Engine,
+    notices: bool,
     /// May hold a password: never shown.
     url: Arc<str>,
     readers: AnyPool,
@@ -163,11 +178,7 @@ impl Store {
     /// `StoreError::Url`, `Away`, `Migration`.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let engine = match url {
-            _ if url.starts_with("sqlite:") => Engine::Sqlite,
-            _ if url.starts_with("postgres:") || url.starts_with("postgresql:") => Engine::Postgres,
-            _ => return Err(StoreError::Url),
-        };
+        let engine = Engine::of(url)?;
         let (url, writers_max) = match engine {
             Engine::Sqlite if url.contains('?') => (url.to_owned(), 1),
             Engine::Sqlite => (format!("{url}?mode=rwc"), 1),
@@ -181,7 +192,14 @@ impl Store {
             Engine::Postgres => pool(engine, &url, 1, Sync::Later).await?,
         };
         let turn = Arc::new(Mutex::new(Sync::Full));
-        Ok(Self { engine, url: url.into(), readers, writers, replayable, turn })
+        Ok(Self { engine, notices: false, url: url.into(), readers, writers, replayable, turn })
+    }
+
+    /// With notices of what is written, for `notify` to send.
+    #[must_use]
+    pub const fn with_notices(mut self) -> Self {
+        self.notices = true;
+        self
     }
 
     /// Which engine it is.
@@ -226,7 +244,7 @@ impl Store {
             Engine::Postgres => (None, "BEGIN"),
         };
         let transaction = pool.begin_with(begin).await.map_err(failed("begin"))?;
-        Ok(Write { engine: self.engine, transaction, _turn: turn })
+        Ok(Write { engine: self.engine, notices: self.notices, transaction, _turn: turn })
     }
 
     /// Whether the database answers.

@@ -57,17 +57,16 @@ async fn what_is_acknowledged_is_in_a_queue_byte_for_byte_and_in_order() {
     let mut queue = AmqpSource::start(AmqpConfig {
         name: "bridge-test".into(),
         url: Some(url.clone()),
-        url_file: None,
-        exchange: EXCHANGE.into(),
         queue: Some(format!("chartseal.{key}")),
         bindings: vec![key.clone()],
         prefetch: 100,
-        content_type: String::new(),
+        ..AmqpConfig::default()
     });
     let connected = tokio::time::timeout(PATIENCE, queue.health().wait_for(|h| h.connected)).await.map(|r| r.is_ok());
     assert_eq!(connected, Ok(true), "the queue is there");
     let stop = CancellationToken::new();
-    let config = PublisherConfig { url: Some(url), url_file: None, exchange: EXCHANGE.into(), routing_key: key };
+    let config =
+        PublisherConfig { url: Some(url), exchange: EXCHANGE.into(), routing_key: key, ..PublisherConfig::default() };
     let running = tokio::spawn(bridge::run(Box::new(listener().await), config, stop.clone()));
     let mut sender = sender(30_000);
     for n in 0..MESSAGES {
@@ -89,9 +88,9 @@ async fn what_the_broker_cannot_be_given_is_not_acknowledged() {
     let stop = CancellationToken::new();
     let nobody = PublisherConfig {
         url: Some("amqp://127.0.0.1:1/%2f".into()),
-        url_file: None,
         exchange: EXCHANGE.into(),
         routing_key: "nowhere".into(),
+        ..PublisherConfig::default()
     };
     let running = tokio::spawn(bridge::run(Box::new(listener().await), nobody, stop.clone()));
     sender(20_000).send(message(1).as_bytes()).await.expect_err("no answer, and the connection is closed");

@@ -7,12 +7,16 @@ mod again;
 mod bound;
 #[path = "way_in/epochs.rs"]
 mod epochs;
+#[path = "way_in/hospital.rs"]
+mod hospital;
 #[path = "way_in/journey.rs"]
 mod journey;
 #[path = "way_in/ledger.rs"]
 mod ledger;
 #[path = "way_in/lost.rs"]
 mod lost;
+#[path = "way_in/notices.rs"]
+mod notices;
 #[path = "way_in/partial.rs"]
 mod partial;
 #[path = "services/postgres.rs"]

@@ -6,6 +6,7 @@ mod attempt;
 mod control;
 mod create;
 mod golden;
+mod import;
 mod send;
 mod validate;
 
@@ -75,6 +76,14 @@ enum Command {
     #[command(after_help = "Exit codes: 0 done, 64 a fault: nothing changed.\n\n\
     Example: chartseal connector reload --config gateway.toml")]
     Reload(control::Gateway),
+    /// Takes everything that a polled FHIR server exports in bulk into the running gateway, and shows how far that is.
+    #[command(
+        after_help = "What is there already is recognised: run it again after anything went wrong. It goes on when this command ends;\n\
+    the same command shows it again.\n\n\
+    Exit codes: 0 done, 1 failed or stopped, 64 bad usage, 69 the gateway cannot be reached.\n\n\
+    Example: chartseal connector import ehr --level patient --since 2026-01-01T00:00:00Z --config gateway.toml"
+    )]
+    Import(import::Args),
     /// Lists the connectors of a configuration and the message types that have tables.
     #[command(after_help = "Example: chartseal connector list --config gateway.toml")]
     List {
@@ -104,6 +113,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         Command::Resume(args) => control::change(&args, "resume", output),
         Command::Drain(args) => control::change(&args, "drain", output),
         Command::Reload(gateway) => control::reload(&gateway, output),
+        Command::Import(args) => import::run(&args, output),
     }
 }
 
@@ -167,6 +177,14 @@ fn list(config: Option<&Path>, output: Output) -> Outcome {
                 let about = json!({ "listen": mllp.listen, "tls": tls_of(mllp), "exchange": amqp.exchange });
                 (format!("listens on {}, {}; into {into}", mllp.listen, tls_of(mllp)), about)
             }
+            ConnectorConfig::Fhir(fhir) => (
+                format!("polls {} for {}", fhir.server.base, fhir.types.join(" ")),
+                json!({ "base": fhir.server.base, "types": fhir.types, "interval_ms": fhir.interval_ms }),
+            ),
+            ConnectorConfig::FhirHook(hook) => (
+                format!("takes notifications at /hooks/{}", hook.name),
+                json!({ "path": format!("/hooks/{}", hook.name) }),
+            ),
         };
         output.line(format_args!("{}  {}  {what}", strong(connector.name()), connector.kind()));
         let mut about = about;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use connectors_amqp::{AmqpConfig, PublisherConfig};
+use connectors_fhir::{FhirConfig, HookConfig};
 use connectors_mllp::MllpConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,6 +27,11 @@ pub enum ConnectorConfig {
     Mllp(MllpConfig),
     /// From an MLLP listener into an exchange of a broker.
     Bridge(BridgeConfig),
+    /// A FHIR server that is polled.
+    Fhir(FhirConfig),
+    /// Notifications of a FHIR server's subscriptions.
+    #[serde(rename = "fhir-hook")]
+    FhirHook(HookConfig),
 }
 
 /// `kind = "bridge"`.
@@ -41,7 +47,7 @@ pub struct BridgeConfig {
 }
 
 /// The kinds, as they are spelt.
-pub const KINDS: &[&str] = &["amqp", "mllp", "bridge"];
+pub const KINDS: &[&str] = &["amqp", "mllp", "bridge", "fhir", "fhir-hook"];
 
 impl ConnectorConfig {
     /// The connector's name: part of what identifies a source's resources, so it is never changed.
@@ -50,15 +56,19 @@ impl ConnectorConfig {
             Self::Amqp(amqp) => &amqp.name,
             Self::Mllp(mllp) => &mllp.name,
             Self::Bridge(bridge) => &bridge.name,
+            Self::Fhir(fhir) => &fhir.name,
+            Self::FhirHook(hook) => &hook.name,
         }
     }
 
-    /// `amqp`, `mllp` or `bridge`.
+    /// Its kind, one of `KINDS`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Amqp(_) => "amqp",
             Self::Mllp(_) => "mllp",
             Self::Bridge(_) => "bridge",
+            Self::Fhir(_) => "fhir",
+            Self::FhirHook(_) => "fhir-hook",
         }
     }
 
@@ -74,6 +84,8 @@ impl ConnectorConfig {
                 MllpConfig { name: bridge.name.clone(), ..bridge.mllp.clone() }.check()?;
                 bridge.amqp.check()
             }
+            Self::Fhir(fhir) => fhir.check(),
+            Self::FhirHook(hook) => hook.check(),
         }
     }
 
@@ -82,16 +94,20 @@ impl ConnectorConfig {
         match self {
             Self::Amqp(amqp) => amqp.warnings(),
             Self::Mllp(mllp) => mllp.warnings(),
-            Self::Bridge(bridge) => bridge.mllp.warnings(),
+            Self::Bridge(bridge) => bridge.mllp.warnings().into_iter().chain(bridge.amqp.warnings()).collect(),
+            Self::Fhir(fhir) => fhir.warnings(),
+            Self::FhirHook(hook) => hook.warnings(),
         }
     }
 
     /// Every file that it names.
     pub fn files_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
-            Self::Amqp(amqp) => amqp.url_file.iter_mut().collect(),
+            Self::Amqp(amqp) => amqp.files_mut().collect(),
             Self::Mllp(mllp) => files_of(mllp).collect(),
-            Self::Bridge(bridge) => files_of(&mut bridge.mllp).chain(&mut bridge.amqp.url_file).collect(),
+            Self::Bridge(bridge) => files_of(&mut bridge.mllp).chain(bridge.amqp.files_mut()).collect(),
+            Self::Fhir(fhir) => fhir.files_mut().collect(),
+            Self::FhirHook(hook) => hook.files_mut().collect(),
         }
     }
 
@@ -197,7 +213,9 @@ fn typed(text: &str, file: &Path) -> Result<ConnectorConfig, ConfigError> {
     match kind.as_str() {
         "amqp" => toml::from_str(&text).map(ConnectorConfig::Amqp),
         "mllp" => toml::from_str(&text).map(ConnectorConfig::Mllp),
-        _ => toml::from_str(&text).map(ConnectorConfig::Bridge),
+        "bridge" => toml::from_str(&text).map(ConnectorConfig::Bridge),
+        "fhir" => toml::from_str(&text).map(ConnectorConfig::Fhir),
+        _ => toml::from_str(&text).map(ConnectorConfig::FhirHook),
     }
     .map_err(|e| fault(&e))
 }

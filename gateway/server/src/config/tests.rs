@@ -60,6 +60,13 @@ fn faults_name_place_found_and_expected() {
         ("[vault]\ndir = \"keys\"", "", "/etc/gateway.toml:", "missing field `vault`"),
         ("url = \"sqlite:gateway.db\"", "", "/etc/gateway.toml:13:1: ", "exactly one of `url` and `url_file`"),
         ("home = \".\"", "home = \".\"\nzone = \"CET\"", ": gateway.zone", "`+01:00`"),
+        ("[ledger]", "[notify]\n[ledger]", ": notify: expected exactly one of `url` and `url_file`", ""),
+        (
+            "[ledger]",
+            "[notify]\nurl = \"http://u:CANARY@h\"\n[ledger]",
+            ":19:1: notify: url",
+            "expected amqp:// or amqps://",
+        ),
         ("[vault]", "[vault", "/etc/gateway.toml:", "expected"),
     ];
     for (from, to, begin, end) in cases {

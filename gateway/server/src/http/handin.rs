@@ -72,13 +72,18 @@ pub async fn bundle(State(front): State<Front>, headers: HeaderMap, body: Body) 
     front.answer("create", outcome.await)
 }
 
-async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, Arc<Value>), Refused> {
+/// Whether the body is said to be FHIR JSON in UTF-8.
+pub fn is_fhir_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut parts = kind.split(';').map(str::trim);
     let bare = parts.next().unwrap_or_default().to_ascii_lowercase();
     let utf8 =
         parts.all(|p| !p.to_ascii_lowercase().starts_with("charset=") || p.to_ascii_lowercase().contains("utf-8"));
-    if !matches!(bare.as_str(), "application/fhir+json" | "application/json") || !utf8 {
+    matches!(bare.as_str(), "application/fhir+json" | "application/json") && utf8
+}
+
+async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, Arc<Value>), Refused> {
+    if !is_fhir_json(headers) {
         return Err(Refused::media_type());
     }
     let bytes = front.body(body).await?;

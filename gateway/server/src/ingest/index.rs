@@ -13,7 +13,7 @@ use super::{Control, Foundation, StepError, crash_point, now_ms};
 use crate::store::anchors::{self, Anchor};
 use crate::store::cases::CaseRow;
 use crate::store::intents::Intent;
-use crate::store::{self, cases, inbox, intents, units};
+use crate::store::{self, cases, inbox, intents, notices, units};
 use crate::telemetry::{Moment, Step};
 
 pub async fn run(on: Foundation, control: Control, mut flights: mpsc::Receiver<Flight>) {
@@ -100,6 +100,7 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     anchors::keep_epochs(&mut write, &proofs, &on.ledger.validators()).await?;
     anchors::add(&mut write, &proofs).await?;
     cases::add(&mut write, &rows).await?;
+    notices::anchored(&mut write, &rows).await?;
     units::behead(&mut write, &beheaded).await?;
     units::add(&mut write, &added).await?;
     for anchored in landed {

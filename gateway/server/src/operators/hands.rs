@@ -23,6 +23,7 @@ use super::{PartState, status_of};
 use crate::config::ConnectorConfig;
 use crate::connectors::{ConnectorState, Connectors};
 use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
+use crate::imports::{Asked as Import, ImportError, ImportState, Imports};
 use crate::store::dead_letters::{DeadLetter, Filter, deeds};
 use crate::store::inbox::{Passing, passing};
 use crate::telemetry::Metrics;
@@ -51,6 +52,8 @@ pub struct Hands {
     pub token: [u8; 32],
     /// The running connectors.
     pub connectors: Connectors,
+    /// Bulk imports.
+    pub imports: Imports,
     /// Refused messages.
     pub dead_letters: DeadLetters,
     /// The configuration, read again.
@@ -185,6 +188,8 @@ pub fn router(hands: Hands) -> Router {
     Router::new()
         .route("/connectors", get(connectors))
         .route("/connectors/{name}/messages", get(messages))
+        .route("/connectors/{name}/import", get(importing).post(import))
+        .route("/connectors/{name}/import/stop", post(stop_import))
         .route("/connectors/{name}/{deed}", post(change))
         .route("/reload", post(reload))
         .route("/dead-letters", get(list))
@@ -236,6 +241,51 @@ async fn change(
         _ => return (StatusCode::NOT_FOUND, "expected pause, resume or drain\n").into_response(),
     };
     done.map_or_else(|error| status_of(error.class()), |done| Json(done).into_response())
+}
+
+/// Begins a bulk import; the same again while it runs shows how far it is.
+async fn import(
+    State(on): State<Hands>,
+    Operator(operator): Operator,
+    PathPart(name): PathPart<String>,
+    Query(asked): Query<Import>,
+) -> Response {
+    if let Err(error) = on.dead_letters.note(&operator, "import", format!("connector {name}")).await {
+        return failed(&error);
+    }
+    match on.imports.begin(&name, asked) {
+        Ok(state) => Json(state).into_response(),
+        Err(error) => {
+            let status = match &error {
+                ImportError::Unknown => StatusCode::NOT_FOUND,
+                ImportError::Running => StatusCode::CONFLICT,
+                ImportError::Ended => StatusCode::SERVICE_UNAVAILABLE,
+                ImportError::Fhir(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            };
+            (status, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+fn import_state(state: Option<ImportState>) -> Response {
+    let none =
+        "no import of this connector was begun since the gateway started; begun again, it takes what is missing\n";
+    state.map_or_else(|| (StatusCode::NOT_FOUND, none).into_response(), |state| Json(state).into_response())
+}
+
+async fn importing(State(on): State<Hands>, _: Operator, PathPart(name): PathPart<String>) -> Response {
+    import_state(on.imports.state(&name))
+}
+
+async fn stop_import(
+    State(on): State<Hands>,
+    Operator(operator): Operator,
+    PathPart(name): PathPart<String>,
+) -> Response {
+    if let Err(error) = on.dead_letters.note(&operator, "stop import", format!("connector {name}")).await {
+        return failed(&error);
+    }
+    import_state(on.imports.stop(&name))
 }
 
 /// What a connector brought, as it goes its way: ids, times and how far it is.

@@ -7,6 +7,7 @@ use schemas::id::Digest;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::notices;
 use super::rows::{insert, list, pieces, tuples};
 use super::subjects::digest;
 use super::{Store, StoreError, Write, failed};
@@ -267,7 +268,12 @@ pub async fn quarantine(write: &mut Write, refused: &[Quarantined]) -> Result<()
             .bind(q.message.source_key.0.to_vec())
             .bind(q.message.content_hash.0.to_vec())
     })
-    .await
+    .await?;
+    for q in refused {
+        let about = (q.message.connector.as_str(), q.message.received, None);
+        notices::refused(write, about, (q.code, &q.path, q.class)).await?;
+    }
+    Ok(())
 }
 
 /// Moves an inbox message into quarantine: its raw bytes with it, its key stays known. Code, path and class say why.
@@ -279,20 +285,18 @@ pub async fn set_aside(
     id: i64,
     (code, path, class): (&'static str, &str, &'static str),
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    let query = sqlx::query(
         "INSERT INTO quarantine (inbox_id, connector, content_type, received, code, path, class, raw, raw_key, \
          raw_object, source_key, content_hash, attempts) SELECT id, connector, content_type, received, $1, $2, $3, \
          inbox_raw.bytes, raw_key, raw_object, source_key, content_hash, attempts FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id \
-         WHERE id = $4 AND state <> $5",
-    )
-    .bind(code)
-    .bind(path.to_owned())
-    .bind(class)
-    .bind(id)
-    .bind(State::Quarantined as i64)
-    .execute(&mut **write)
-    .await
-    .map_err(failed("quarantine"))?;
+         WHERE id = $4 AND state <> $5 RETURNING connector, received",
+    );
+    let query = query.bind(code).bind(path.to_owned()).bind(class).bind(id).bind(State::Quarantined as i64);
+    if let Some(row) = query.fetch_optional(&mut **write).await.map_err(failed("quarantine"))? {
+        let connector: String = row.try_get(0).map_err(failed("quarantine.connector"))?;
+        let received = row.try_get(1).map_err(failed("quarantine.received"))?;
+        notices::refused(write, (&connector, received, Some(id)), (code, path, class)).await?;
+    }
     sqlx::query("UPDATE inbox SET state = $1, raw_key = NULL, raw_object = NULL WHERE id = $2")
         .bind(State::Quarantined as i64)
         .bind(id)

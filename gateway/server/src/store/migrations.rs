@@ -3,18 +3,20 @@
 
 use std::borrow::Cow;
 
-use sqlx::SqlSafeStr as _;
+use sqlx::any::AnyRow;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AnyPool, AssertSqlSafe};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _, SqlSafeStr as _};
 
 use super::units::PART_ROWS;
-use super::{Engine, StoreError};
+use super::{Engine, StoreError, failed};
 
 /// Version, name, text. WAYIN's are below 100, the way out's from 100, what both read from 200.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "way in", include_str!("../../migrations/001_way_in.sql")),
     (2, "dead letters", include_str!("../../migrations/002_dead_letters.sql")),
     (3, "merges", include_str!("../../migrations/003_merges.sql")),
+    (4, "source markers", include_str!("../../migrations/004_source_markers.sql")),
+    (5, "notices", include_str!("../../migrations/005_notices.sql")),
     (101, "way out", include_str!("../../migrations/101_way_out.sql")),
     (102, "consent versions", include_str!("../../migrations/102_consent_versions.sql")),
     (103, "bound keys", include_str!("../../migrations/103_bound_keys.sql")),
@@ -34,6 +36,39 @@ pub async fn run(engine: Engine, pool: &AnyPool) -> Result<(), StoreError> {
         })
         .collect();
     Migrator::with_migrations(migrations).run(pool).await.map_err(|e| StoreError::Migration(e.to_string()))
+}
+
+/// How the schema of a database compares with this program's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// Which engine answered.
+    pub engine: Engine,
+    /// Versions that the next start will bring.
+    pub missing: Vec<i64>,
+    /// Versions that this program does not know.
+    pub unknown: Vec<i64>,
+}
+
+/// Looks at a database and changes nothing: a SQLite file that is not there is not made.
+///
+/// # Errors
+/// `StoreError::Url`, `Away`, or `Refused` where there is no schema at all.
+pub async fn look(url: &str) -> Result<Schema, StoreError> {
+    sqlx::any::install_default_drivers();
+    let engine = Engine::of(url)?;
+    let read_only = match engine {
+        Engine::Sqlite if !url.contains('?') => format!("{url}?mode=ro"),
+        _ => url.to_owned(),
+    };
+    let mut connection = AnyConnection::connect(&read_only).await.map_err(failed("connect"))?;
+    let sql = "SELECT version FROM _sqlx_migrations ORDER BY version";
+    let rows = sqlx::query(sql).fetch_all(&mut connection).await.map_err(failed("schema"))?;
+    let applied = |row: &AnyRow| row.try_get::<i64, _>(0).map_err(failed("schema"));
+    let applied = rows.iter().map(applied).collect::<Result<Vec<_>, _>>()?;
+    drop(connection.close().await);
+    let known: Vec<i64> = MIGRATIONS.iter().map(|(version, ..)| *version).collect();
+    let but = |these: &[i64], those: &[i64]| these.iter().filter(|one| !those.contains(one)).copied().collect();
+    Ok(Schema { engine, missing: but(&known, &applied), unknown: but(&applied, &known) })
 }
 
 fn spell(engine: Engine, text: &str) -> String {

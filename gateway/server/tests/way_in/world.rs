@@ -36,7 +36,7 @@ pub struct World {
 
 /// A running way in.
 pub struct Running {
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     pub tables: watch::Sender<Arc<Normaliser>>,
     pub store: Store,
     pub objects: Objects,
@@ -61,7 +61,7 @@ impl World {
     }
 
     pub async fn start(&self) -> Running {
-        let store = Store::open(&self.url).await.expect("the database opens");
+        let store = Store::open(&self.url).await.expect("the database opens").with_notices();
         let objects = Objects::open(&self.folder.path().join("objects").display().to_string()).expect("objects");
         let ledger: Arc<dyn Ledger> = self.ledger.clone();
         let metrics = Metrics::new().expect("instruments");
@@ -83,7 +83,7 @@ impl World {
             metrics,
             message_bytes_max: 1 << 20,
         };
-        Running { ingest: Ingest::start(foundation), tables, store, objects, follower, stop }
+        Running { ingest: Arc::new(Ingest::start(foundation)), tables, store, objects, follower, stop }
     }
 }
 

@@ -16,8 +16,8 @@ const SCHEMA_FILE: &str = "connector.schema.json";
 /// Arguments of `connector new`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// `amqp`, `mllp` or `bridge`.
-    #[arg(value_parser = ["amqp", "mllp", "bridge"])]
+    /// `amqp`, `mllp`, `bridge`, `fhir` or `fhir-hook`.
+    #[arg(value_parser = ["amqp", "mllp", "bridge", "fhir", "fhir-hook"])]
     kind: String,
     /// Its name: part of what identifies a source's resources, so it is never changed. Letters, digits, `-`, `.`, `_`.
     name: String,
@@ -38,7 +38,9 @@ pub fn run(args: &Args, output: Output) -> Outcome {
     let text = match args.kind.as_str() {
         "amqp" => amqp(&args.name),
         "mllp" => mllp(&args.name),
-        _ => bridge(&args.name),
+        "bridge" => bridge(&args.name),
+        "fhir" => fhir(&args.name),
+        _ => fhir_hook(&args.name),
     };
     let created = std::fs::File::create_new(&file).and_then(|mut new| new.write_all(text.as_bytes()));
     created.map_err(|e| failed(&file, e))?;
@@ -83,6 +85,12 @@ url = "amqp://127.0.0.1:5672/%2f"      # with a password: "amqp://user:${{file:/
 exchange = "hospital.events"           # a durable topic exchange
 queue = "chartseal.{name}"             # a quorum queue; limits and dead letters come from the broker's policy for ^chartseal\.
 bindings = ["#"]                       # routing keys
+# A broker on another machine is reached over TLS: url = "amqps://host:5671/%2f"
+# tls_roots = "broker-ca.pem"          # certificates that vouch for the broker's; without it the system's
+# tls_certificate = "{name}.pem"       # a client certificate, where the broker asks for one
+# tls_key = "{name}.key"               # which only its owner can read
+# auth = "external"                    # logs in by that certificate, without a password
+# management_url = "https://host:15671"   # for `chartseal doctor`: policies and bindings are read there
 # prefetch = 512                       # deliveries that are taken and not yet acknowledged
 # content_type = "x-application/hl7-v2+er7"   # of messages that state none
 "##
@@ -105,6 +113,51 @@ listen = "127.0.0.1:2575"              # as for a connector of kind mllp
 url = "amqp://127.0.0.1:5672/%2f"      # with a password: "amqp://user:${{file:/run/secrets/{name}}}@host:5672/%2f"
 exchange = "hospital.events"           # a durable topic exchange
 routing_key = "{name}.hl7"             # about the sender, never about a patient
+# tls_roots, tls_certificate, tls_key, auth as for a connector of kind amqp, with an address amqps://
+"##
+    )
+}
+
+fn fhir(name: &str) -> String {
+    format!(
+        r##"#:schema ./{SCHEMA_FILE}
+# {name}: a FHIR R4 server that is polled. The file's name is the connector's, unless `name` says otherwise; it is never changed.
+kind = "fhir"
+types = ["Patient", "Observation"]     # patients first, so that their identifiers are known when others refer to them
+# mode = "history"                     # every version; otherwise the newest of each resource
+# since = "2026-01-01T00:00:00Z"       # where it begins: the transaction time of `connector import`, if that came first
+# interval_ms = 10000
+# count = 200                          # resources of one page
+# overlap_ms = 60000                   # how far each look reaches back, for clocks and indexes that lag
+
+[server]
+base = "http://127.0.0.1:8080/fhir"    # another address than loopback needs https, or a network that is said to be trusted
+# trusted_network = true
+# tls_roots = "authority.pem"          # paths are taken from this file's folder
+# tls_certificate = "{name}.pem"       # shown to the server
+# tls_key = "{name}.key"
+# token_file = "{name}.token"          # a bearer token, or a login:
+
+# [server.login]                       # SMART backend services
+# client_id = "chartseal"
+# key_file = "{name}.login.key"        # PKCS #8: P-384, P-256 or RSA
+# key_id = "key-1"
+# scopes = ["system/*.rs"]
+# token_url = "https://…/token"        # otherwise the server's smart-configuration is asked
+"##
+    )
+}
+
+fn fhir_hook(name: &str) -> String {
+    format!(
+        r##"#:schema ./{SCHEMA_FILE}
+# {name}: notifications of a FHIR server's subscriptions, taken at /hooks/{name} of the gateway's listener. The file's name is the
+# connector's, unless `name` says otherwise; it is never changed.
+kind = "fhir-hook"
+secret_file = "{name}.secret"          # at least 32 bytes in one line; the server sends it as `Authorization: Bearer …`
+
+# [server]                             # where resources are fetched that a notification only names
+# base = "https://ehr.example/fhir"    # and the rest as for a connector of kind fhir
 "##
     )
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use connectors_amqp::AmqpSource;
+use connectors_fhir::{FhirError, HookSource, Server};
 use connectors_mllp::MllpSource;
 use connectors_source::Source;
 use gateway_server::config::connector::BridgeConfig;
@@ -148,6 +149,18 @@ fn online(connectors: &[ConnectorConfig], output: Output) -> Result<(), Failure>
                 ConnectorConfig::Mllp(mllp) | ConnectorConfig::Bridge(BridgeConfig { mllp, .. }) => {
                     Box::new(MllpSource::start(mllp.clone()).map_err(Failure::usage)?)
                 }
+                ConnectorConfig::Fhir(fhir) => {
+                    reach(connector, Server::new(&fhir.server), &fhir.types, output).await?;
+                    continue;
+                }
+                ConnectorConfig::FhirHook(hook) => {
+                    HookSource::start(hook).map_err(Failure::usage)?;
+                    match &hook.server {
+                        Some(server) => reach(connector, Server::new(server), &[], output).await?,
+                        None => output.line(format_args!("{} {}", good("ready"), connector.name())),
+                    }
+                    continue;
+                }
             };
             let mut health = source.health();
             let limit = std::time::Duration::from_secs(ONLINE_S_MAX);
@@ -156,7 +169,7 @@ fn online(connectors: &[ConnectorConfig], output: Output) -> Result<(), Failure>
             if !matches!(connected, Ok(Ok(_))) {
                 let what = match connector {
                     ConnectorConfig::Amqp(_) => "found the broker not reachable or its exchange or queue refused",
-                    ConnectorConfig::Mllp(_) | ConnectorConfig::Bridge(_) => "found its port taken",
+                    _ => "found its port taken",
                 };
                 return Err(Failure::unavailable(format_args!("{}: {what} for {ONLINE_S_MAX} s", connector.name())));
             }
@@ -164,4 +177,26 @@ fn online(connectors: &[ConnectorConfig], output: Output) -> Result<(), Failure>
         }
         Ok(())
     })
+}
+
+/// Asks a FHIR server for one resource of each type.
+async fn reach(
+    connector: &ConnectorConfig,
+    server: Result<Server, FhirError>,
+    types: &[String],
+    output: Output,
+) -> Result<(), Failure> {
+    let server = server.map_err(Failure::usage)?;
+    let limit = std::time::Duration::from_secs(ONLINE_S_MAX);
+    match tokio::time::timeout(limit, server.reach(types)).await {
+        Ok(Ok(())) => output.line(format_args!("{} {}", good("reached"), connector.name())),
+        Ok(Err(error)) => return Err(Failure::unavailable(format_args!("{}: {error}", connector.name()))),
+        Err(_) => {
+            let name = connector.name();
+            return Err(Failure::unavailable(format_args!(
+                "{name}: found no answer of its server for {ONLINE_S_MAX} s"
+            )));
+        }
+    }
+    Ok(())
 }
