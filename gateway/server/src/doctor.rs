@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use connectors_amqp::inspect::{inspect, inspect_publisher};
+use connectors_fhir::{FhirError, Server, ServerConfig};
 use connectors_source::Finding;
 use gateway_vault::Vault;
 use ledger_client::{HttpLedger, Ledger as _, LedgerConfig, ValidatorAddress};
@@ -21,6 +22,8 @@ use crate::store::{Engine, StoreError};
 
 /// Longest wait for the ledger, in milliseconds.
 const LEDGER_MS_MAX: u64 = 10_000;
+/// Longest wait for a FHIR server, in milliseconds.
+const FHIR_MS_MAX: u64 = 10_000;
 /// Synced writes per second below which a disk is pointed at.
 const SYNCS_PER_S_MIN: f64 = 100.0;
 /// How far a clock may be from the validators' before somebody should look, in milliseconds: their heads are signed in this interval.
@@ -45,6 +48,12 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
                 findings.extend(inspect_publisher(&bridge.name, &bridge.amqp, missing).await);
             }
             ConnectorConfig::Mllp(_) => {}
+            ConnectorConfig::Fhir(fhir) => findings.push(fhir_server(&fhir.name, &fhir.server, &fhir.types).await),
+            ConnectorConfig::FhirHook(hook) => {
+                if let Some(server) = &hook.server {
+                    findings.push(fhir_server(&hook.name, server, &[]).await);
+                }
+            }
         }
     }
     if let Some(notify) = &config.notify {
@@ -90,6 +99,19 @@ async fn database(config: &Config) -> Finding {
             Finding::warning("database", "no SQLite file that can be read", start)
         }
         Err(error) => Finding::bad("database", error.to_string(), "a database that answers"),
+    }
+}
+
+/// Whether a FHIR server gives what is polled: one resource of each type is asked for, and thrown away.
+async fn fhir_server(name: &str, server: &ServerConfig, types: &[String]) -> Finding {
+    let about = format!("{name}: server");
+    let asked = async { Server::new(server)?.reach(types).await };
+    let limit = Duration::from_millis(FHIR_MS_MAX);
+    let late = Err(FhirError::Away { doing: "being looked for" });
+    match tokio::time::timeout(limit, asked).await.unwrap_or(late) {
+        Ok(()) if types.is_empty() => Finding::good(about, "it answers"),
+        Ok(()) => Finding::good(about, format!("it gives {}", types.join(", "))),
+        Err(error) => Finding::bad(about, error.to_string(), "a server that gives the types that are polled"),
     }
 }
 
