@@ -1,6 +1,9 @@
-//! Broker, database, object store and the ledger's quorum go away one after the other, under load, and come back: the gateway takes and
-//! acknowledges what it can make durable and nothing more, says which part is not ready, and goes on by itself. In the end every
-//! message that was published is anchored, once.
+//! Broker, database, validators and object store go away one after the other, under load, and come back: each is killed again and again,
+//! and gone for long once. The gateway takes and acknowledges what it can make durable and nothing more, says which part is not ready,
+//! and goes on by itself. In the end every message that was published is anchored, once.
+//!
+//! `CHARTSEAL_KILLS` (3) says how often each is killed, `CHARTSEAL_AWAY_S` (0) how many seconds each stays away once all that can
+//! happen without it has happened: `tests/run --long` sets 10 and 900.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,8 +20,8 @@ use crate::world::{Gateway, Services, World};
 
 /// Longest wait for one change of what the gateway says.
 const WAIT_MAX: Duration = Duration::from_secs(60);
-/// How often the broker is killed under load.
-const BROKER_KILLS: usize = 3;
+/// How often broker, database and validator are killed under load, unless `CHARTSEAL_KILLS` says otherwise.
+const KILLS: usize = 3;
 /// Attempts to connect that the broker misses.
 const MISSED_CONNECTS: usize = 3;
 /// What the log says of an attempt that failed, and how many more fail while nothing may move.
@@ -30,6 +33,7 @@ const HELD_BACK: u32 = 200;
 const AROUND_BROKER: usize = 400;
 const AROUND_DATABASE: usize = 400;
 const AROUND_OBJECTS: usize = 1_400;
+const AROUND_VALIDATOR: usize = 400;
 const AROUND_LEDGER: usize = 2_600;
 
 /// A publisher that never stops: message after message, again when it is unsure, as soon as the broker is there.
@@ -85,6 +89,8 @@ struct Outage {
     chain: Chain,
     load: Load,
     feed: Feed,
+    /// How long what is gone stays away.
+    away: Duration,
 }
 
 impl Outage {
@@ -96,7 +102,8 @@ impl Outage {
         let (gateway, ledger) = (world.gateway(None), world.ledger());
         let feed = Feed::connect(&world.services.amqp).await;
         let load = Load::start(world.services.amqp.clone(), world.routing_key());
-        let mut outage = Self { world, gateway, ledger, chain, load, feed };
+        let away = Duration::from_secs(number("CHARTSEAL_AWAY_S", 0) as u64);
+        let mut outage = Self { world, gateway, ledger, chain, load, feed, away };
         outage.until_not_ready(None, &[]).await;
         outage
     }
@@ -124,6 +131,13 @@ impl Outage {
             assert!(self.gateway.is_running(), "the gateway ended by itself");
             assert!(from.elapsed() < WAIT_MAX, "found {found:?} not ready for {WAIT_MAX:?}, expected {wanted:?}");
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// As long as something is away: the gateway lives, and goes on saying so.
+    async fn stays_away(&mut self) {
+        if !self.away.is_zero() {
+            assert!(self.gateway.lives_for(self.away).await, "the gateway ended by itself");
         }
     }
 
@@ -180,44 +194,51 @@ impl Outage {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
-    let Some(mut services) = Services::find() else { return };
-    let home = tempfile::Builder::new().permissions(open_to_search()).tempdir().expect("a temporary folder");
-    let [mut broker, mut database] = Server::start(["rabbitmq", "postgres"], home.path());
-    services.amqp.clone_from(&broker.url);
-    let mut outage = Outage::start(services, &database.url).await;
+/// A number of the environment.
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name)
+        .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("found {name}={text}, expected a number")))
+}
 
-    outage.under_way(AROUND_BROKER).await;
-    outage.load.broker.send_replace(false);
-    broker.stop();
-    outage.until_not_ready(Some("connector crash"), &[]).await;
-    outage.world.until_logged("not connected", MISSED_CONNECTS).await;
-    broker.restart();
-    outage.feed = Feed::connect(&broker.url).await;
-    outage.load.broker.send_replace(true);
-    outage.recovered("broker").await;
-
-    for round in 1..=BROKER_KILLS {
+/// The broker: once stopped as an operator would, then killed.
+async fn without_broker(outage: &mut Outage, broker: &mut Server, kills: usize) {
+    for round in 0..=kills {
         outage.under_way(AROUND_BROKER).await;
         outage.load.broker.send_replace(false);
-        broker.kill();
+        if round == 0 {
+            broker.stop()
+        } else {
+            broker.kill()
+        }
         outage.until_not_ready(Some("connector crash"), &[]).await;
+        if round == 0 {
+            outage.world.until_logged("not connected", MISSED_CONNECTS).await;
+            outage.stays_away().await;
+        }
         broker.restart();
         outage.feed = Feed::connect(&broker.url).await;
         outage.load.broker.send_replace(true);
-        outage.recovered(&format!("broker, killed for the {round}. time")).await;
+        outage.recovered(&format!("broker, round {round}")).await;
     }
+}
 
-    outage.under_way(AROUND_DATABASE).await;
-    database.crash();
-    outage.until_not_ready(Some("database"), &["ingest", "ledger"]).await;
-    // the gateway may have taken all that was published before
-    outage.load.publish(AROUND_DATABASE);
-    outage.until_held_back().await;
-    database.restart();
-    outage.recovered("database").await;
+async fn without_database(outage: &mut Outage, database: &mut Server, kills: usize) {
+    for round in 1..=kills {
+        outage.under_way(AROUND_DATABASE).await;
+        database.crash();
+        outage.until_not_ready(Some("database"), &["ingest", "ledger"]).await;
+        if round == 1 {
+            // the gateway may have taken all that was published before
+            outage.load.publish(AROUND_DATABASE);
+            outage.until_held_back().await;
+            outage.stays_away().await;
+        }
+        database.restart();
+        outage.recovered(&format!("database, round {round}")).await;
+    }
+}
 
+async fn without_objects(outage: &mut Outage) {
     let (objects, away) = (outage.world.dir.join("objects"), outage.world.dir.join("away"));
     outage.under_way(AROUND_OBJECTS).await;
     std::fs::rename(&objects, &away).expect("moved away");
@@ -225,15 +246,51 @@ async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
     outage.until_all_taken().await;
     std::fs::rename(&away, &objects).expect("nothing was made in its place");
     outage.recovered("objects").await;
+}
 
+/// One validator, which is the primary mostly: the other three go on.
+async fn without_validator(outage: &mut Outage, kills: usize) {
+    for round in 1..=kills {
+        outage.under_way(AROUND_VALIDATOR).await;
+        let index = (round - 1) % 4;
+        outage.world.kill_validator(index);
+        outage.recovered(&format!("validator {index} gone, round {round}")).await;
+        if round == 1 {
+            outage.stays_away().await;
+        }
+        outage.world.restart_validator(index);
+        outage.under_way(AROUND_VALIDATOR).await;
+        outage.recovered(&format!("validator {index} back, round {round}")).await;
+    }
+}
+
+/// Two of four: nothing can be anchored.
+async fn without_quorum(outage: &mut Outage) {
     outage.under_way(AROUND_LEDGER).await;
     outage.world.signal_validator(2, "STOP");
     outage.world.kill_validator(3);
     outage.until_not_ready(Some("ledger"), &["ingest"]).await;
     outage.until_all_taken().await;
+    outage.stays_away().await;
     outage.world.restart_validator(3);
     outage.world.signal_validator(2, "CONT");
     outage.recovered("ledger").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
+    let Some(mut services) = Services::find() else { return };
+    let home = tempfile::Builder::new().permissions(open_to_search()).tempdir().expect("a temporary folder");
+    let [mut broker, mut database] = Server::start(["rabbitmq", "postgres"], home.path());
+    services.amqp.clone_from(&broker.url);
+    let mut outage = Outage::start(services, &database.url).await;
+    let kills = number("CHARTSEAL_KILLS", KILLS);
+
+    without_broker(&mut outage, &mut broker, kills).await;
+    without_database(&mut outage, &mut database, kills).await;
+    without_objects(&mut outage).await;
+    without_validator(&mut outage, kills).await;
+    without_quorum(&mut outage).await;
 
     // one more behind everything else: what was still under way would be anchored before it
     outage.load.publish(1);

@@ -233,6 +233,11 @@ impl Gateway {
         self.0.try_wait().expect("the gateway's status").is_none()
     }
 
+    /// Whether it lives on for so long.
+    pub async fn lives_for(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.0.wait()).await.is_err()
+    }
+
     /// Ends it as an operator would (SIGTERM), and waits until it has.
     pub async fn stop(mut self) {
         let line = format!("kill -TERM {}", self.0.id().expect("the gateway runs"));
