@@ -155,6 +155,7 @@ fn fhir_hook(name: &str) -> String {
 # connector's, unless `name` says otherwise; it is never changed.
 kind = "fhir-hook"
 secret_file = "{name}.secret"          # at least 32 bytes in one line; the server sends it as `Authorization: Bearer …`
+# make it: (umask 077; head -c 32 /dev/urandom | base64 > {name}.secret)
 
 # [server]                             # where resources are fetched that a notification only names
 # base = "https://ehr.example/fhir"    # and the rest as for a connector of kind fhir
