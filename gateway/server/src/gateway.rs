@@ -184,9 +184,7 @@ impl Gateway {
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
         let ingest = Arc::new(Ingest::start(foundation));
         let most = config.gateway.message_bytes_max;
-        let markers = StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) };
-        let (on, store, markers) = (Arc::clone(&ingest), ground.store.clone(), Arc::new(markers));
-        let connectors = Connectors::start(&config.connectors, on, store, markers, most).await?;
+        let connectors = connect(&ground, &config, &ingest).await?;
         let imports = Imports::new(Arc::clone(&ingest), connectors.clone());
         let hooks = Hooks { connectors: connectors.clone(), metrics: ground.metrics.clone(), body_bytes_max: most };
         let (disclose, access_log) = way_out(&ground, &config, &origin);
@@ -197,16 +195,9 @@ impl Gateway {
             intake: Arc::new(IntakeOf(Arc::clone(&ingest))),
             origin: origin.as_str().into(),
             institution: config.gateway.institution.as_str().into(),
-            body_bytes_max: config.gateway.message_bytes_max,
+            body_bytes_max: most,
         };
-        let shown = connectors.clone();
-        let operators = Operators {
-            metrics: ground.metrics.clone(),
-            probes: Arc::new(probes::probes(&ground, &ingest)),
-            ledger: Arc::clone(&ground.ledger),
-            store: ground.store.clone(),
-            connectors: Arc::new(move || hands::parts(&shown)),
-        };
+        let operators = operators(&ground, &ingest, connectors.clone());
         let hands = Hands {
             token: hands::token(&config.gateway.home)?,
             connectors,
@@ -221,10 +212,7 @@ impl Gateway {
         ];
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(recorder(&ground, &config).run(recorder_stop.clone()));
-        let notifier = config
-            .notify
-            .as_ref()
-            .map(|notify| tokio::spawn(notify::run(ground.store.clone(), notify.publisher(), recorder_stop.clone())));
+        let notifier = notifier(&ground, &config, &recorder_stop);
         tracing::info!(listen = %listening, operators = %config.gateway.operators, "gateway runs");
         tokio::spawn(yield_to_another(ground.claim.lost(), stop.clone(), recorder_stop.clone(), Arc::clone(&ingest)));
         let Ground { store, claim, follower, metrics, .. } = ground;
@@ -406,6 +394,19 @@ fn way_in(
     })
 }
 
+/// Starts the connectors that are configured.
+async fn connect(ground: &Ground, config: &Config, ingest: &Arc<Ingest>) -> Result<Connectors, StoreError> {
+    let markers = Arc::new(StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) });
+    let (on, store, most) = (Arc::clone(ingest), ground.store.clone(), config.gateway.message_bytes_max);
+    Connectors::start(&config.connectors, on, store, markers, most).await
+}
+
+/// Tells the hospital's systems what became of messages, where that is configured.
+fn notifier(ground: &Ground, config: &Config, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+    let publisher = config.notify.as_ref()?.publisher();
+    Some(tokio::spawn(notify::run(ground.store.clone(), publisher, stop.clone())))
+}
+
 fn recorder(ground: &Ground, config: &Config) -> Recorder {
     Recorder {
         store: ground.store.clone(),
@@ -445,6 +446,17 @@ fn way_out(ground: &Ground, config: &Config, origin: &str) -> (Disclose, JoinHan
         base,
     };
     (disclose, task)
+}
+
+/// What operators' systems ask for.
+fn operators(ground: &Ground, ingest: &Arc<Ingest>, connectors: Connectors) -> Operators {
+    Operators {
+        metrics: ground.metrics.clone(),
+        probes: Arc::new(probes::probes(ground, ingest)),
+        ledger: Arc::clone(&ground.ledger),
+        store: ground.store.clone(),
+        connectors: Arc::new(move || hands::parts(&connectors)),
+    }
 }
 
 fn dead_letters(ground: &Ground, ingest: &Arc<Ingest>) -> DeadLetters {
