@@ -219,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                         return End::Done;
                     }
                 }
-                read = read_some(&mut self.stream, &mut self.buffer, &mut self.large, &self.shared.large, self.shared.config.message_bytes_max), if may_read => {
+                read = read_some(&mut self.stream, &mut self.buffer, &mut self.large, &self.shared), if may_read => {
                     match read {
                         Ok(0) => return End::Done,
                         Ok(_) => self.moved = Instant::now(),
@@ -385,13 +385,12 @@ async fn read_some<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
     large: &mut Option<OwnedSemaphorePermit>,
-    places: &Arc<Semaphore>,
-    bytes_max: usize,
+    shared: &Shared,
 ) -> io::Result<usize> {
     if buffer.len() > LARGE_BYTES && large.is_none() {
-        *large = Arc::clone(places).acquire_owned().await.ok();
+        *large = Arc::clone(&shared.large).acquire_owned().await.ok();
         // at once and not by doubling, which would leave the halves behind; what is not written to takes no memory
-        buffer.reserve((bytes_max + READ_BYTES).saturating_sub(buffer.len()));
+        buffer.reserve((shared.config.message_bytes_max + READ_BYTES).saturating_sub(buffer.len()));
     }
     buffer.reserve(READ_BYTES);
     stream.read_buf(buffer).await
