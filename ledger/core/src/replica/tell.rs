@@ -14,9 +14,6 @@ use crate::mutants::planted;
 use crate::replica::Replica;
 use crate::slot::Slot;
 
-/// Up to so many validators `STATUS_STUCK_MS` holds as it is.
-const STUCK_VALIDATORS: u64 = 7;
-
 /// What was told and heard last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Telling {
@@ -44,13 +41,6 @@ struct Heard {
     renewed_at: Option<TimeMs>,
 }
 
-/// Without progress for so long a validator says that it is stuck. Votes, and what is resent to all who are stuck, grow with the square
-/// of the validators: where many are merely slow, asking at once would make them slower until nothing but help is sent.
-fn stuck_ms(validators: usize) -> u64 {
-    let square = (validators as u64).saturating_pow(2).max(STUCK_VALIDATORS.pow(2));
-    (limits::STATUS_STUCK_MS * square / STUCK_VALIDATORS.pow(2)).min(limits::HEAD_INTERVAL_MS)
-}
-
 impl Replica {
     /// Says at the next tick what is missing, instead of waiting until nothing moves.
     pub(super) fn ask_at_once(&mut self) {
@@ -66,12 +56,11 @@ impl Replica {
             self.telling.watched = progress;
             self.telling.watched_at = self.now;
         }
-        let stuck_ms = stuck_ms(self.config.validators);
-        let is_standing = self.now >= self.telling.watched_at.saturating_add(stuck_ms);
+        let is_standing = self.now >= self.telling.watched_at.saturating_add(limits::STATUS_STUCK_MS);
         let at_once = std::mem::take(&mut self.telling.at_once);
         let stuck = is_standing || at_once;
         self.telling.stuck = stuck;
-        let interval = if stuck { stuck_ms } else { limits::HEAD_INTERVAL_MS };
+        let interval = if stuck { limits::STATUS_STUCK_MS } else { limits::HEAD_INTERVAL_MS };
         if !at_once && self.now < self.telling.told_at.saturating_add(interval) {
             return;
         }
