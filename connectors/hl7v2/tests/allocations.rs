@@ -33,7 +33,7 @@ fn mapping(mapper: &Mapper, raw: &[u8]) -> (AllocationInfo, usize) {
 #[test]
 fn a_message_asks_for_memory_a_bounded_number_of_times() {
     let mapper = Mapper::embedded();
-    for (name, raw, most) in [("ORU_R01", ORU, 1_000), ("ADT_A01", ADT, 500)] {
+    for (name, raw, most) in [("ORU_R01", ORU, 1_000), ("ADT_A01", ADT, 550)] {
         let (info, bytes) = mapping(&mapper, raw);
         let (times, held) = (info.count_total, info.bytes_max);
         println!("{name}: {} bytes to {bytes}, {times} allocations, {held} bytes held at most", raw.len());
@@ -50,5 +50,5 @@ fn a_document_is_held_a_few_times_at_once() {
     let (info, _) = mapping(&Mapper::embedded(), &raw);
     let times = info.bytes_max as f64 / raw.len() as f64;
     println!("15 MB: {} bytes held at most beside the message, {times:.1} times its size", info.bytes_max);
-    assert!(times < 3.5, "found {times:.1} times the message's size, expected fewer than 3.5");
+    assert!(times < 2.5, "found {times:.1} times the message's size, expected fewer than 2.5");
 }

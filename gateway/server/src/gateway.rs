@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connectors_hl7v2::Mapper;
 use gateway_vault::{Vault, VaultError};
 use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorAddress};
 use schemas::ErrorClass;
@@ -33,7 +32,7 @@ use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::markers::StoredMarkers;
 use crate::notify;
 use crate::objects::{ObjectError, Objects};
-use crate::operators::hands::{self, Hands, Reload, TokenError};
+use crate::operators::hands::{self, Hands, TokenError};
 use crate::operators::{self, Operators};
 use crate::smart::{ClientError, Clients, Tokens};
 use crate::store::claim::Claim;
@@ -41,6 +40,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::{Metrics, MetricsError};
 
 mod probes;
+mod tables;
 
 /// Longest wait for each part at the end, in milliseconds.
 const STOP_MS_MAX: u64 = 15_000;
@@ -171,7 +171,7 @@ impl Gateway {
         std::mem::forget(fail::FailScenario::setup());
         let stop = CancellationToken::new();
         let ground = ground(&config, &stop).await?;
-        let (tables, normaliser) = watch::channel(normaliser(&config)?);
+        let (normalisers, normaliser) = watch::channel(tables::normaliser(&config)?);
         let foundation = way_in(&ground, &config, normaliser)?;
         let tls = config.gateway.tls_certificate.as_deref().zip(config.gateway.tls_key.as_deref());
         let door = Door::open(&config.gateway.listen, tls).await?;
@@ -203,7 +203,7 @@ impl Gateway {
             connectors,
             imports,
             dead_letters: dead_letters(&ground, &ingest),
-            reload: reload(config.file.clone(), tables),
+            reload: tables::reload(config.file.clone(), normalisers),
             metrics: ground.metrics.clone(),
         };
         let servers = vec![
@@ -343,38 +343,6 @@ fn belongs(config: &Config, vault: &Vault, genesis: &Genesis) -> Result<(), Gate
     Err(GatewayError::Institution { id: id.to_string(), found })
 }
 
-fn mapper(config: &Config) -> Result<Mapper, GatewayError> {
-    let Some(folder) = &config.gateway.mappings else { return Ok(Mapper::embedded()) };
-    let unreadable = |path: &std::path::Path| GatewayError::File { path: path.to_owned(), expected: "mapping tables" };
-    let mut tables = Vec::new();
-    let mut folders = vec![folder.clone()];
-    while let Some(inside) = folders.pop() {
-        for entry in std::fs::read_dir(&inside).map_err(|_| unreadable(&inside))? {
-            let path = entry.map_err(|_| unreadable(&inside))?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            if path.extension().is_none_or(|e| e != "map") {
-                continue;
-            }
-            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-            tables.push((name, std::fs::read_to_string(&path).map_err(|_| unreadable(&path))?));
-        }
-    }
-    tables.sort();
-    Mapper::with_tables(&tables).map_err(|e| GatewayError::Table(e.to_string()))
-}
-
-/// What messages are normalised with.
-fn normaliser(config: &Config) -> Result<Arc<Normaliser>, GatewayError> {
-    Ok(Arc::new(Normaliser {
-        mapper: mapper(config)?,
-        zone: config.gateway.zone.clone(),
-        authorities: config.gateway.authorities.clone(),
-    }))
-}
-
 fn way_in(
     ground: &Ground,
     config: &Config,
@@ -462,15 +430,6 @@ fn operators(ground: &Ground, ingest: &Arc<Ingest>, connectors: Connectors) -> O
 fn dead_letters(ground: &Ground, ingest: &Arc<Ingest>) -> DeadLetters {
     let (store, objects) = (ground.store.clone(), ground.objects.clone());
     DeadLetters { store, objects, vault: Arc::clone(&ground.vault), ingest: Arc::clone(ingest) }
-}
-
-/// Reads the configuration again: connectors and mapping tables are taken over, whole or not at all. Everything else needs a restart.
-fn reload(file: PathBuf, tables: watch::Sender<Arc<Normaliser>>) -> Reload {
-    Arc::new(move || {
-        let config = Config::load(&file).map_err(|e| e.to_string())?;
-        tables.send_replace(normaliser(&config).map_err(|e| e.to_string())?);
-        Ok(config.connectors)
-    })
 }
 
 fn serve(door: Door, router: axum::Router, stop: CancellationToken) -> JoinHandle<()> {

@@ -8,6 +8,9 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Objects of up to this many members are sorted without a heap allocation.
 const FEW: usize = 16;
 
+/// Of such a length, in bytes, is a text that is a document.
+const LARGE: usize = 64 << 10;
+
 pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(object) if object.members.len() <= 1 => write_members(object.members.iter(), out, write),
@@ -114,7 +117,12 @@ fn write_other(value: &Value, out: &mut Vec<u8>, inner: fn(&Value, &mut Vec<u8>)
 
 fn write_string(text: &Text, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
-    out.reserve(bytes.len() + 2);
+    if bytes.len() < LARGE {
+        out.reserve(bytes.len() + 2);
+    } else {
+        // with room for what stands behind a document: the next byte would double it
+        out.reserve_exact(bytes.len() + LARGE);
+    }
     out.push(b'"');
     if all_plain(bytes) {
         out.extend_from_slice(bytes);
