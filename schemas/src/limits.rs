@@ -213,6 +213,11 @@ pub const INBOX_GROUP_MAX: usize = 256;
 pub const INBOX_WAITING_MAX: i64 = 1_000_000;
 /// Unacknowledged deliveries per connector unless configured.
 pub const PREFETCH_DEFAULT: u16 = 512;
+/// Lanes of one AMQP connector: queues that are consumed side by side, each in order.
+pub const LANES_MAX: u16 = 16;
+/// A queue one of whose messages comes for this time is read carefully, one message at a time: one death of a process is an accident,
+/// two happen in a bad night.
+pub const DELIVERIES_SUSPECT: u32 = 3;
 /// Connections of one MLLP listener unless configured.
 pub const MLLP_CONNECTIONS_DEFAULT: usize = 64;
 /// The same at most.
@@ -332,4 +337,5 @@ const _: () = assert!(SUBMISSION_TRANSACTIONS_MAX * 2 <= RPC_TRANSACTIONS_PER_SE
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX <= RPC_HANDSHAKES_MAX);
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX * 2 <= RPC_CONNECTIONS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(DELIVERIES_SUSPECT * 2 <= DELIVERY_LIMIT);
 const _: () = assert!(UNIT_CHUNK_BYTES.is_multiple_of(UNIT_PADDING_BYTES));

@@ -37,9 +37,15 @@ pub struct AmqpConfig {
     /// Routing keys that are bound to the queue.
     #[serde(default = "default_bindings")]
     pub bindings: Vec<String>,
-    /// Most deliveries unsettled at once.
+    /// Most deliveries unsettled at once, of each lane. A queue is begun with one; when its message was in hand of processes that died
+    /// (`x-delivery-count` of 3 or more) it is read one message at a time, until 16 in a row were of another kind.
     #[serde(default = "default_prefetch")]
     pub prefetch: u16,
+    /// With 2 to 16: so many queues `{queue}.1`, `{queue}.2`, … that are read side by side, each by one gateway at a time and in order,
+    /// behind the exchange `{queue}.lanes`, which sorts by the header `chartseal-lane`; messages without it share one lane. For the
+    /// broker's plugin `rabbitmq_consistent_hash_exchange`. Changed only when the queues are empty.
+    #[serde(default = "default_lanes")]
+    pub lanes: u16,
     /// Content type of messages that state none.
     #[serde(default)]
     pub content_type: String,
@@ -63,6 +69,7 @@ impl Default for AmqpConfig {
             queue: None,
             bindings: default_bindings(),
             prefetch: default_prefetch(),
+            lanes: default_lanes(),
             content_type: String::new(),
             management_url: None,
             management_file: None,
@@ -144,6 +151,9 @@ fn default_bindings() -> Vec<String> {
 const fn default_prefetch() -> u16 {
     limits::PREFETCH_DEFAULT
 }
+const fn default_lanes() -> u16 {
+    1
+}
 
 impl AmqpConfig {
     /// The queue's name.
@@ -164,6 +174,9 @@ impl AmqpConfig {
         if self.prefetch == 0 {
             return Err("prefetch: found 0, expected at least 1".into());
         }
+        if !(1..=limits::LANES_MAX).contains(&self.lanes) {
+            return Err(format!("lanes: found {}, expected 1 to {}", self.lanes, limits::LANES_MAX));
+        }
         let safe = |url: &str| url.starts_with("https://") || (url.starts_with("http://") && is_loopback(url));
         if self.management_url.as_deref().is_some_and(|url| !safe(url)) {
             return Err("management_url: expected https://host:port, or http:// on loopback".into());
@@ -174,7 +187,9 @@ impl AmqpConfig {
         if self.bindings.is_empty() || self.exchange.is_empty() {
             return Err("expected an exchange and at least one binding".into());
         }
-        let names = [&self.exchange, &self.queue_name()].into_iter().chain(&self.bindings).any(|n| n.len() > 255);
+        // with the end of a lane's name
+        let queue = format!("{}.lanes", self.queue_name());
+        let names = [&self.exchange, &queue].into_iter().chain(&self.bindings).any(|n| n.len() > 255);
         if names { Err("expected names of at most 255 bytes".into()) } else { Ok(()) }
     }
 

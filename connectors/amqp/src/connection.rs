@@ -1,35 +1,25 @@
-//! One connection, with TLS where the address says so; for a source with its channel, queue and consumer. lapin's own recovery is off:
-//! it may hang in silence, so whatever breaks ends the connection and the supervisor (`source.rs`) makes a new one. Every wait has a
-//! limit.
+//! One connection, with TLS where the address says so. lapin's own recovery is off: it may hang in silence, so whatever breaks ends the
+//! connection and the supervisor (`source.rs`) makes a new one. Every wait has a limit.
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lapin::options::{
-    BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::{AMQPUriTcpExt as _, AsyncTcpStream, RustlsConnector};
-use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{Channel, Connection, ConnectionProperties, Consumer, Error, ErrorKind, ExchangeKind};
+use lapin::{Connection, ConnectionProperties, Error, ErrorKind};
 use schemas::ErrorClass;
 
-use crate::access::{Access, access};
-use crate::config::AmqpConfig;
+use crate::access::Access;
 
 /// Longest wait for one answer of the broker, in milliseconds.
 const ANSWER_MS_MAX: u64 = 10_000;
 /// Heartbeat unless the address says otherwise, in seconds: a dead peer is noticed within twice this time.
 const HEARTBEAT_S: u16 = 4;
 
-/// A consumer that is running, with what keeps it alive.
-pub struct Live {
-    pub connection: Connection,
-    pub channel: Channel,
-    pub consumer: Consumer,
-}
+/// What is refused where a plugin is missing.
+pub const HASHING: &str = "declare the exchange of the lanes";
 
 /// Why there is no connection, or nothing to consume on it. Never with the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +33,11 @@ pub enum ConnectError {
     /// It does not let this user in.
     #[error("found that the broker refuses this user, its password or its certificate, expected to be let in")]
     Login,
+    /// It cannot sort into lanes.
+    #[error(
+        "found a broker without the plugin rabbitmq_consistent_hash_exchange, expected it for lanes: run `rabbitmq-plugins enable rabbitmq_consistent_hash_exchange` on every node"
+    )]
+    Plugin,
     /// The address cannot be read.
     #[error(
         "found no AMQP address, expected amqp://host:port/vhost or amqps://…, in a readable file where there is a file"
@@ -104,47 +99,6 @@ pub async fn connect(access: &Access<'_>, name: &str, attempt: usize) -> Result<
     answered("connect", connecting).await
 }
 
-/// Connects, declares, binds and consumes.
-pub async fn open(config: &AmqpConfig, attempt: usize) -> Result<Live, ConnectError> {
-    let connection = connect(&access!(config), &config.name, attempt).await?;
-    let channel = answered("open a channel", connection.create_channel()).await?;
-    let queue = config.queue_name();
-    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let declare =
-        channel.exchange_declare(config.exchange.as_str().into(), ExchangeKind::Topic, durable, FieldTable::default());
-    answered("declare the exchange", declare).await?;
-    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-    answered("declare the queue", channel.queue_declare(queue.as_str().into(), durable, quorum())).await?;
-    for key in &config.bindings {
-        let exchange = config.exchange.as_str();
-        let options = QueueBindOptions::default();
-        let bind = channel.queue_bind(
-            queue.as_str().into(),
-            exchange.into(),
-            key.as_str().into(),
-            options,
-            FieldTable::default(),
-        );
-        answered("bind the queue", bind).await?;
-    }
-    answered("set the prefetch", channel.basic_qos(config.prefetch, BasicQosOptions::default())).await?;
-    let consume = channel.basic_consume(
-        queue.as_str().into(),
-        "chartseal".into(),
-        BasicConsumeOptions::default(),
-        FieldTable::default(),
-    );
-    let consumer = answered("consume", consume).await?;
-    Ok(Live { connection, channel, consumer })
-}
-
-/// The arguments of a quorum queue: its limits are policies.
-pub fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    arguments
-}
-
 /// Waits for an answer, but not for ever.
 pub async fn answered<T>(
     what: &'static str,
@@ -156,6 +110,7 @@ pub async fn answered<T>(
             ErrorKind::ProtocolError(error) => match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) if what == "connect" => ConnectError::Login,
                 AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => ConnectError::Away(what),
+                AMQPErrorKind::Hard(AMQPHardError::COMMANDINVALID) if what == HASHING => ConnectError::Plugin,
                 _ => ConnectError::Refused(what),
             },
             ErrorKind::AuthProviderError(_) => ConnectError::Login,

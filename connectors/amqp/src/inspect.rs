@@ -1,4 +1,4 @@
-//! What `chartseal doctor` asks of a broker: whether it is reached, whether exchange, queue and bindings are as configured, and whether its
+//! What `chartseal doctor` asks of a broker: whether it is reached, whether exchanges, queues and bindings are as configured, and whether its
 //! policies keep every message. It looks and changes nothing: what is missing is not made, no message is published. Policies and
 //! bindings can be seen by the management API alone (`management_url`); without it they are said to be not checked.
 
@@ -13,11 +13,14 @@ use serde_json::Value;
 
 use crate::access::{Access, access};
 use crate::config::{AmqpConfig, PublisherConfig};
-use crate::connection::{self, ConnectError, answered};
+use crate::connection::{self, ConnectError, HASHING, answered};
 use crate::management::{Management, ManagementError};
+use crate::topology::{self, by_header, hashing};
 
 /// Why nothing more is said.
 const NOBODY: &str = "no broker was reached";
+/// What only the management API knows.
+const MANAGED: [&str; 3] = ["bindings", "delivery limit", "dead letters"];
 /// Most addresses of a cluster that are tried.
 const BROKERS_MAX: usize = 16;
 
@@ -31,15 +34,17 @@ pub async fn inspect(config: &AmqpConfig) -> Vec<Finding> {
         reached = reached.or(connection);
     }
     let Some((connection, uri)) = reached else {
-        for about in ["exchange", "queue", "bindings", "delivery limit", "dead letters"] {
+        let lanes = (config.lanes > 1).then_some("lanes");
+        for about in ["exchange", "queue"].into_iter().chain(lanes).chain(MANAGED) {
             findings.push(Finding::not_checked(said(config, about), NOBODY, "see above"));
         }
         return findings;
     };
     let missing = "one: the connector makes it when it starts; messages that hospitals publish before are lost";
     findings.push(exchange(said(config, "exchange"), &config.exchange, &connection, missing).await);
-    let (finding, there) = queue(config, &connection).await;
-    findings.push(finding);
+    let (found, there) = queues(config, &connection).await;
+    findings.extend(found);
+    findings.extend(lanes(config, &connection).await);
     drop(answered("close", connection.close(200, "inspected".into())).await);
     findings.extend(managed(config, &uri, there).await);
     findings
@@ -113,39 +118,98 @@ async fn exchange(about: String, name: &str, connection: &Connection, missing: &
     }
 }
 
-async fn queue(config: &AmqpConfig, connection: &Connection) -> (Finding, bool) {
-    let (about, name) = (said(config, "queue"), config.queue_name());
+/// Each queue that is read, and those that nobody reads any more; whether all are there.
+async fn queues(config: &AmqpConfig, connection: &Connection) -> (Vec<Finding>, bool) {
+    let (names, mut findings, mut there) = (config.queues(), Vec::new(), true);
+    let (mut waiting, mut consumers) = (0, 0);
+    for name in &names {
+        match queue(config, connection, name).await {
+            Ok(queue) => (waiting, consumers) = (waiting + queue.message_count(), consumers + queue.consumer_count()),
+            Err((finding, is_there)) => {
+                findings.push(finding);
+                there &= is_there;
+            }
+        }
+    }
+    if findings.is_empty() {
+        let what = match &names[..] {
+            [one] => format!("{one} is a quorum queue"),
+            all => format!(
+                "{} of {} lanes are quorum queues with a single active consumer",
+                config.queue_name(),
+                all.len()
+            ),
+        };
+        let found = format!("{what}; {waiting} messages wait, {consumers} consumers");
+        findings.push(Finding::good(said(config, "queue"), found));
+    }
+    for other in config.others() {
+        if let Ok(Some(waiting)) = topology::waiting(connection, &other).await {
+            let expected = "none: nobody reads a queue of another number of lanes, and when it is full nothing is taken from publishers; \
+                            empty it with the former `lanes`, then delete it";
+            let found = format!("also a queue {other}; {waiting} messages wait");
+            findings.push(Finding::bad(said(config, "queue"), found, expected));
+        }
+    }
+    (findings, there)
+}
+
+async fn queue(config: &AmqpConfig, connection: &Connection, name: &str) -> Result<lapin::Queue, (Finding, bool)> {
+    let about = said(config, "queue");
     let declare = async |passive| {
         let channel = answered("open a channel", connection.create_channel()).await?;
         let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
-        answered("declare the queue", channel.queue_declare(name.as_str().into(), options, connection::quorum())).await
+        answered("declare the queue", channel.queue_declare(name.into(), options, config.arguments())).await
     };
     match declare(true).await {
-        Ok(_) => match declare(false).await {
-            Ok(queue) => {
-                let (waiting, consumers) = (queue.message_count(), queue.consumer_count());
-                let found = format!("{name} is a quorum queue; {waiting} messages wait, {consumers} consumers");
-                (Finding::good(about, found), true)
-            }
-            Err(error) => {
-                let expected = "a durable quorum queue without other arguments, and permission to configure it; limits \
-                                belong into a policy";
-                (Finding::bad(about, format!("{name}: {error}"), expected), true)
-            }
-        },
+        Ok(_) => declare(false).await.map_err(|error| {
+            let expected = match config.lanes {
+                1 => "a durable quorum queue without other arguments, and permission to configure it; limits belong into a policy",
+                _ => "a durable quorum queue with x-single-active-consumer alone, and permission to configure it; limits belong into a \
+                      policy",
+            };
+            (Finding::bad(about, format!("{name}: {error}"), expected), true)
+        }),
         Err(ConnectError::Refused(_)) => {
             let expected = "one: the connector makes it when it starts; messages that are published before are lost";
-            (Finding::warning(about, format!("no queue {name}"), expected), false)
+            Err((Finding::warning(about, format!("no queue {name}"), expected), false))
         }
-        Err(error) => (Finding::not_checked(about, error.to_string(), "an answer"), false),
+        Err(error) => Err((Finding::not_checked(about, error.to_string(), "an answer"), false)),
     }
 }
 
-/// What only the management API knows.
+/// Whether the broker can sort into lanes, and the exchange that does. Last on its connection, which ends where the plugin is missing.
+async fn lanes(config: &AmqpConfig, connection: &Connection) -> Option<Finding> {
+    let (about, lanes) = (said(config, "lanes"), config.lanes_exchange()?);
+    let declare = async |name: &str, passive| {
+        let channel = answered("open a channel", connection.create_channel()).await?;
+        let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
+        answered(HASHING, channel.exchange_declare(name.into(), hashing(), options, by_header())).await
+    };
+    // one that every broker has, as what it is not: refused for its type where that is unknown, else for not being of it
+    if let Err(error @ ConnectError::Plugin) = declare("amq.topic", false).await {
+        let expected = "the plugin enabled on every node of the broker: the connector starts by itself then";
+        return Some(Finding::bad(about, error.to_string(), expected));
+    }
+    Some(match declare(&lanes, true).await {
+        Ok(()) => match declare(&lanes, false).await {
+            Ok(()) => Finding::good(about, format!("{lanes} sorts by the header {}", topology::LANE_HEADER)),
+            Err(error) => {
+                let expected =
+                    "a durable x-consistent-hash exchange with the hash-header, and permission to configure it";
+                Finding::bad(about, format!("{lanes}: {error}"), expected)
+            }
+        },
+        Err(ConnectError::Refused(_)) => {
+            Finding::warning(about, format!("no exchange {lanes}"), "one: the connector makes it when it starts")
+        }
+        Err(error) => Finding::not_checked(about, error.to_string(), "an answer"),
+    })
+}
+
 async fn managed(config: &AmqpConfig, uri: &AMQPUri, queue_is_there: bool) -> Vec<Finding> {
-    let all = ["bindings", "delivery limit", "dead letters"];
     let none = |why: &str, expected: &str| {
-        all.iter().map(|about| Finding::not_checked(said(config, about), why, expected)).collect()
+        MANAGED.iter().map(|about| Finding::not_checked(said(config, about), why, expected)).collect()
     };
     if !queue_is_there {
         return none("there is no queue yet", "start the connector once, then ask again");
@@ -161,20 +225,33 @@ async fn managed(config: &AmqpConfig, uri: &AMQPUri, queue_is_there: bool) -> Ve
 }
 
 async fn through(config: &AmqpConfig, management: &Management) -> Result<Vec<Finding>, ManagementError> {
-    let queue = config.queue_name();
+    let (queues, lanes) = (config.queues(), config.lanes_exchange());
     let overview = management.get(&["overview"]).await?.unwrap_or_default();
-    let document = management.get(&["queues", "{}", &queue]).await?.unwrap_or_default();
-    let bound = management.get(&["bindings", "{}", "e", &config.exchange, "q", &queue]).await?.unwrap_or_default();
+    let queue = config.queue_name();
+    let to = lanes.as_deref().map_or(["q", &queue], |lanes| ["e", lanes]);
+    let bound = management.get(&["bindings", "{}", "e", &config.exchange, to[0], to[1]]).await?.unwrap_or_default();
     let mut findings = bindings(config, &bound);
-    let Some(policy) = policy::Policy::read(&document, &overview) else {
-        let (why, expected) = ("the broker has not said yet which policy holds for the queue", "ask again in a minute");
-        findings
-            .extend(["delivery limit", "dead letters"].map(|a| Finding::not_checked(said(config, a), why, expected)));
-        return Ok(findings);
-    };
-    findings.push(policy.delivery_limit(said(config, "delivery limit")));
-    findings.extend(policy.dead_letters(&said(config, "dead letters"), &queue, management).await?);
-    Ok(findings)
+    for queue in &queues {
+        let document = management.get(&["queues", "{}", queue]).await?.unwrap_or_default();
+        let Some(policy) = policy::Policy::read(&document, &overview) else {
+            let (why, expected) =
+                ("the broker has not said yet which policy holds for the queue", "ask again in a minute");
+            let about = ["delivery limit", "dead letters"];
+            findings.extend(about.map(|about| Finding::not_checked(said(config, about), why, expected)));
+            continue;
+        };
+        findings.push(policy.delivery_limit(said(config, "delivery limit")));
+        let ours: Vec<&str> = lanes.iter().chain([queue]).map(String::as_str).collect();
+        findings.extend(policy.dead_letters(&said(config, "dead letters"), &ours, management).await?);
+    }
+    // what holds for every lane is said once
+    let mut once: Vec<Finding> = Vec::new();
+    for finding in findings {
+        if !once.contains(&finding) {
+            once.push(finding);
+        }
+    }
+    Ok(once)
 }
 
 /// Each binding is there, and no other: one that was taken out of the configuration stays at the broker.

@@ -11,6 +11,7 @@ use schemas::ErrorClass;
 
 use crate::config::PublisherConfig;
 use crate::connection::{self, ConnectError};
+use crate::topology::LANE_HEADER;
 
 /// The topic exchange that hospital systems publish to.
 pub const EXCHANGE: &str = "hospital.events";
@@ -102,12 +103,30 @@ impl Publisher {
         body: &[u8],
         trace: Option<&str>,
     ) -> Result<(), PublishError> {
+        self.publish_to_lane(routing_key, content_type, body, trace, None).await
+    }
+
+    /// The same for consumers with lanes, in a bucket: everything about one patient in the same one (`topology.rs`).
+    ///
+    /// # Errors
+    /// As `publish`.
+    pub async fn publish_to_lane(
+        &mut self,
+        routing_key: &str,
+        content_type: &str,
+        body: &[u8],
+        trace: Option<&str>,
+        bucket: Option<u16>,
+    ) -> Result<(), PublishError> {
         while self.waiting.len() >= IN_FLIGHT_MAX {
             self.settle_one().await?;
         }
         let mut headers = FieldTable::default();
         if let Some(trace) = trace {
             headers.insert("traceparent".into(), AMQPValue::LongString(trace.into()));
+        }
+        if let Some(bucket) = bucket {
+            headers.insert(LANE_HEADER.into(), AMQPValue::LongString(bucket.to_string().into()));
         }
         self.send(routing_key, content_type, body, BasicProperties::default().with_headers(headers)).await
     }

@@ -7,6 +7,8 @@ use connectors_source::{HealthReporter, Settle, SettleError, SettleFuture, Settl
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 /// Longest wait for a settlement to be sent, in milliseconds.
 const SETTLE_MS_MAX: u64 = 10_000;
@@ -16,13 +18,17 @@ pub struct AmqpSettle {
     pub acker: Acker,
     pub health: HealthReporter,
     pub runtime: Handle,
+    /// Its place in its lane, free when the broker was told.
+    pub room: OwnedSemaphorePermit,
+    pub closing: CancellationToken,
 }
 
 impl Settle for AmqpSettle {
     fn settle(self: Box<Self>, how: Settlement) -> SettleFuture {
         self.health.settled();
-        let acker = self.acker;
+        let Self { acker, room, .. } = *self;
         Box::pin(async move {
+            let _room = room;
             let limit = Duration::from_millis(SETTLE_MS_MAX);
             match tokio::time::timeout(limit, tell(&acker, how)).await {
                 Ok(Ok(true)) => Ok(()),
@@ -34,9 +40,11 @@ impl Settle for AmqpSettle {
 
     fn abandon(self: Box<Self>) {
         self.health.settled();
-        let acker = self.acker;
-        if acker.usable() {
-            self.runtime.spawn(async move {
+        let Self { acker, room, runtime, closing, .. } = *self;
+        // while the source closes the connection gives it back, with everything behind it: alone it would come again, to here
+        if acker.usable() && !closing.is_cancelled() {
+            runtime.spawn(async move {
+                let _room = room;
                 let limit = Duration::from_millis(SETTLE_MS_MAX);
                 // a release that is not sent happens by itself when the connection ends
                 drop(tokio::time::timeout(limit, tell(&acker, Settlement::Released)).await);

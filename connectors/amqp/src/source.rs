@@ -1,5 +1,6 @@
-//! The source: a supervisor that keeps one consumer running and hands its deliveries over a bounded channel. Its watchdog
-//! looks at the connection every second; an ended stream, an error or a dead connection mean a new one, without end.
+//! The source: a supervisor that keeps one connection with its queues (`lane.rs`) running and hands their deliveries over a bounded
+//! channel. Its watchdog looks at the connection every second; a queue that ends, an error or a dead connection mean a new one,
+//! without end. A channel that died alone means a new connection too: what was in hand on it comes again, and nothing is half alive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,20 +11,24 @@ use connectors_source::{
     Delivery, HealthReporter, NextDelivery, Redelivery, Rejection, Source, SourceHealth, TraceContext,
 };
 use futures_util::StreamExt as _;
-use lapin::options::BasicCancelOptions;
+use futures_util::stream::FuturesUnordered;
+use lapin::Connection;
 use lapin::types::{AMQPValue, FieldTable};
 use schemas::id::TimeMs;
 use schemas::limits;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::access;
 use crate::config::AmqpConfig;
-use crate::connection::{self, Live};
+use crate::connection::{self, ConnectError};
+use crate::lane::{End, Lane};
 use crate::settle::AmqpSettle;
+use crate::topology;
 
 /// The watchdog looks this often, in milliseconds.
-const WATCHDOG_MS: u64 = 1_000;
+pub const WATCHDOG_MS: u64 = 1_000;
 /// First delay between connections, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX` / 2.
 const RETRY_FIRST_MS: u64 = 250;
 /// Longest wait for deliveries in hand after `close`, in milliseconds.
@@ -44,7 +49,7 @@ impl AmqpSource {
     pub fn start(config: AmqpConfig) -> Self {
         let reporter = HealthReporter::default();
         let health = reporter.subscribe();
-        let (to, deliveries) = mpsc::channel(usize::from(config.prefetch));
+        let (to, deliveries) = mpsc::channel(usize::from(config.prefetch) * usize::from(config.lanes));
         let epoch = Arc::new(AtomicU64::new(0));
         let closing = CancellationToken::new();
         let name = config.name.as_str().into();
@@ -107,12 +112,12 @@ impl Drop for AmqpSource {
     }
 }
 
-struct Supervisor {
-    config: AmqpConfig,
-    reporter: HealthReporter,
-    to: mpsc::Sender<(u64, Delivery)>,
+pub struct Supervisor {
+    pub config: AmqpConfig,
+    pub reporter: HealthReporter,
+    pub to: mpsc::Sender<(u64, Delivery)>,
     epoch: Arc<AtomicU64>,
-    closing: CancellationToken,
+    pub closing: CancellationToken,
     runtime: Handle,
 }
 
@@ -120,14 +125,11 @@ impl Supervisor {
     async fn run(self) {
         let (mut delay_ms, mut attempt) = (RETRY_FIRST_MS, 0);
         while !self.closing.is_cancelled() {
-            match connection::open(&self.config, attempt).await {
-                Ok(live) => {
+            match self.open(attempt).await {
+                Ok((connection, mut lanes)) => {
                     // when it is lost the preferred one is tried first
                     (delay_ms, attempt) = (RETRY_FIRST_MS, 0);
-                    let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-                    self.reporter.connected(now_ms());
-                    tracing::info!(connector = %self.config.name, "connected");
-                    self.consume(live, epoch).await;
+                    self.consume(&connection, &mut lanes).await;
                     self.reporter.disconnected(now_ms());
                 }
                 Err(failure) => {
@@ -145,71 +147,83 @@ impl Supervisor {
         }
     }
 
-    /// Hands deliveries over until the connection ends or the source is closed.
-    async fn consume(&self, mut live: Live, epoch: u64) {
+    /// Connects, declares and begins to consume every queue.
+    async fn open(&self, attempt: usize) -> Result<(Connection, Vec<Lane<'_>>), ConnectError> {
+        let connection = connection::connect(&access!(self.config), &self.config.name, attempt).await?;
+        topology::declare(&self.config, &connection).await?;
+        // of lanes that are too many the first is there whenever one is; `doctor` looks at all
+        let others = if self.config.lanes > 1 { self.config.others() } else { Vec::new() };
+        for queue in others.into_iter().take(2) {
+            if topology::waiting(&connection, &queue).await?.is_some() {
+                tracing::warn!(connector = %self.config.name, %queue, "found a queue of another number of lanes, which nobody reads");
+            }
+        }
+        let mut lanes = Vec::new();
+        for queue in self.config.queues() {
+            lanes.push(Lane::open(self, &connection, queue).await?);
+        }
+        Ok((connection, lanes))
+    }
+
+    /// Hands deliveries over until one queue ends or the source is closed; then lets deliveries in hand be settled, and disconnects.
+    async fn consume(&self, connection: &Connection, lanes: &mut [Lane<'_>]) {
+        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        self.reporter.connected(now_ms());
+        tracing::info!(connector = %self.config.name, "connected");
+        let mut patience = Duration::from_millis(CLOSE_MS_MAX);
+        match self.watched(connection, lanes, epoch).await {
+            End::Lost => {
+                tracing::warn!(connector = %self.config.name, "found a consumer or its connection ended");
+                patience = Duration::from_millis(WATCHDOG_MS);
+            }
+            End::Closing => {
+                let settled = async {
+                    for lane in &*lanes {
+                        lane.settled().await;
+                    }
+                };
+                drop(tokio::time::timeout(patience, settled).await);
+            }
+        }
+        // the consumers are still there: with their connection everything that was not yielded goes back at once, in order
+        drop(tokio::time::timeout(patience, connection.close(200, "closed".into())).await);
+    }
+
+    async fn watched(&self, connection: &Connection, lanes: &mut [Lane<'_>], epoch: u64) -> End {
+        let mut running = FuturesUnordered::new();
+        for lane in lanes {
+            running.push(lane.run(epoch));
+        }
         let mut watchdog = tokio::time::interval(Duration::from_millis(WATCHDOG_MS));
         watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                () = self.closing.cancelled() => return self.finish(live).await,
-                _ = watchdog.tick() => {
-                    if !live.connection.status().connected() || !live.channel.status().connected() {
-                        tracing::warn!(connector = %self.config.name, "found the connection dead");
-                        return;
-                    }
-                }
-                next = live.consumer.next() => match next {
-                    Some(Ok(delivery)) if delivery.data.len() > limits::MESSAGE_BYTES_MAX => self.refuse(delivery),
-                    Some(Ok(delivery)) => {
-                        let delivery = self.delivery(delivery);
-                        self.reporter.delivered(now_ms());
-                        // room for the whole prefetch: waits only while deliveries of a lost connection are in the way
-                        if self.to.send((epoch, delivery)).await.is_err() {
-                            return self.finish(live).await;
-                        }
-                    }
-                    // the queue was deleted, the channel refused something, or the connection ended
-                    Some(Err(_)) | None => {
-                        tracing::warn!(connector = %self.config.name, "found the consumer ended");
-                        drop(tokio::time::timeout(
-                            Duration::from_millis(WATCHDOG_MS),
-                            live.connection.close(200, "consumer ended".into()),
-                        ).await);
-                        return;
-                    }
+                Some(end) = running.next() => return end,
+                _ = watchdog.tick() => if !connection.status().connected() {
+                    return End::Lost;
                 },
             }
         }
     }
 
     /// Larger than any gateway takes: not even kept. The broker puts it aside; its bytes wait for nothing here.
-    fn refuse(&self, delivery: lapin::message::Delivery) {
-        let mut delivery = self.delivery(delivery);
-        self.reporter.delivered(now_ms());
+    pub fn refuse(&self, message: lapin::message::Delivery, room: OwnedSemaphorePermit) {
+        let mut delivery = self.delivery(message, room);
         tracing::warn!(connector = %self.config.name, bytes = delivery.take_body().len(), "refused: too large");
         // a refusal that does not reach the broker means that the message comes again
         self.runtime.spawn(async move { delivery.reject(Rejection::TooLarge).await.is_err() });
     }
 
-    /// Takes nothing new, lets deliveries in hand be settled, then closes.
-    async fn finish(&self, mut live: Live) {
-        let patience = Duration::from_millis(CLOSE_MS_MAX);
-        let tag = live.consumer.tag();
-        drop(tokio::time::timeout(patience, live.channel.basic_cancel(tag, BasicCancelOptions::default())).await);
-        let mut health = self.reporter.subscribe();
-        let ending = async {
-            // what the broker had sent already goes back
-            while let Some(Ok(delivery)) = live.consumer.next().await {
-                drop(self.delivery(delivery));
-            }
-            drop(health.wait_for(|health| health.unsettled == 0).await);
+    /// A delivery of ours, which is unsettled from now on.
+    pub fn delivery(&self, from: lapin::message::Delivery, room: OwnedSemaphorePermit) -> Delivery {
+        let redelivery = Redelivery { redelivered: from.redelivered, count: count(&from) };
+        let settle = AmqpSettle {
+            acker: from.acker,
+            health: self.reporter.clone(),
+            runtime: self.runtime.clone(),
+            room,
+            closing: self.closing.clone(),
         };
-        drop(tokio::time::timeout(patience, ending).await);
-        drop(tokio::time::timeout(patience, live.connection.close(200, "closed".into())).await);
-    }
-
-    fn delivery(&self, from: lapin::message::Delivery) -> Delivery {
-        let settle = AmqpSettle { acker: from.acker, health: self.reporter.clone(), runtime: self.runtime.clone() };
         let mut delivery = Delivery::new(&self.config.name, Bytes::from(from.data), now_ms(), Box::new(settle));
         let stated = from.properties.content_type().as_ref().map(|text| text.as_str().trim().to_ascii_lowercase());
         delivery.content_type = stated.unwrap_or_else(|| self.config.content_type.to_ascii_lowercase()).into();
@@ -217,14 +231,19 @@ impl Supervisor {
         let headers = from.properties.headers().as_ref();
         let text = |name: &str| headers.and_then(|headers| header(headers, name));
         delivery.trace = TraceContext::new(text("traceparent").as_deref(), text("tracestate").as_deref());
-        let count = headers.and_then(|headers| match headers.inner().get("x-delivery-count") {
-            Some(AMQPValue::LongLongInt(n)) => u32::try_from(*n).ok(),
-            Some(AMQPValue::LongInt(n)) => u32::try_from(*n).ok(),
-            Some(AMQPValue::LongUInt(n)) => Some(*n),
-            _ => None,
-        });
-        delivery.redelivery = Redelivery { redelivered: from.redelivered, count };
+        delivery.redelivery = redelivery;
+        self.reporter.delivered(now_ms());
         delivery
+    }
+}
+
+/// How often the broker says that a message was in somebody's hand before.
+pub fn count(message: &lapin::message::Delivery) -> Option<u32> {
+    match message.properties.headers().as_ref()?.inner().get("x-delivery-count")? {
+        AMQPValue::LongLongInt(n) => u32::try_from(*n).ok(),
+        AMQPValue::LongInt(n) => u32::try_from(*n).ok(),
+        AMQPValue::LongUInt(n) => Some(*n),
+        _ => None,
     }
 }
 

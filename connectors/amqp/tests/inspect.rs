@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use connectors_amqp::{AmqpConfig, inspect::inspect};
-use connectors_source::{Finding, Level};
+use connectors_amqp::{AmqpConfig, AmqpSource, inspect::inspect};
+use connectors_source::{Finding, Level, Source as _};
 use lapin::options::{
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
@@ -113,6 +113,12 @@ impl Bench {
     }
 }
 
+/// That of `compose/rabbitmq.json`.
+fn policy() -> Value {
+    json!({"dead-letter-exchange": "hospital.dead", "dead-letter-strategy": "at-least-once", "delivery-limit": 20,
+        "max-length": 200_000, "overflow": "reject-publish"})
+}
+
 fn of<'f>(findings: &'f [Finding], about: &str) -> Vec<(Level, &'f str)> {
     let about = format!("ehr: {about}");
     findings.iter().filter(|f| f.about == about).map(|f| (f.level, f.found.as_str())).collect()
@@ -123,9 +129,7 @@ async fn a_broker_as_it_should_be_is_good() {
     let Some(bench) = Bench::start("good").await else { return };
     let queue = format!("chartseal.{}", bench.name);
     bench.declare(&queue, "quorum", true).await;
-    let policy = json!({"dead-letter-exchange": "hospital.dead", "dead-letter-strategy": "at-least-once",
-        "delivery-limit": 20, "max-length": 200_000, "overflow": "reject-publish"});
-    bench.until(&queue, &policy).await;
+    bench.until(&queue, &policy()).await;
     let config = bench.config(&queue);
     let findings = inspect(&config).await;
     assert!(findings.iter().all(|f| f.level == Level::Good), "{findings:#?}");
@@ -139,6 +143,37 @@ async fn a_broker_as_it_should_be_is_good() {
     let findings = inspect(&AmqpConfig { bindings: vec!["other.#".into()], ..config }).await;
     assert_eq!(of(&findings, "bindings").len(), 2, "{findings:#?}");
     bench.gone(&[&queue], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_are_looked_at_and_what_another_number_left_behind() {
+    let Some(bench) = Bench::start("lanes").await else { return };
+    let queue = format!("chartseal.{}", bench.name);
+    let config = AmqpConfig { lanes: 3, ..bench.config(&queue) };
+    let findings = inspect(&config).await;
+    assert_eq!(of(&findings, "queue").len(), 3, "{findings:#?}");
+    for about in ["queue", "lanes"] {
+        assert!(of(&findings, about).iter().all(|(level, _)| *level == Level::Warning), "{findings:#?}");
+    }
+    let source = AmqpSource::start(config.clone());
+    let connected = tokio::time::timeout(PATIENCE, source.health().wait_for(|h| h.connected)).await.map(|r| r.is_ok());
+    assert_eq!(connected, Ok(true), "connected");
+    for queue in config.queues() {
+        bench.until(&queue, &policy()).await;
+    }
+    let findings = inspect(&config).await;
+    assert!(findings.iter().all(|f| f.level == Level::Good), "{findings:#?}");
+    assert_eq!(of(&findings, "lanes").len(), 1, "{findings:#?}");
+    // what is bound to the plain queue fills it, and the third lane is nobody's with two
+    bench.declare(&queue, "quorum", true).await;
+    let findings = inspect(&AmqpConfig { lanes: 2, ..config.clone() }).await;
+    let bad: Vec<_> = of(&findings, "queue").into_iter().filter(|(level, _)| *level == Level::Bad).collect();
+    assert_eq!(bad.len(), 2, "{findings:#?}");
+    assert!(bad[0].1.contains(&format!("{queue};")) && bad[1].1.contains(&format!("{queue}.3;")), "{findings:#?}");
+    drop(source);
+    let queues = config.queues();
+    let queues: Vec<&str> = queues.iter().map(String::as_str).chain([queue.as_str()]).collect();
+    bench.gone(&queues, &[&format!("{queue}.lanes")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,6 +202,7 @@ async fn dead_letters_that_can_be_lost_or_lead_nowhere_are_faults() {
         assert!(found.iter().any(|(l, f)| *l == level && f.contains(text)), "{text}: {findings:#?}");
     };
     let findings = dead_letters().await;
+    assert_eq!(of(&findings, "delivery limit"), [(Level::Warning, "3 deliveries")], "{findings:#?}");
     has(&findings, Level::Bad, "overflow drop-head");
     has(&findings, Level::Bad, "no exchange");
     bench.exchange(&dead, ExchangeKind::Topic).await;

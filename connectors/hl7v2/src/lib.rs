@@ -18,7 +18,7 @@ mod token;
 use schemas::json::Value;
 
 pub use error::{MapError, TableError};
-pub use map::{Mapper, message_ranges, source_key};
+pub use map::{Mapper, message_ranges, patient_identifier, source_key};
 
 /// What the caller decides about a mapping.
 pub struct MapOptions<'a> {

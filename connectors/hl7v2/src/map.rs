@@ -1,5 +1,6 @@
 //! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::bounds::{MAX_CASES_BYTES, MAX_MESSAGE_RESOURCES};
@@ -154,6 +155,25 @@ pub fn source_key(raw: &[u8]) -> Result<SourceKey, MapError> {
     let end = first.bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(first.bytes.len());
     let header = RawMessage { bytes: &first.bytes[..end], offset: first.offset };
     Ok(key_of(&Message::tokenize(&header, Charset::UTF8)?))
+}
+
+/// Whom the first message of an input is about: the identifier of PID-3, first repetition, else of PID-2; `None` where it names nobody.
+/// Nothing else is looked at, so that a message in any character set gives the same answer.
+pub fn patient_identifier(raw: &[u8]) -> Option<String> {
+    let messages = split_messages(raw).ok()?;
+    let bytes = messages.first()?.bytes;
+    let field = *bytes.get(3)?;
+    let breaks = |b: &u8| matches!(b, b'\r' | b'\n');
+    let delimiters = bytes.split(|b| *b == field || breaks(b)).nth(1)?;
+    let line = bytes.split(breaks).find(|line| line.starts_with(b"PID") && line.get(3) == Some(&field))?;
+    let fields: Vec<&[u8]> = line.split(|b| *b == field).take(4).collect();
+    let head = [&b"MSH"[..], &[field], delimiters, b"\r", &fields.join(&field)].concat();
+    let message = Message::tokenize(&RawMessage { bytes: &head, offset: 0 }, Charset::UTF8).ok()?;
+    let pid = message.segments.iter().position(|segment| segment.name == *b"PID")?;
+    [3, 2].into_iter().find_map(|n| {
+        let first = message.repetitions(message.field(pid, n)?).next()?;
+        message.value(message.leaf(first)).map(Cow::into_owned)
+    })
 }
 
 fn key_of(message: &Message<'_>) -> SourceKey {

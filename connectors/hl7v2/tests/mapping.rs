@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use connectors_hl7v2::{MapOptions, Mapped, Mapper, source_key};
+use connectors_hl7v2::{MapOptions, Mapped, Mapper, patient_identifier, source_key};
 use proptest::prelude::*;
 use schemas::json::{Value, parse};
 
@@ -97,6 +97,27 @@ fn golden(name: &str, raw: &[u8]) {
 fn golden_files() {
     golden("oru_r01", ORU);
     golden("adt_a01", ADT);
+}
+
+#[test]
+fn whom_a_message_is_about_is_found_without_reading_more_of_it() {
+    assert_eq!(patient_identifier(ORU).as_deref(), Some("7700012"));
+    for (rest, wanted) in [
+        ("PID|1||4711^^^NORTH^MR~99^^^X", Some("4711")),
+        ("EVN|A01\rPID|1|12^^^OLD|\rPV1|1", Some("12")),
+        ("PID|1|12|\"\"^^^NORTH||M\u{fc}ller", Some("12")),
+        ("PID|1||4711||M\u{fc}ller^\u{c4}", Some("4711")),
+        ("PID|1||^^^NORTH", None),
+        ("PID", None),
+        ("PV1|1||4711", None),
+    ] {
+        // in Latin 1, whatever MSH-18 says
+        let text = format!("MSH|^~\\&|A\u{dc}|B\rEVN|\u{e4}\r{rest}\r");
+        let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).expect("Latin 1")).collect();
+        assert_eq!(patient_identifier(&bytes).as_deref(), wanted, "{rest}");
+    }
+    assert_eq!(patient_identifier(b"MSH#*!?+#A\rPID#1##47?F?11*x").as_deref(), Some("47#11"));
+    assert_eq!(patient_identifier(b"no message"), None);
 }
 
 #[test]
@@ -264,7 +285,7 @@ proptest! {
         let mut behind = b"MSH|^~\\&|A|B|||20260101||ORU^R01|1\rPID|1||".to_vec();
         behind.extend_from_slice(&bytes);
         map_with(&mapper, &behind);
-        let _ = source_key(&behind);
+        let _ = (source_key(&behind), patient_identifier(&behind));
     }
 
     #[test]

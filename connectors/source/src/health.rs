@@ -17,6 +17,8 @@ pub struct SourceHealth {
     pub reconnects: u64,
     /// Deliveries yielded and not yet settled.
     pub unsettled: u64,
+    /// Queues of which one message at a time is taken, because their messages were in hand of processes that died.
+    pub careful: u64,
 }
 
 /// The source's side of its health.
@@ -68,6 +70,13 @@ impl HealthReporter {
         self.0.send_modify(|health| {
             health.last_delivery = Some(now);
             health.unsettled += 1;
+        });
+    }
+
+    /// A queue is read carefully from now on, or no longer.
+    pub fn careful(&self, is: bool) {
+        self.0.send_modify(|health| {
+            health.careful = if is { health.careful + 1 } else { health.careful.saturating_sub(1) };
         });
     }
 

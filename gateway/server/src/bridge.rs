@@ -1,10 +1,12 @@
 //! From an MLLP listener into an exchange of the broker, for hospitals whose systems speak HL7 over TCP and whose messages go through one
 //! broker. A message is acknowledged to its sender when the broker has confirmed that it is in a queue; where it cannot be, the
-//! sender hears nothing and sends it again. It must never acknowledge what is not confirmed, nor look into a message.
+//! sender hears nothing and sends it again. It says of each message in which of 1,024 buckets its patient is, so that consumers with lanes
+//! keep a patient's messages in order; more than that identifier it must not look at, and it must never acknowledge what is not confirmed.
 
 use std::time::Duration;
 
-use connectors_amqp::{PublishError, Publisher, PublisherConfig};
+use connectors_amqp::{PublishError, Publisher, PublisherConfig, bucket};
+use connectors_hl7v2::patient_identifier;
 use connectors_source::{Delivery, Source};
 use schemas::limits;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +77,9 @@ async fn carry(
         };
         for delivery in group {
             let trace = delivery.trace.parent.as_deref();
-            publisher.publish(&config.routing_key, &delivery.content_type, &delivery.body, trace).await?;
+            let bucket = patient_identifier(&delivery.body).map(|patient| bucket(&patient));
+            let (key, content_type) = (&config.routing_key, &delivery.content_type);
+            publisher.publish_to_lane(key, content_type, &delivery.body, trace, bucket).await?;
         }
         publisher.settle().await
     };

@@ -36,6 +36,8 @@ pub struct ConnectorState {
     pub unsettled: u64,
     /// Connections made again.
     pub reconnects: u64,
+    /// Queues of which one message at a time is taken, because their messages were in hand of processes that died.
+    pub careful: u64,
     /// When the last message came, ms.
     pub last_delivery: Option<u64>,
     /// Why it does not run, where it cannot.
@@ -125,6 +127,7 @@ impl Connectors {
                 connected: health.connected,
                 unsettled: health.unsettled,
                 reconnects: health.reconnects,
+                careful: health.careful,
                 last_delivery: health.last_delivery,
                 fault: running.fault.clone(),
             }

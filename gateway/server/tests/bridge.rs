@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const MESSAGES: usize = 60;
+/// Nothing more is there when nothing comes for so long.
+const QUIET: Duration = Duration::from_millis(200);
 
 fn broker() -> Option<String> {
     let url = std::env::var("CHARTSEAL_TEST_AMQP").ok();
@@ -79,6 +81,50 @@ async fn what_is_acknowledged_is_in_a_queue_byte_for_byte_and_in_order() {
         assert_eq!((&*delivery.body, &*delivery.content_type), (message(n).as_bytes(), "x-application/hl7-v2+er7"));
         delivery.accept().await.expect("accepted");
     }
+    stop.cancel();
+    running.await.expect("no panic");
+}
+
+/// Two patients' messages go by two lanes: with one delivery in hand of each lane, both are there at once.
+#[tokio::test]
+async fn a_patient_has_a_lane() {
+    let Some(url) = broker() else { return };
+    let key = format!("bridge-lanes{}.test", std::process::id());
+    let mut lanes = AmqpSource::start(AmqpConfig {
+        name: "bridge-lanes".into(),
+        url: Some(url.clone()),
+        queue: Some(format!("chartseal.{key}")),
+        bindings: vec![key.clone()],
+        prefetch: 1,
+        lanes: 16,
+        ..AmqpConfig::default()
+    });
+    let connected = tokio::time::timeout(PATIENCE, lanes.health().wait_for(|h| h.connected)).await.map(|r| r.is_ok());
+    assert_eq!(connected, Ok(true), "the lanes are there");
+    let stop = CancellationToken::new();
+    let config =
+        PublisherConfig { url: Some(url), exchange: EXCHANGE.into(), routing_key: key, ..PublisherConfig::default() };
+    let running = tokio::spawn(bridge::run(Box::new(listener().await), config, stop.clone()));
+    let mut sender = sender(30_000);
+    let (patients, messages) = (8, 24);
+    for n in 0..messages {
+        let text = message(n).replace(&format!("PID|1||{n}"), &format!("PID|1||patient {}^^^NORTH", n % patients));
+        assert_eq!(sender.send(text.as_bytes()).await.expect("sent").expect("an answer").code, "CA");
+    }
+    let (mut seen, mut held, mut together) = (vec![Vec::new(); patients], Vec::new(), 0);
+    for _ in 0..messages {
+        while let Ok(next) = tokio::time::timeout(QUIET, lanes.next()).await {
+            held.push(next.expect("no error").expect("a delivery"));
+        }
+        together = together.max(held.len());
+        let delivery = held.remove(0);
+        let text = String::from_utf8(delivery.body.to_vec()).expect("text");
+        let n: usize = text.split('|').nth(9).and_then(|n| n.parse().ok()).expect("MSH-10");
+        seen[n % patients].push(n);
+        delivery.accept().await.expect("accepted");
+    }
+    assert!(together > 1, "{together} lanes");
+    assert!(seen.iter().all(|of_patient| of_patient.is_sorted()), "{seen:?}");
     stop.cancel();
     running.await.expect("no panic");
 }

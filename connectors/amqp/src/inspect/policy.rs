@@ -2,6 +2,7 @@
 //! takes them. Reads the management API's documents; an argument of the queue counts where it has one.
 
 use connectors_source::Finding;
+use schemas::limits;
 use serde_json::Value;
 
 use crate::management::{Management, ManagementError};
@@ -35,6 +36,14 @@ impl Policy {
     pub fn delivery_limit(&self, about: String) -> Finding {
         let expected = "a policy with delivery-limit (20), or a message that stops the gateway comes again without end";
         match self.value("delivery-limit").and_then(Value::as_i64) {
+            // messages that were in hand of a process that another one killed have half of that before they are read one by one
+            Some(limit @ 1..) if limit < i64::from(2 * limits::DELIVERIES_SUSPECT) => {
+                let expected = format!(
+                    "{} at least: a message that kills the gateway has others put aside that were in hand with it",
+                    2 * limits::DELIVERIES_SUSPECT
+                );
+                Finding::warning(about, format!("{limit} deliveries"), expected)
+            }
             Some(limit) if limit > 0 => Finding::good(about, format!("{limit} deliveries")),
             Some(_) => Finding::bad(about, "no limit, by a negative or empty delivery-limit", expected),
             None if self.limited_by_default => Finding::good(about, "the broker's own, 20"),
@@ -46,7 +55,7 @@ impl Policy {
     pub async fn dead_letters(
         &self,
         about: &str,
-        queue: &str,
+        ours: &[&str],
         management: &Management,
     ) -> Result<Vec<Finding>, ManagementError> {
         let Some(exchange) = self.text("dead-letter-exchange") else {
@@ -71,7 +80,7 @@ impl Policy {
             return Ok(findings);
         };
         let bound = management.get(&["exchanges", "{}", exchange, "bindings", "source"]).await?.unwrap_or_default();
-        findings.push(self.taken(about, (exchange, &document), queue, &bound));
+        findings.push(self.taken(about, (exchange, &document), ours, &bound));
         Ok(findings)
     }
 
@@ -91,7 +100,7 @@ impl Policy {
     }
 
     /// The exchange's bindings: to a queue, for every routing key, and not back to where they come from.
-    fn taken(&self, about: &str, (exchange, document): (&str, &Value), queue: &str, bound: &Value) -> Finding {
+    fn taken(&self, about: &str, (exchange, document): (&str, &Value), ours: &[&str], bound: &Value) -> Finding {
         let field = |one: &Value, name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let bound: Vec<(String, String)> = (bound.as_array().into_iter().flatten())
             .filter(|one| matches!(field(one, "destination_type").as_str(), "queue" | "exchange"))
@@ -101,9 +110,9 @@ impl Policy {
             let expected = "one for every routing key: dead letters pile up in front of an exchange that leads nowhere";
             return Finding::bad(about, format!("no binding of {exchange} to a queue"), expected);
         }
-        if bound.iter().any(|(to, _)| to == queue) {
+        if let Some((to, _)) = bound.iter().find(|(to, _)| ours.contains(&to.as_str())) {
             let expected = "another queue: what is refused would come back, and is never cleared away";
-            return Finding::bad(about, format!("{exchange} leads back into {queue}"), expected);
+            return Finding::bad(about, format!("{exchange} leads back into {to}"), expected);
         }
         let kind = field(document, "type");
         let every = bound.iter().find(|(_, key)| kind == "fanout" || (kind == "topic" && key == "#"));

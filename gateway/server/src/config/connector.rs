@@ -42,7 +42,7 @@ pub struct BridgeConfig {
     pub name: String,
     /// Where it listens. Its `name` is the bridge's.
     pub mllp: MllpConfig,
-    /// Where it publishes.
+    /// Where it publishes. The header `chartseal-lane` says in which of 1,024 buckets the patient is, for connectors with lanes.
     pub amqp: PublisherConfig,
 }
 
