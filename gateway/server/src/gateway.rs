@@ -35,6 +35,7 @@ use crate::notify;
 use crate::objects::{ObjectError, Objects};
 use crate::operators::hands::{self, Hands, Reload, TokenError};
 use crate::operators::{self, Operators};
+use crate::replays::Replays;
 use crate::smart::{ClientError, Clients, Tokens};
 use crate::store::claim::Claim;
 use crate::store::{Store, StoreError};
@@ -182,7 +183,7 @@ impl Gateway {
         let origin = config.gateway.base_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
 
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
-        let ingest = Arc::new(Ingest::start(foundation));
+        let ingest = Arc::new(Ingest::start(foundation.clone()));
         let most = config.gateway.message_bytes_max;
         let markers = StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) };
         let (on, store, markers) = (Arc::clone(&ingest), ground.store.clone(), Arc::new(markers));
@@ -211,6 +212,7 @@ impl Gateway {
             token: hands::token(&config.gateway.home)?,
             connectors,
             imports,
+            replays: Replays::new(Arc::clone(&ingest), foundation),
             dead_letters: dead_letters(&ground, &ingest),
             reload: reload(config.file.clone(), tables),
             metrics: ground.metrics.clone(),
