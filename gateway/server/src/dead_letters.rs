@@ -155,7 +155,7 @@ impl DeadLetters {
     }
 }
 
-fn deed(operator: &str, deed: &str, about: String) -> OperatorDeed {
+pub(crate) fn deed(operator: &str, deed: &str, about: String) -> OperatorDeed {
     OperatorDeed { at: now_ms().cast_signed(), operator: operator.to_owned(), deed: deed.to_owned(), about }
 }
 

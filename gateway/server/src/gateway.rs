@@ -34,6 +34,7 @@ use crate::notify;
 use crate::objects::{ObjectError, Objects};
 use crate::operators::hands::{self, Hands, TokenError};
 use crate::operators::{self, Operators};
+use crate::replays::Replays;
 use crate::smart::{ClientError, Clients, Tokens};
 use crate::store::claim::Claim;
 use crate::store::{Store, StoreError};
@@ -182,7 +183,7 @@ impl Gateway {
         let origin = config.gateway.base_url.clone().unwrap_or_else(|| format!("{scheme}://{listening}"));
 
         let clients = Clients::load(&config.clients, &format!("{origin}/fhir"))?;
-        let ingest = Arc::new(Ingest::start(foundation));
+        let ingest = Arc::new(Ingest::start(foundation.clone()));
         let most = config.gateway.message_bytes_max;
         let connectors = connect(&ground, &config, &ingest).await?;
         let imports = Imports::new(Arc::clone(&ingest), connectors.clone());
@@ -202,6 +203,7 @@ impl Gateway {
             token: hands::token(&config.gateway.home)?,
             connectors,
             imports,
+            replays: Replays::new(Arc::clone(&ingest), foundation),
             dead_letters: dead_letters(&ground, &ingest),
             reload: tables::reload(config.file.clone(), normalisers),
             metrics: ground.metrics.clone(),

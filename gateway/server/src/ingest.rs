@@ -8,6 +8,7 @@ mod anchor;
 mod fold;
 mod heads;
 mod index;
+pub(crate) mod look;
 pub mod normalise;
 mod plan;
 mod receive;
@@ -28,18 +29,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::fold::again::Made;
 pub use self::receive::{Message, Outcome};
 
 use self::normalise::Normaliser;
-use self::receive::{Offer, Receiver, Retry, Settle};
+use self::receive::{Again, Offer, Receiver, Settle};
 use crate::dead_letters::Retried;
 use crate::follow::Follower;
 use crate::objects::{ObjectError, Objects};
 use crate::store::dead_letters::Filter;
+use crate::store::replays::Restored;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
-/// Operators' retries that wait.
+/// Operators' retries and pages of replays that wait.
 const RETRIES_WAITING_MAX: usize = 4;
 /// Batches waiting between two steps.
 const BATCHES_WAITING_MAX: usize = 2;
@@ -261,7 +264,7 @@ impl Patience<'_> {
 /// The running way in.
 pub struct Ingest {
     offers: mpsc::Sender<Offer>,
-    retries: mpsc::Sender<Retry>,
+    retries: mpsc::Sender<Again>,
     room: Room,
     trouble: watch::Receiver<Trouble>,
     control: Control,
@@ -317,8 +320,18 @@ impl Ingest {
     /// `StepError`; `Ended` when the gateway is stopping.
     pub async fn retry(&self, filter: Filter, ids: (i64, i64)) -> Result<(Retried, Option<i64>), StepError> {
         let (reply, retried) = oneshot::channel();
-        self.retries.send(Retry { filter, ids, reply }).await.map_err(|_| StepError::Ended)?;
+        self.retries.send(Again::DeadLetters { filter, ids, reply }).await.map_err(|_| StepError::Ended)?;
         retried.await.map_err(|_| StepError::Ended)?
+    }
+
+    /// Sends indexed messages their way again; returns once they wait in the inbox. The same call again, after an error, restores none twice.
+    ///
+    /// # Errors
+    /// `StepError`; `Ended` when the gateway is stopping.
+    pub(crate) async fn restore(&self, rows: Arc<[Restored]>) -> Result<(), StepError> {
+        let (reply, restored) = oneshot::channel();
+        self.retries.send(Again::Indexed { rows, reply }).await.map_err(|_| StepError::Ended)?;
+        restored.await.map_err(|_| StepError::Ended)?
     }
 
     /// Takes one message that came another way than through a source; returns once it is durable.

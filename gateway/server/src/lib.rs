@@ -17,6 +17,7 @@ pub mod markers;
 pub mod notify;
 pub mod objects;
 pub mod operators;
+pub mod replays;
 pub mod smart;
 pub mod store;
 pub mod telemetry;

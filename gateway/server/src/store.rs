@@ -16,6 +16,7 @@ pub mod markers;
 pub mod merges;
 pub mod migrations;
 pub mod notices;
+pub mod replays;
 pub mod rows;
 pub mod subjects;
 pub mod summaries;

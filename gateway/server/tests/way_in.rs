@@ -25,5 +25,7 @@ mod postgres;
 mod proxy;
 #[path = "way_in/recovery.rs"]
 mod recovery;
+#[path = "way_in/replay.rs"]
+mod replay;
 #[path = "way_in/world.rs"]
 mod world;

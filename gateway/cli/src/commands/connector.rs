@@ -7,6 +7,7 @@ mod control;
 mod create;
 mod golden;
 mod import;
+mod replay;
 mod send;
 mod validate;
 
@@ -84,6 +85,15 @@ enum Command {
     Example: chartseal connector import ehr --level patient --since 2026-01-01T00:00:00Z --config gateway.toml"
     )]
     Import(import::Args),
+    /// Maps again what a connector received in some time, after a mapping table was mended and reloaded: what says something else now
+    /// becomes a new version, what does not adds nothing. Counts first; nothing is done without --yes.
+    #[command(
+        after_help = "Run it again after anything went wrong: it finds done what is done. It goes on when this command ends; the same\n\
+    command shows it again. A resource that another connector's messages changed later shows it once that connector is replayed too.\n\n\
+    Exit codes: 0 done, 1 failed, 64 bad usage, 69 the gateway cannot be reached.\n\n\
+    Example: chartseal connector replay ward-3 --from 2026-11-01T00:00:00Z --to 2026-11-27T00:00:00Z --dry-run --config gateway.toml"
+    )]
+    Replay(replay::Args),
     /// Lists the connectors of a configuration and the message types that have tables.
     #[command(after_help = "Example: chartseal connector list --config gateway.toml")]
     List {
@@ -114,6 +124,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         Command::Drain(args) => control::change(&args, "drain", output),
         Command::Reload(gateway) => control::reload(&gateway, output),
         Command::Import(args) => import::run(&args, output),
+        Command::Replay(args) => replay::run(&args, output),
     }
 }
 

@@ -2,6 +2,7 @@
 //! resource holds both. Part of *seal*, between who is who and sealing, in the order of arrival: heads that are not indexed yet are
 //! remembered here. It must never fold onto a version that came later, nor onto one that is gone.
 
+pub(super) mod again;
 mod merge;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -50,9 +51,17 @@ impl Folder {
         self.settle();
         self.new.clear();
         let mut wanted: BTreeMap<Chain, SubjectKey> = BTreeMap::new();
-        for ready in &ready {
+        for ready in &mut ready {
             for (subject, unit) in folding(ready) {
-                wanted.insert(chain_of(on, &ready.patients, subject, unit)?, subject.key.clone());
+                let chain = chain_of(on, &ready.patients, subject, unit)?;
+                if ready.received.is_again() {
+                    // what is mapped again has the order of its earlier self
+                    self.kept.remove(&chain);
+                }
+                wanted.insert(chain, subject.key.clone());
+            }
+            if ready.received.is_again() {
+                again::fold_message(on, ready).await?;
             }
         }
         if wanted.is_empty() {
@@ -145,7 +154,7 @@ fn folding(ready: &Ready) -> impl Iterator<Item = (&Subject, &CanonicalUnit)> {
     })
 }
 
-fn chain_of(
+pub(super) fn chain_of(
     on: &Foundation,
     patients: &[Subject],
     subject: &Subject,
@@ -166,8 +175,11 @@ fn fold_message(on: &Foundation, ready: &mut Ready, known: &mut Versions, new: &
             let chain = chain_of(on, patients, subject, unit)?;
             let order = (super::seal::status_rank(&unit.resource), event_time, arrived);
             match known.get(&chain) {
+                Some(head) if ready.received.is_again() && head.order.2 == arrived => {}
                 // a late word about what was before
                 Some(head) if head.order > order => continue,
+                // it is folded already
+                Some(_) if ready.received.is_again() => {}
                 Some(head) => {
                     fold_unit(head, unit);
                     if unit.bytes == **head.bytes {

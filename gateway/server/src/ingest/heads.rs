@@ -1,6 +1,6 @@
 //! Which version of a resource is its head (formats.md §1): content equal to the head's adds no version; the highest order
-//! is the head, in whatever order versions arrive. *index* decides it, alone, and so may remember heads between its commits;
-//! after a failure it must forget them all.
+//! is the head, in whatever order versions arrive. What a message said gives way to what it says when it is mapped again.
+//! *index* decides it, alone, and so may remember heads between its commits; after a failure it must forget them all.
 
 use std::collections::HashMap;
 
@@ -13,6 +13,18 @@ const CHAINS_MAX: usize = 50_000;
 /// Heads that are known.
 #[derive(Default)]
 pub struct Heads(HashMap<Chain, Head>);
+
+/// What is decided about new units.
+pub struct Placed {
+    /// The rows to add.
+    pub added: Vec<UnitRow>,
+    /// Those among them, by index, that are below a head.
+    pub late: Vec<usize>,
+    /// Chains whose head in the database is no more.
+    pub beheaded: Vec<Chain>,
+    /// Chains whose head was mapped again and has a lower order now: another version may be above it.
+    pub lowered: Vec<Chain>,
+}
 
 impl Heads {
     /// Reads the heads of the chains that new units belong to and that are not remembered.
@@ -31,30 +43,43 @@ impl Heads {
         Ok(())
     }
 
-    /// Decides about new units, in their order. Gives the rows to add and the chains whose head in the database is no more.
-    pub fn place(&mut self, new: Vec<UnitRow>) -> (Vec<UnitRow>, Vec<Chain>) {
+    /// Decides about new units, in their order.
+    pub fn place(&mut self, new: Vec<UnitRow>) -> Placed {
         let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
         // where the heads are that are among the added
         let mut at: HashMap<Chain, usize> = HashMap::new();
-        let mut beheaded = Vec::new();
+        let (mut beheaded, mut late, mut lowered) = (Vec::new(), Vec::new(), Vec::new());
         for mut row in new {
             let chain = row.chain();
             let head = self.0.get(&chain);
             if head.is_some_and(|(_, content)| *content == row.content) {
                 continue;
             }
-            row.is_head = head.is_none_or(|(order, _)| row.order() > *order);
+            let is_higher = head.is_none_or(|(order, _)| row.order() > *order);
+            let is_its_own = head.is_some_and(|(order, _)| order.2 == row.arrived)
+                && at.get(&chain).is_none_or(|at| added[*at].case != row.case);
+            row.is_head = is_higher || is_its_own;
             if row.is_head {
+                if head.is_some_and(|(order, _)| row.order() < *order) {
+                    lowered.push(chain.clone());
+                }
                 let before = self.0.insert(chain.clone(), (row.order(), row.content));
                 match (at.insert(chain.clone(), added.len()), before) {
                     (Some(earlier), _) => added[earlier].is_head = false,
                     (None, Some(_)) => beheaded.push(chain),
                     (None, None) => {}
                 }
+            } else {
+                late.push(added.len());
             }
             added.push(row);
         }
-        (added, beheaded)
+        Placed { added, late, beheaded, lowered }
+    }
+
+    /// Forgets what is decided elsewhere.
+    pub fn forget(&mut self, chain: &Chain) {
+        self.0.remove(chain);
     }
 }
 

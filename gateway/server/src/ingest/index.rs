@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::anchor::Flight;
-use super::heads::Heads;
+use super::heads::{Heads, Placed};
 use super::plan::Plan;
 use super::settle::Anchored;
 use super::{Control, Foundation, StepError, crash_point, now_ms};
@@ -96,13 +96,24 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     }
     let mut known = std::mem::take(heads);
     known.learn(&mut write, &new).await?;
-    let (added, beheaded) = known.place(new);
+    let Placed { mut added, late, beheaded, lowered } = known.place(new);
+    for at in late.into_iter().rev() {
+        // a message that is mapped again says much as it did
+        let row = &added[at];
+        if units::said(&mut write, &row.chain(), row.arrived).await? == Some(row.content) {
+            added.remove(at);
+        }
+    }
     anchors::keep_epochs(&mut write, &proofs, &on.ledger.validators()).await?;
     anchors::add(&mut write, &proofs).await?;
     cases::add(&mut write, &rows).await?;
     notices::anchored(&mut write, &rows).await?;
     units::behead(&mut write, &beheaded).await?;
     units::add(&mut write, &added).await?;
+    for chain in &lowered {
+        units::crown(&mut write, chain).await?;
+        known.forget(chain);
+    }
     for anchored in landed {
         intents::remove(&mut write, &anchored.submission.id).await?;
     }

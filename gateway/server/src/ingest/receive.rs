@@ -7,6 +7,7 @@ mod parts;
 mod waiting;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use super::{Control, Foundation, Held, RETRY_FIRST_MS, Room, StepError, crash_po
 use crate::dead_letters::Retried;
 use crate::store::dead_letters::Filter;
 use crate::store::inbox::{self, Quarantined, RawPlace};
+use crate::store::replays::Restored;
 use crate::store::{self, StoreError};
 use crate::telemetry::{Moment, Step};
 
@@ -78,11 +80,10 @@ pub(super) struct Offer {
     pub room: Option<Held>,
 }
 
-/// Dead letters that are to go their way again.
-pub(super) struct Retry {
-    pub filter: Filter,
-    pub ids: (i64, i64),
-    pub reply: oneshot::Sender<Result<(Retried, Option<i64>), StepError>>,
+/// What is to go its way again.
+pub(super) enum Again {
+    DeadLetters { filter: Filter, ids: (i64, i64), reply: oneshot::Sender<Result<(Retried, Option<i64>), StepError>> },
+    Indexed { rows: Arc<[Restored]>, reply: oneshot::Sender<Result<(), StepError>> },
 }
 
 /// A durable message. Built here only.
@@ -91,6 +92,7 @@ pub struct Received {
     inbox_id: i64,
     message: Message,
     room: Option<Held>,
+    is_again: bool,
 }
 
 impl Received {
@@ -101,6 +103,10 @@ impl Received {
     /// As it came.
     pub const fn message(&self) -> &Message {
         &self.message
+    }
+    /// Whether cases of it are sealed already: it is mapped again.
+    pub const fn is_again(&self) -> bool {
+        self.is_again
     }
     /// The room that its body takes.
     pub(super) fn room(&self) -> Option<Held> {
@@ -151,7 +157,7 @@ impl Receiver {
         }
     }
 
-    pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Retry>) {
+    pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Again>) {
         if !self.look_back().await {
             return;
         }
@@ -162,9 +168,12 @@ impl Receiver {
             let may_take = self.known - self.passed < limits::INBOX_WAITING_MAX;
             let count = tokio::select! {
                 () = self.control.stop.cancelled() => return,
-                Some(Retry { filter, ids, reply }) = retries.recv() => {
+                Some(again) = retries.recv() => {
                     // whoever waited for the answer may be gone
-                    let _ = reply.send(self.retry(&filter, ids).await);
+                    match again {
+                        Again::DeadLetters { filter, ids, reply } => drop(reply.send(self.retry(&filter, ids).await)),
+                        Again::Indexed { rows, reply } => drop(reply.send(self.restore(&rows).await)),
+                    }
                     continue;
                 }
                 () = waiting::has_room(&to, self.not_before), if self.behind => {
@@ -336,7 +345,7 @@ impl Receiver {
 
 impl Prepared {
     fn received(&self, inbox_id: i64) -> Received {
-        Received { inbox_id, message: self.message.clone(), room: self.room.clone() }
+        Received { inbox_id, message: self.message.clone(), room: self.room.clone(), is_again: false }
     }
 }
 
@@ -411,6 +420,7 @@ fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held
         received: message.received.cast_signed(),
         raw,
         raw_key,
+        is_again: false,
         trace: message.trace.as_deref().map(str::to_owned),
     };
     Ok(Prepared { message, row, object, room })

@@ -1,6 +1,8 @@
 //! What operators may change: connectors paused, resumed, drained, the configuration loaded again, dead letters shown, retried and
-//! discarded. All of it needs the token in the gateway's home, which only its own user can read, and all of it is written down with the
+//! discarded, indexed messages mapped again. All of it needs the token in the gateway's home, which only its own user can read, and all of it is written down with the
 //! name that the caller gives. No answer but `show` holds a byte of a message.
+
+mod replay;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -24,6 +26,7 @@ use crate::config::ConnectorConfig;
 use crate::connectors::{ConnectorState, Connectors};
 use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
 use crate::imports::{Asked as Import, ImportError, ImportState, Imports};
+use crate::replays::Replays;
 use crate::store::dead_letters::{DeadLetter, Filter, deeds};
 use crate::store::inbox::{Passing, passing};
 use crate::telemetry::Metrics;
@@ -54,6 +57,8 @@ pub struct Hands {
     pub connectors: Connectors,
     /// Bulk imports.
     pub imports: Imports,
+    /// Messages that are mapped again.
+    pub replays: Replays,
     /// Refused messages.
     pub dead_letters: DeadLetters,
     /// The configuration, read again.
@@ -190,6 +195,9 @@ pub fn router(hands: Hands) -> Router {
         .route("/connectors/{name}/messages", get(messages))
         .route("/connectors/{name}/import", get(importing).post(import))
         .route("/connectors/{name}/import/stop", post(stop_import))
+        .route("/connectors/{name}/replay", get(replay::state).post(replay::begin))
+        .route("/connectors/{name}/replay/count", get(replay::count))
+        .route("/connectors/{name}/replay/stop", post(replay::stop))
         .route("/connectors/{name}/{deed}", post(change))
         .route("/reload", post(reload))
         .route("/dead-letters", get(list))

@@ -77,6 +77,17 @@ pub async fn of_subject(store: &Store, of: &SubjectId, most: usize) -> Result<Ve
     rows.iter().map(case_row).collect()
 }
 
+/// The cases of one message, oldest first: more than one of a subject where it was mapped again.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn of_message(store: &Store, inbox_id: i64) -> Result<Vec<CaseRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM cases WHERE inbox_id = $1 ORDER BY height, sealed");
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(inbox_id);
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("cases"))?;
+    rows.iter().map(case_row).collect()
+}
+
 /// The newest cases, oldest of them first; `after` is an inbox id.
 ///
 /// # Errors

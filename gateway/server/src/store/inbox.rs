@@ -59,6 +59,8 @@ pub struct Message {
     pub raw: RawPlace,
     /// Their key, wrapped by the root.
     pub raw_key: Vec<u8>,
+    /// Cases of it are sealed already: it is mapped again.
+    pub is_again: bool,
     /// W3C traceparent.
     pub trace: Option<String>,
 }
@@ -118,7 +120,7 @@ fn inline<'m>(ids: &HashMap<Digest, i64>, message: &'m Message) -> Option<(i64, 
     ids.get(&message.source_key).map(|id| (*id, bytes))
 }
 
-fn columns(raw: &RawPlace) -> (Option<Vec<u8>>, Option<String>) {
+pub(super) fn columns(raw: &RawPlace) -> (Option<Vec<u8>>, Option<String>) {
     match raw {
         RawPlace::Inline(bytes) => (Some(bytes.clone()), None),
         RawPlace::Object(key) => (None, Some(key.to_string())),
@@ -150,7 +152,8 @@ pub async fn known(write: &mut Write, keys: &[Digest]) -> Result<HashMap<Digest,
 pub async fn waiting(store: &Store, after: i64, most: usize) -> Result<Vec<(i64, Message)>, StoreError> {
     let sql = format!(
         "SELECT id, source_key, content_hash, connector, content_type, received, inbox_raw.bytes, raw_object, raw_key, \
-         trace FROM inbox LEFT JOIN inbox_raw ON inbox_raw.inbox_id = inbox.id WHERE state = 0 AND id > $1 \
+         trace, (SELECT COUNT(*) FROM cases WHERE cases.inbox_id = inbox.id) FROM inbox LEFT JOIN inbox_raw ON \
+         inbox_raw.inbox_id = inbox.id WHERE state = 0 AND id > $1 \
          ORDER BY id LIMIT {most}"
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(after).fetch_all(store.reader()).await.map_err(failed("inbox"))?;
@@ -169,6 +172,7 @@ fn message_row(row: &AnyRow) -> Result<(i64, Message), StoreError> {
         raw,
         raw_key: raw_key.ok_or(StoreError::Corrupt { what: "inbox.raw_key" })?,
         trace: row.try_get(9).map_err(failed("inbox.trace"))?,
+        is_again: row.try_get::<i64, _>(10).map_err(failed("cases"))? > 0,
     };
     Ok((row.try_get(0).map_err(failed("inbox.id"))?, message))
 }

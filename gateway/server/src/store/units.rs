@@ -171,6 +171,56 @@ fn head_place(row: &AnyRow) -> Result<HeadPlace, StoreError> {
     })
 }
 
+/// The versions of a chain, in the order in which they were indexed.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn versions(store: &Store, chain: &Chain) -> Result<Vec<UnitRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM unit WHERE {} ORDER BY id LIMIT {ROWS_MAX}", of_chain(store.engine()));
+    let query = bind_named(sqlx::query(AssertSqlSafe(sql)), chain);
+    let rows = query.fetch_all(store.reader()).await.map_err(failed("versions"))?;
+    rows.iter().map(unit_row).collect()
+}
+
+/// The content of the newest version that a message gave a chain.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn said(write: &mut Write, chain: &Chain, arrived: i64) -> Result<Option<Digest>, StoreError> {
+    let sql = format!(
+        "SELECT content FROM unit WHERE {} AND unit.arrived = $4 ORDER BY id DESC LIMIT 1",
+        of_chain(write.engine())
+    );
+    let query = bind_named(sqlx::query(AssertSqlSafe(sql)), chain).bind(arrived);
+    let row = query.fetch_optional(&mut **write).await.map_err(failed("unit.content"))?;
+    row.map(|row| digest(&row, 0)).transpose()
+}
+
+/// Gives the head's mark of a chain to the version of the highest order; of one message its newest version counts.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn crown(write: &mut Write, chain: &Chain) -> Result<(), StoreError> {
+    behead(write, std::slice::from_ref(chain)).await?;
+    let sql = format!(
+        "UPDATE unit SET is_head = 1 WHERE id = (SELECT id FROM unit WHERE id IN (SELECT MAX(id) FROM unit WHERE {} \
+         GROUP BY unit.arrived) ORDER BY status_rank DESC, event_time DESC, arrived DESC LIMIT 1)",
+        of_chain(write.engine())
+    );
+    let query = bind_named(sqlx::query(AssertSqlSafe(sql)), chain);
+    query.execute(&mut **write).await.map_err(failed("unit.is_head"))?;
+    Ok(())
+}
+
+/// The condition that `unit` is of the chain that `bind_named` binds.
+fn of_chain(engine: Engine) -> String {
+    format!("{} AND unit.resource_type = $2 AND unit.subject = $3", is_named(engine))
+}
+
+fn bind_named(query: AnyQuery<'static>, (resource_type, logical_id, of): &Chain) -> AnyQuery<'static> {
+    query.bind(logical_id.clone()).bind(resource_type.clone()).bind(of.0.to_vec())
+}
+
 /// Takes the head's mark from these chains.
 ///
 /// # Errors

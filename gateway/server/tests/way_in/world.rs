@@ -41,6 +41,7 @@ pub struct Running {
     pub store: Store,
     pub objects: Objects,
     pub follower: Follower,
+    pub on: Foundation,
     stop: CancellationToken,
 }
 
@@ -83,7 +84,8 @@ impl World {
             metrics,
             message_bytes_max: 1 << 20,
         };
-        Running { ingest: Arc::new(Ingest::start(foundation)), tables, store, objects, follower, stop }
+        let ingest = Arc::new(Ingest::start(foundation.clone()));
+        Running { ingest, tables, store, objects, follower, on: foundation, stop }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use schemas::id::{CaseId, Digest, SubjectId};
 
-use super::Heads;
+use super::{Heads, Placed};
 use crate::store::units::UnitRow;
 
 fn row(case: u8, content: u8, order: (i64, i64, i64)) -> UnitRow {
@@ -27,13 +27,13 @@ fn known(row: &UnitRow) -> Heads {
 
 #[test]
 fn equal_content_adds_no_version() {
-    let (added, beheaded) = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 9, (3, 5, 2))]);
+    let Placed { added, beheaded, .. } = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 9, (3, 5, 2))]);
     assert!(added.is_empty() && beheaded.is_empty());
 }
 
 #[test]
 fn a_late_preliminary_is_a_version_but_no_head() {
-    let (added, beheaded) = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 8, (2, 5, 2))]);
+    let Placed { added, beheaded, .. } = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 8, (2, 5, 2))]);
     assert!(!added[0].is_head);
     assert!(beheaded.is_empty());
 }
@@ -42,12 +42,12 @@ fn a_late_preliminary_is_a_version_but_no_head() {
 fn the_highest_order_is_the_one_head_within_and_across_batches() {
     let new = vec![row(2, 8, (3, 5, 2)), row(3, 7, (3, 4, 3)), row(4, 6, (4, 1, 4))];
     let mut heads = known(&row(1, 9, (3, 1, 1)));
-    let (added, beheaded) = heads.place(new);
+    let Placed { added, beheaded, .. } = heads.place(new);
     let marked: Vec<_> = added.iter().filter(|r| r.is_head).map(|r| r.case.0[0]).collect();
     assert_eq!(marked, [4]);
     assert_eq!(added.iter().map(|r| r.case.0[0]).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(beheaded, [("Observation".to_owned(), "x".to_owned(), SubjectId([1; 16]))]);
-    let (added, _) = heads.place(vec![row(5, 6, (4, 2, 5)), row(6, 5, (4, 0, 6))]);
+    let Placed { added, .. } = heads.place(vec![row(5, 6, (4, 2, 5)), row(6, 5, (4, 0, 6))]);
     assert_eq!(
         added.iter().map(|r| (r.case.0[0], r.is_head)).collect::<Vec<_>>(),
         [(6, false)],
@@ -59,6 +59,22 @@ fn the_highest_order_is_the_one_head_within_and_across_batches() {
 fn another_subjects_chain_is_another_chain() {
     let mut other = row(2, 9, (0, 0, 2));
     other.subject = SubjectId([2; 16]);
-    let (added, _) = known(&row(1, 9, (0, 0, 1))).place(vec![other]);
+    let Placed { added, .. } = known(&row(1, 9, (0, 0, 1))).place(vec![other]);
     assert!(added[0].is_head);
+}
+
+#[test]
+fn a_message_that_is_mapped_again_replaces_what_it_said_and_no_later_one() {
+    let first = (3, 1, 1);
+    let placed = known(&row(1, 9, first)).place(vec![row(2, 8, first)]);
+    assert!(placed.added[0].is_head && placed.lowered.is_empty());
+    assert_eq!(placed.beheaded.len(), 1);
+    // two units of one case: the first of them, as ever
+    let placed = Heads::default().place(vec![row(1, 9, first), UnitRow { unit: 1, ..row(1, 8, first) }]);
+    assert_eq!(placed.added.iter().map(|r| r.is_head).collect::<Vec<_>>(), [true, false]);
+    let placed = known(&row(1, 9, (3, 2, 2))).place(vec![row(2, 8, first)]);
+    assert!(!placed.added[0].is_head && placed.late == [0]);
+    // a table that lowers the head's order: the database knows what is above it now
+    let placed = known(&row(1, 9, first)).place(vec![row(2, 8, (2, 1, 1))]);
+    assert_eq!(placed.lowered.len(), 1);
 }

@@ -1,5 +1,6 @@
-//! What waits in the inbox to be handed on: what an earlier run left, what the next step had no room for, dead letters that go their way
-//! again. Part of *receive*, in its one task. It must never hand on what does not wait, nor keep *receive* from taking what comes.
+//! What waits in the inbox to be handed on: what an earlier run left, what the next step had no room for, dead letters and indexed messages
+//! that go their way again. Part of *receive*, in its one task. It must never hand on what does not wait, nor keep *receive* from taking
+//! what comes.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::dead_letters::Retried;
 use crate::ingest::{RETRY_FIRST_MS, StepError};
 use crate::store::dead_letters::{self, Filter};
 use crate::store::inbox::{self, RawPlace};
+use crate::store::replays::{self, Restored};
 use crate::store::{self};
 
 impl Receiver {
@@ -81,6 +83,10 @@ impl Receiver {
             }
             self.passed = id;
         }
+        if !self.behind {
+            // an old row that went its way again must not look like a backlog up to the newest
+            self.passed = self.passed.max(self.known);
+        }
         Ok(true)
     }
 
@@ -110,6 +116,17 @@ impl Receiver {
         Ok((Retried { retried: done.inbox.len(), left: done.left }, done.last))
     }
 
+    /// Gives indexed messages back to the inbox, where they wait to be handed on.
+    pub(super) async fn restore(&mut self, rows: &[Restored]) -> Result<(), StepError> {
+        let mut write = self.on.store.begin().await?;
+        let restored = replays::restore(&mut write, rows).await?;
+        // as above
+        self.again.extend(restored.into_iter().filter(|id| *id <= self.passed));
+        self.behind = true;
+        store::commit(write).await?;
+        Ok(())
+    }
+
     async fn set_aside(&self, id: i64) -> Result<(), StepError> {
         tracing::error!(inbox = id, "found raw bytes that are not what was stored; the message is in quarantine");
         let mut write = self.on.store.begin().await?;
@@ -137,7 +154,7 @@ impl Receiver {
             trace: row.trace.as_deref().map(Into::into),
             received: row.received.unsigned_abs(),
         };
-        Ok(Some(Received { inbox_id, message, room: Some(room) }))
+        Ok(Some(Received { inbox_id, message, room: Some(room), is_again: row.is_again }))
     }
 }
 
