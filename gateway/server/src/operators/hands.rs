@@ -1,6 +1,6 @@
 //! What operators may change: connectors paused, resumed, drained, the configuration loaded again, dead letters shown, retried and
-//! discarded, indexed messages mapped again. All of it needs the token in the gateway's home, which only its own user can read, and all of it is written down with the
-//! name that the caller gives. No answer but `show` holds a byte of a message.
+//! discarded, indexed messages mapped again. All of it needs the token in the gateway's home, which only its own user can read, and all of
+//! it is written down with the name that the caller gives. No answer but `show` holds a byte of a message.
 
 mod replay;
 

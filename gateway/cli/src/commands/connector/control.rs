@@ -34,7 +34,8 @@ pub fn status(gateway: &Gateway, output: Output) -> Outcome {
     let hands = Hands::of(&gateway.config)?;
     let all: Vec<Value> = runtime()?.block_on(hands.get("/connectors", &[]))?;
     let text = |state: &Value, name: &str| state[name].as_str().unwrap_or_default().to_owned();
-    let width = all.iter().map(|state| text(state, "name").len()).max().unwrap_or(0);
+    let widest = |name: &str| all.iter().map(|state| text(state, name).len()).max().unwrap_or(0);
+    let (width, kinds) = (widest("name"), widest("kind"));
     for state in &all {
         let how = match (state["fault"].as_str(), state["paused"].as_bool(), state["connected"].as_bool()) {
             (Some(fault), _, _) => bad(fault),
@@ -45,8 +46,12 @@ pub fn status(gateway: &Gateway, output: Output) -> Outcome {
         let name = text(state, "name");
         let last = state["last_delivery"].as_i64().map_or_else(|| "never".into(), at);
         let (unsettled, again) = (&state["unsettled"], &state["reconnects"]);
+        let careful = match state["careful"].as_u64() {
+            None | Some(0) => String::new(),
+            Some(queues) => format!("  {queues} queues one message at a time"),
+        };
         output.line(format_args!(
-            "{name:width$}  {:4}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}",
+            "{name:width$}  {:kinds$}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}{careful}",
             text(state, "kind")
         ));
     }

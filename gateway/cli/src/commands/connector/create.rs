@@ -92,6 +92,7 @@ bindings = ["#"]                       # routing keys
 # auth = "external"                    # logs in by that certificate, without a password
 # management_url = "https://host:15671"   # for `chartseal doctor`: policies and bindings are read there
 # prefetch = 512                       # deliveries that are taken and not yet acknowledged
+# lanes = 1                            # queues that are read side by side, each in order; see connectors/README.md
 # content_type = "x-application/hl7-v2+er7"   # of messages that state none
 "##
     )
