@@ -1,6 +1,6 @@
-//! Broker, database, validators and object store go away one after the other, under load, and come back: each is killed again and again,
-//! and gone for long once. The gateway takes and acknowledges what it can make durable and nothing more, says which part is not ready,
-//! and goes on by itself. In the end every message that was published is anchored, once.
+//! Broker, database, validators and object store go away under load and come back: each is killed again and again, and gone for long
+//! once. The gateway takes and acknowledges what it can make durable and nothing more, says which part is not ready, and goes on by
+//! itself. In the end every message that was published is anchored, once.
 //!
 //! `CHARTSEAL_KILLS` (3) says how often each is killed, `CHARTSEAL_AWAY_S` (0) how many seconds each stays away once all that can
 //! happen without it has happened: `tests/run --long` sets 10 and 900.
@@ -94,9 +94,12 @@ struct Outage {
 }
 
 impl Outage {
-    async fn start(services: Services, database: &str) -> Self {
+    /// On this PostgreSQL, or on SQLite.
+    async fn start(services: Services, database: Option<&str>) -> Self {
         let world = World::start(services);
-        world.use_database(database);
+        if let Some(url) = database {
+            world.use_database(url);
+        }
         let text = std::fs::read_to_string(world.dir.join("genesis.json")).expect("genesis.json");
         let chain = Chain::new(&Genesis::parse(&text).expect("the genesis parses"));
         let (gateway, ledger) = (world.gateway(None), world.ledger());
@@ -183,6 +186,18 @@ impl Outage {
         }
     }
 
+    /// Everything that was published is anchored, once.
+    async fn end(mut self) {
+        // one more behind everything else: what was still under way would be anchored before it
+        self.load.publish(1);
+        let published = self.load.all_published().await;
+        settle(&mut self.chain, &self.ledger, published, &mut self.gateway).await;
+        assert_eq!(self.feed.waiting(&self.world.queue).await, 0, "nothing waits at the broker");
+        assert_eq!(self.chain.anchors.len(), published, "one anchor for each message");
+        assert!(self.chain.anchors.values().all(|&times| times == 1), "no case is anchored twice");
+        self.gateway.kill().await;
+    }
+
     /// Waits until all is ready again and all that was published is anchored.
     async fn recovered(&mut self, what: &str) {
         let from = Instant::now();
@@ -200,9 +215,19 @@ fn number(name: &str, otherwise: usize) -> usize {
         .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("found {name}={text}, expected a number")))
 }
 
-/// The broker: once stopped as an operator would, then killed.
-async fn without_broker(outage: &mut Outage, broker: &mut Server, kills: usize) {
-    for round in 0..=kills {
+fn kills() -> usize {
+    number("CHARTSEAL_KILLS", KILLS)
+}
+
+/// Once stopped as an operator would, then killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_broker_loses_and_doubles_nothing() {
+    let Some(mut services) = Services::find() else { return };
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let [mut broker] = Server::start(["rabbitmq"], home.path());
+    services.amqp.clone_from(&broker.url);
+    let mut outage = Outage::start(services, None).await;
+    for round in 0..=kills() {
         outage.under_way(AROUND_BROKER).await;
         outage.load.broker.send_replace(false);
         if round == 0 {
@@ -220,10 +245,18 @@ async fn without_broker(outage: &mut Outage, broker: &mut Server, kills: usize) 
         outage.load.broker.send_replace(true);
         outage.recovered(&format!("broker, round {round}")).await;
     }
+    outage.end().await;
 }
 
-async fn without_database(outage: &mut Outage, database: &mut Server, kills: usize) {
-    for round in 1..=kills {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_database_loses_and_doubles_nothing() {
+    let Some(services) = Services::find() else { return };
+    // PostgreSQL's own user has to reach its folder
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    let home = tempfile::Builder::new().permissions(mode).tempdir().expect("a temporary folder");
+    let [mut database] = Server::start(["postgres"], home.path());
+    let mut outage = Outage::start(services, Some(&database.url)).await;
+    for round in 1..=kills() {
         outage.under_way(AROUND_DATABASE).await;
         database.crash();
         outage.until_not_ready(Some("database"), &["ingest", "ledger"]).await;
@@ -236,6 +269,17 @@ async fn without_database(outage: &mut Outage, database: &mut Server, kills: usi
         database.restart();
         outage.recovered(&format!("database, round {round}")).await;
     }
+    outage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outages_of_objects_and_ledger_lose_and_double_nothing() {
+    let Some(services) = Services::find() else { return };
+    let mut outage = Outage::start(services, None).await;
+    without_objects(&mut outage).await;
+    without_validator(&mut outage, kills()).await;
+    without_quorum(&mut outage).await;
+    outage.end().await;
 }
 
 async fn without_objects(outage: &mut Outage) {
@@ -275,34 +319,4 @@ async fn without_quorum(outage: &mut Outage) {
     outage.world.restart_validator(3);
     outage.world.signal_validator(2, "CONT");
     outage.recovered("ledger").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_goes_away_and_comes_back_loses_and_doubles_nothing() {
-    let Some(mut services) = Services::find() else { return };
-    let home = tempfile::Builder::new().permissions(open_to_search()).tempdir().expect("a temporary folder");
-    let [mut broker, mut database] = Server::start(["rabbitmq", "postgres"], home.path());
-    services.amqp.clone_from(&broker.url);
-    let mut outage = Outage::start(services, &database.url).await;
-    let kills = number("CHARTSEAL_KILLS", KILLS);
-
-    without_broker(&mut outage, &mut broker, kills).await;
-    without_database(&mut outage, &mut database, kills).await;
-    without_objects(&mut outage).await;
-    without_validator(&mut outage, kills).await;
-    without_quorum(&mut outage).await;
-
-    // one more behind everything else: what was still under way would be anchored before it
-    outage.load.publish(1);
-    let published = outage.load.all_published().await;
-    settle(&mut outage.chain, &outage.ledger, published, &mut outage.gateway).await;
-    assert_eq!(outage.feed.waiting(&outage.world.queue).await, 0, "nothing waits at the broker");
-    assert_eq!(outage.chain.anchors.len(), published, "one anchor for each message");
-    assert!(outage.chain.anchors.values().all(|&times| times == 1), "no case is anchored twice");
-    outage.gateway.kill().await;
-}
-
-/// PostgreSQL's own user has to reach its folder.
-fn open_to_search() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o711)
 }
