@@ -206,12 +206,12 @@ async fn a_page_or_redirect_to_another_origin_is_not_followed() {
     let mut source = start(&config(&hospital), &Arc::default());
     nothing(&mut source, &hospital).await;
     assert!(!source.health().borrow().connected, "messages cannot arrive");
+    *lock(&hospital.shared.manners) = Default::default();
+    accept(&mut source, 15).await;
     lock(&hospital.shared.manners).redirect = Some(other);
     hospital.more_requests(2).await;
     let asked = tokio::time::timeout(Duration::ZERO, elsewhere.accept()).await;
     assert!(asked.is_err(), "the other server was asked");
-    *lock(&hospital.shared.manners) = Default::default();
-    accept(&mut source, 15).await;
 }
 
 #[tokio::test]

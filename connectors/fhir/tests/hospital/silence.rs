@@ -55,8 +55,10 @@ async fn no_fault_repeats_what_came_or_what_is_secret() {
     {
         answer_with(&hospital, body);
         hospital.more_requests(2).await;
+        // one that succeeds: the delay begins anew
+        lock(&hospital.shared.manners).body = None;
+        hospital.more_requests(2).await;
     }
-    lock(&hospital.shared.manners).body = None;
     lock(&hospital.shared.manners).redirect = Some("http://CANARY.example/".into());
     hospital.more_requests(2).await;
     hospital.cut();
