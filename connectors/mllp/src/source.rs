@@ -2,6 +2,7 @@
 //! its own pace: one that stalls, floods or speaks something else touches no other.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +11,7 @@ use connectors_source::{HealthReporter, NextDelivery, Source, SourceHealth};
 use schemas::id::TimeMs;
 use schemas::limits;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ const HANDSHAKE_MS_MAX: u64 = 5_000;
 const RETRY_FIRST_MS: u64 = 250;
 /// Wait after an `accept` that failed, in milliseconds: out of descriptors, most likely.
 const ACCEPT_AGAIN_MS: u64 = 100;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
 /// A running MLLP listener. Must be started inside a tokio runtime.
 pub struct MllpSource {
@@ -38,13 +41,14 @@ pub struct MllpSource {
 }
 
 impl MllpSource {
-    /// Starts to listen. Binding goes on in the background: a port that is taken is no error, a certificate that cannot be
-    /// read is one.
+    /// Listens when it returns, where the port is free. Otherwise that goes on in the background: a port that is taken is no error, a
+    /// certificate that cannot be read is one.
     ///
     /// # Errors
     /// `TlsError`.
     pub fn start(config: MllpConfig) -> Result<Self, TlsError> {
         let tls = acceptor(&config)?;
+        let bound = bind(config.listen);
         let reporter = HealthReporter::default();
         let health = reporter.subscribe();
         let unsettled = usize::from(config.unsettled_max);
@@ -60,7 +64,7 @@ impl MllpSource {
             large: Arc::new(Semaphore::new(LARGE_FRAMES_MAX)),
             closing: closing.clone(),
         };
-        tokio::spawn(listen(shared, tls));
+        tokio::spawn(listen(shared, tls, bound));
         Ok(Self { name, deliveries, health, closing })
     }
 }
@@ -109,12 +113,19 @@ impl Drop for MllpSource {
     }
 }
 
-async fn listen(shared: Shared, tls: Option<TlsAcceptor>) {
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn listen(shared: Shared, tls: Option<TlsAcceptor>, mut bound: io::Result<TcpListener>) {
     let open = TaskTracker::new();
     let mut delay_ms = RETRY_FIRST_MS;
-    while !shared.closing.is_cancelled() {
+    loop {
         let name = shared.config.name.as_str();
-        match TcpListener::bind(shared.config.listen).await {
+        match bound {
             Ok(socket) => {
                 delay_ms = RETRY_FIRST_MS;
                 shared.reporter.connected(now_ms());
@@ -130,6 +141,10 @@ async fn listen(shared: Shared, tls: Option<TlsAcceptor>) {
                 delay_ms = (delay_ms * 2).min(limits::RETRY_DELAY_MS_MAX / 2);
             }
         }
+        if shared.closing.is_cancelled() {
+            break;
+        }
+        bound = bind(shared.config.listen);
     }
     open.close();
     open.wait().await;
