@@ -183,6 +183,11 @@ fn fold_message(on: &Foundation, ready: &mut Ready, known: &mut Versions, new: &
                 Some(head) => {
                     fold_unit(head, unit);
                     if unit.bytes == **head.bytes {
+                        // said again: what was said before that is late, as *index* has it
+                        let order = (head.order.0, event_time.max(head.order.1), head.order.2);
+                        let raised = Version { order, bytes: Arc::clone(&head.bytes) };
+                        known.insert(chain.clone(), raised.clone());
+                        new.insert(chain, raised);
                         continue;
                     }
                 }

@@ -1,5 +1,5 @@
-//! Which version of a resource is its head (formats.md §1): content equal to the head's adds no version; the highest order
-//! is the head, in whatever order versions arrive. What a message said gives way to what it says when it is mapped again.
+//! Which version of a resource is its head (formats.md §1): content equal to the head's adds no version, but what was said before that
+//! and arrives later is no head; the highest order is the head, in whatever order versions arrive. What a message said gives way to what it says when it is mapped again.
 //! *index* decides it, alone, and so may remember heads between its commits; after a failure it must forget them all.
 
 use std::collections::HashMap;
@@ -9,6 +9,8 @@ use crate::store::{StoreError, Write};
 
 /// Most chains that are remembered.
 const CHAINS_MAX: usize = 50_000;
+/// Said in nearly every message, and named by their content: they have one version, and nothing is to be remembered of when.
+const TIMELESS: [&str; 4] = ["Location", "Organization", "Practitioner", "PractitionerRole"];
 
 /// Heads that are known.
 #[derive(Default)]
@@ -22,6 +24,8 @@ pub struct Placed {
     pub late: Vec<usize>,
     /// Chains whose head in the database is no more.
     pub beheaded: Vec<Chain>,
+    /// Chains whose head in the database was said again later, and when.
+    pub raised: HashMap<Chain, i64>,
     /// Chains whose head was mapped again and has a lower order now: another version may be above it.
     pub lowered: Vec<Chain>,
 }
@@ -48,13 +52,25 @@ impl Heads {
         let mut added: Vec<UnitRow> = Vec::with_capacity(new.len());
         // where the heads are that are among the added
         let mut at: HashMap<Chain, usize> = HashMap::new();
-        let (mut beheaded, mut late, mut lowered) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut beheaded, mut late, mut lowered, mut raised) = (Vec::new(), Vec::new(), Vec::new(), HashMap::new());
         for mut row in new {
             let chain = row.chain();
-            let head = self.0.get(&chain);
-            if head.is_some_and(|(_, content)| *content == row.content) {
+            if let Some((order, content)) = self.0.get_mut(&chain)
+                && *content == row.content
+            {
+                if row.event_time > order.1
+                    && row.status_rank == order.0
+                    && !TIMELESS.contains(&row.resource_type.as_str())
+                {
+                    order.1 = row.event_time;
+                    match at.get(&chain) {
+                        Some(at) => added[*at].event_time = row.event_time,
+                        None => drop(raised.insert(chain, row.event_time)),
+                    }
+                }
                 continue;
             }
+            let head = self.0.get(&chain);
             let is_higher = head.is_none_or(|(order, _)| row.order() > *order);
             let is_its_own = head.is_some_and(|(order, _)| order.2 == row.arrived)
                 && at.get(&chain).is_none_or(|at| added[*at].case != row.case);
@@ -74,7 +90,7 @@ impl Heads {
             }
             added.push(row);
         }
-        Placed { added, late, beheaded, lowered }
+        Placed { added, late, beheaded, raised, lowered }
     }
 
     /// Forgets what is decided elsewhere.

@@ -96,7 +96,7 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     }
     let mut known = std::mem::take(heads);
     known.learn(&mut write, &new).await?;
-    let Placed { mut added, late, beheaded, lowered } = known.place(new);
+    let Placed { mut added, late, beheaded, raised, lowered } = known.place(new);
     for at in late.into_iter().rev() {
         // a message that is mapped again says much as it did
         let row = &added[at];
@@ -108,6 +108,7 @@ async fn index(on: &Foundation, heads: &mut Heads, landed: &[Anchored], again: b
     anchors::add(&mut write, &proofs).await?;
     cases::add(&mut write, &rows).await?;
     notices::anchored(&mut write, &rows).await?;
+    units::raise(&mut write, &raised.into_iter().collect::<Vec<_>>()).await?;
     units::behead(&mut write, &beheaded).await?;
     units::add(&mut write, &added).await?;
     for chain in &lowered {

@@ -221,6 +221,26 @@ fn bind_named(query: AnyQuery<'static>, (resource_type, logical_id, of): &Chain)
     query.bind(logical_id.clone()).bind(resource_type.clone()).bind(of.0.to_vec())
 }
 
+/// Notes of heads when they were said last, in ms: what was said before that is below them.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn raise(write: &mut Write, heads: &[(Chain, i64)]) -> Result<(), StoreError> {
+    for piece in pieces(heads) {
+        let sql = format!(
+            "WITH wanted (resource_type, logical_id, subject, event_time) AS (VALUES {}) UPDATE unit SET event_time = \
+             (SELECT MAX(wanted.event_time) FROM wanted WHERE wanted.logical_id = unit.logical_id AND \
+             wanted.resource_type = unit.resource_type AND wanted.subject = unit.subject) WHERE id IN \
+             (SELECT unit.id FROM wanted CROSS JOIN unit WHERE {THE_HEAD})",
+            tuples(write.engine(), piece.len(), 4)
+        );
+        let bind = |query, (chain, time): &(Chain, i64)| bind_chain(query, chain).bind(*time);
+        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
+        query.execute(&mut **write).await.map_err(failed("unit.event_time"))?;
+    }
+    Ok(())
+}
+
 /// Takes the head's mark from these chains.
 ///
 /// # Errors

@@ -74,6 +74,8 @@ async fn what_a_message_leaves_out_stays_and_a_null_takes_away() {
 
         let late = "PID|1||a^^^HOSP^MR||Canaryfamily^Jane|||M\rPV1|1|I|W^9^9||||||||||||||||V1^^^HOSP^VN";
         running.send(HL7, &message(5, "ADT^A08^ADT_A01", 11, late)).await;
+        // behind the head's first message, before the discharge, which said nothing else
+        running.send(HL7, &message(6, "ADT^A08^ADT_A01", 14, late)).await;
         running.idle().await;
         assert_eq!(head(&world, &running, "Patient").await.text("gender"), Some("female"), "said before");
         running.stop().await;

@@ -32,6 +32,20 @@ fn equal_content_adds_no_version() {
 }
 
 #[test]
+fn what_was_said_before_the_head_was_said_again_is_no_head() {
+    let mut heads = known(&row(1, 9, (3, 1, 1)));
+    let placed = heads.place(vec![row(2, 9, (3, 5, 2)), row(3, 8, (3, 4, 3)), row(4, 7, (3, 5, 4))]);
+    assert_eq!(placed.raised.values().collect::<Vec<_>>(), [&5]);
+    assert_eq!(placed.added.iter().map(|r| (r.case.0[0], r.is_head)).collect::<Vec<_>>(), [(3, false), (4, true)]);
+    // a head of the same batch, and one that has one version only
+    let placed = heads.place(vec![row(5, 6, (3, 6, 5)), row(6, 6, (3, 8, 6)), row(7, 5, (3, 7, 7))]);
+    assert!(placed.raised.is_empty() && placed.added[0].event_time == 8 && !placed.added[1].is_head);
+    let of = |row: UnitRow| UnitRow { resource_type: "Location".into(), ..row };
+    let placed = known(&of(row(1, 9, (0, 1, 1)))).place(vec![of(row(2, 9, (0, 5, 2)))]);
+    assert!(placed.raised.is_empty());
+}
+
+#[test]
 fn a_late_preliminary_is_a_version_but_no_head() {
     let Placed { added, beheaded, .. } = known(&row(1, 9, (3, 1, 1))).place(vec![row(2, 8, (2, 5, 2))]);
     assert!(!added[0].is_head);
