@@ -1,15 +1,15 @@
 //! The MUSTs of `connectors/source/SPEC.md` against a real RabbitMQ, with one queue and with lanes, and what goes beyond them: lanes, queues
 //! that are read carefully, connections that are lost in every way. The broker's policies are those of `compose/rabbitmq.json`.
 
-#[path = "conformance/broker.rs"]
+#[path = "rabbitmq/broker.rs"]
 mod broker;
-#[path = "conformance/careful.rs"]
+#[path = "rabbitmq/careful.rs"]
 mod careful;
-#[path = "conformance/lanes.rs"]
+#[path = "rabbitmq/lanes.rs"]
 mod lanes;
-#[path = "conformance/proxy.rs"]
+#[path = "rabbitmq/proxy.rs"]
 mod proxy;
-#[path = "conformance/watchdog.rs"]
+#[path = "rabbitmq/watchdog.rs"]
 mod watchdog;
 
 use broker::{Broker, PATIENCE, becomes, broker};
