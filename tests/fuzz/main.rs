@@ -12,6 +12,7 @@ mod dice;
 mod frames;
 mod interop;
 mod mutate;
+mod notices;
 mod outside;
 #[path = "../../schemas/tests/support/samples.rs"]
 mod samples;

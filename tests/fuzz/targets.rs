@@ -20,6 +20,7 @@ use schemas::wallet::SignedQuestion;
 use crate::connector::connector;
 use crate::frames::frames;
 use crate::interop::{interop, resources};
+use crate::notices::notices;
 use crate::samples;
 use crate::tables::tables;
 
@@ -92,7 +93,7 @@ pub fn targets() -> Vec<Target> {
     ];
     all.extend(files());
     all.extend(interop());
-    all.extend([frames(), tables(), connector()]);
+    all.extend([frames(), tables(), connector(), notices()]);
     all.extend(clients());
     all
 }

@@ -200,7 +200,7 @@ impl Export {
         let limit = self.server.patience();
         let response =
             tokio::time::timeout(limit, self.server.send(&ask)).await.map_err(|_| FhirError::Away { doing })??;
-        Ok(Lines { response, rest: BytesMut::new(), looked: 0, ended: false, limit })
+        Ok(Lines { response, rest: BytesMut::new(), looked: 0, is_dropping: false, ended: false, limit })
     }
 
     /// Takes the job away from the server.
@@ -228,6 +228,8 @@ pub struct Lines {
     rest: BytesMut,
     /// How much of the rest holds no line's end.
     looked: usize,
+    /// The line is longer than any gateway takes: its bytes are dropped as they come.
+    is_dropping: bool,
     ended: bool,
     limit: Duration,
 }
@@ -236,7 +238,7 @@ impl Lines {
     /// The next line that is not empty, without its end; `None` at the end of the file.
     ///
     /// # Errors
-    /// `FhirError`; `TooLarge` for a line that no gateway takes.
+    /// `FhirError`; `TooLarge` for a line that no gateway takes: the next call gives what is behind it.
     pub async fn next(&mut self) -> Result<Option<Bytes>, FhirError> {
         let doing = "reading a file of an export";
         loop {
@@ -247,12 +249,13 @@ impl Lines {
                     self.rest.advance(1);
                     line
                 }
-                None if self.ended && self.rest.is_empty() => return Ok(None),
+                None if self.ended && self.rest.is_empty() && !self.is_dropping => return Ok(None),
                 None if self.ended => self.rest.split(),
                 None => {
                     self.looked = self.rest.len();
                     if self.looked > limits::MESSAGE_BYTES_MAX {
-                        return Err(FhirError::TooLarge { doing, most: limits::MESSAGE_BYTES_MAX });
+                        (self.is_dropping, self.looked) = (true, 0);
+                        self.rest.clear();
                     }
                     let chunk = tokio::time::timeout(self.limit, self.response.chunk()).await;
                     match chunk {
@@ -264,6 +267,9 @@ impl Lines {
                 }
             };
             self.looked = 0;
+            if std::mem::take(&mut self.is_dropping) {
+                return Err(FhirError::TooLarge { doing, most: limits::MESSAGE_BYTES_MAX });
+            }
             if !line.trim_ascii().is_empty() {
                 let line = line.freeze();
                 return Ok(Some(line.slice_ref(line.trim_ascii())));

@@ -43,8 +43,8 @@ pub struct Hook {
     closing: CancellationToken,
 }
 
-/// What became of a notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of a notification: of several resources the last of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Taken {
     /// All of it is durable.
     Accepted,
@@ -155,11 +155,7 @@ impl Hook {
     /// Hands resources in with their types; returns when it is known what became of all of them.
     pub async fn take(&self, resources: Vec<(String, Bytes)>, trace: TraceContext) -> Taken {
         let all = join_all(resources.into_iter().map(|(kind, body)| self.take_one(kind, body, trace.clone()))).await;
-        let is = |wanted: Taken| all.contains(&wanted);
-        if is(Taken::NotNow) {
-            return Taken::NotNow;
-        }
-        if is(Taken::Rejected) { Taken::Rejected } else { Taken::Accepted }
+        all.into_iter().max().unwrap_or(Taken::Accepted)
     }
 
     async fn take_one(&self, kind: String, body: Bytes, trace: TraceContext) -> Taken {

@@ -69,7 +69,7 @@ pub(crate) struct Request {
 }
 
 /// What of a resource is looked at.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub(crate) struct Head {
     #[serde(rename = "resourceType")]
     pub resource_type: String,
@@ -104,19 +104,18 @@ pub(crate) fn read(bytes: &Bytes, markers: &dyn Markers) -> Result<Page, FhirErr
     let deletions = bundle.entry.iter().filter(|entry| entry.is_deletion()).count();
     let is_outcome = |e: &RawEntry<'_>| e.search.as_ref().and_then(|s| s.mode.as_deref()) == Some("outcome");
     let kept = bundle.entry.iter().filter(|entry| !is_outcome(entry) && !entry.is_deletion());
-    let raw = kept.filter_map(|entry| entry.resource);
-    let entries = raw.map(|raw| entry(bytes, raw, markers).ok_or(shape("an entry that is no resource")));
-    let entries = entries.collect::<Result<_, _>>()?;
+    let entries = kept.filter_map(|kept| kept.resource).map(|raw| entry(bytes, raw, markers)).collect();
     let next = bundle.link.into_iter().find(|link| link.relation == "next").map(|link| link.url);
     Ok(Page { entries, deletions, next })
 }
 
-fn entry(page: &Bytes, raw: &RawValue, markers: &dyn Markers) -> Option<Entry> {
-    let head: Head = serde_json::from_str(raw.get()).ok()?;
+/// What is no resource goes its way too: it becomes a dead letter, with its bytes, and holds up no neighbour.
+fn entry(page: &Bytes, raw: &RawValue, markers: &dyn Markers) -> Entry {
+    let head: Head = serde_json::from_str(raw.get()).unwrap_or_default();
     let Meta { version_id, last_updated } = head.meta;
     // without a version the time tells one from another; without both, the bytes
     let content = if version_id.is_empty() && last_updated.is_empty() { raw.get() } else { "" };
     let token = markers.token(&[&head.resource_type, &head.id, &version_id, &last_updated, content]);
     let at = time::instant_ms(&last_updated);
-    Some(Entry { body: page.slice_ref(raw.get().as_bytes()), kind: head.resource_type, at, token })
+    Entry { body: page.slice_ref(raw.get().as_bytes()), kind: head.resource_type, at, token }
 }

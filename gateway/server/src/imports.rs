@@ -49,7 +49,7 @@ pub struct ImportState {
     pub files_done: usize,
     /// Files of errors that the server added.
     pub error_files: usize,
-    /// Resources that are durable here: new ones and those that were known.
+    /// Resources that are done: new ones, those that were known, those that are refused.
     pub resources: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -57,7 +57,7 @@ pub struct ImportState {
     pub received: u64,
     /// Those that were here already.
     pub duplicates: u64,
-    /// Those that are dead letters.
+    /// Those that are dead letters, or longer than anybody keeps.
     pub refused: u64,
     /// Everything up to this instant is in the export.
     pub transaction_time: Option<String>,
@@ -279,8 +279,10 @@ impl Run {
     async fn file(&self, export: &Export, file: &ExportFile, done: &mut u64) -> Result<(), ImportError> {
         let mut lines = export.lines(file).await?;
         for _ in 0..*done {
-            if lines.next().await?.is_none() {
-                return Ok(());
+            match lines.next().await {
+                Ok(Some(_)) | Err(FhirError::TooLarge { .. }) => {}
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(error.into()),
             }
         }
         let mut taking = FuturesOrdered::new();
@@ -288,6 +290,17 @@ impl Run {
             let body = match lines.next().await {
                 Ok(Some(body)) => body,
                 Ok(None) => break Ok(()),
+                // nobody can keep it: it is told, and those behind it go on
+                Err(error @ FhirError::TooLarge { .. }) => {
+                    tracing::warn!(
+                        connector = self.config.name,
+                        kind = file.kind,
+                        line = *done + 1,
+                        "passed over: {error}"
+                    );
+                    self.count((Outcome::TooLarge, 0), done);
+                    continue;
+                }
                 Err(error) => break Err(ImportError::Fhir(error)),
             };
             let bytes = body.len() as u64;

@@ -3,6 +3,8 @@
 
 #[path = "way_in/again.rs"]
 mod again;
+#[path = "way_in/apart.rs"]
+mod apart;
 #[path = "way_in/bound.rs"]
 mod bound;
 #[path = "way_in/epochs.rs"]

@@ -9,7 +9,7 @@ use connectors_source::{Delivery, Source as _};
 use tokio::net::TcpListener;
 
 use crate::markers::{Memory, lock};
-use crate::server::{Hospital, instant, now};
+use crate::server::{Hospital, answer_with, instant, now};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -212,6 +212,19 @@ async fn a_page_or_redirect_to_another_origin_is_not_followed() {
     hospital.more_requests(2).await;
     let asked = tokio::time::timeout(Duration::ZERO, elsewhere.accept()).await;
     assert!(asked.is_err(), "the other server was asked");
+}
+
+#[tokio::test]
+async fn an_entry_that_is_no_resource_goes_its_way_and_holds_up_no_neighbour() {
+    let hospital = Hospital::start().await;
+    let good = r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"1"}}"#;
+    let bad = [r#"{"resourceType":"Patient","id":7}"#, r#"{"no":"type"}"#, "5"];
+    let entries: Vec<String> =
+        bad.iter().chain([&good]).map(|resource| format!(r#"{{"resource":{resource}}}"#)).collect();
+    answer_with(&hospital, &format!(r#"{{"resourceType":"Bundle","entry":[{}]}}"#, entries.join(",")));
+    let mut source = start(&config(&hospital), &Arc::default());
+    assert_eq!(accept(&mut source, 4).await, [bad[0], bad[1], bad[2], good]);
+    nothing(&mut source, &hospital).await;
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn no_fault_repeats_what_came_or_what_is_secret() {
     let mut source = FhirSource::start(good.clone(), Arc::<Memory>::default()).expect("its files");
     next(&mut source).await.reject(Rejection::TooLarge).await.expect("put aside");
     let broken =
-        ["CANARY", r#"{"resourceType":"CANARY"}"#, r#"{"resourceType":"Bundle","entry":[{"resource":{"CANARY":1}}]}"#];
+        ["CANARY", r#"{"resourceType":"CANARY"}"#, r#"{"resourceType":"Bundle","entry":[{"search":"CANARY"}]}"#];
     for body in
         broken.into_iter().chain([r#"{"resourceType":"Bundle","link":[{"relation":"next","url":"http://CANARY/"}]}"#])
     {
@@ -76,7 +76,7 @@ async fn no_fault_repeats_what_came_or_what_is_secret() {
     drop((source, refused));
     let text = String::from_utf8_lossy(&lock(&log.0)).into_owned();
     let ours: Vec<&str> = text.lines().filter(|line| line.contains("connectors_fhir")).collect();
-    for expected in ["no resource", "a link to the next page", "a redirect", "while asking for a token"] {
+    for expected in ["another resource", "a link to the next page", "a redirect", "while asking for a token"] {
         assert!(ours.iter().any(|line| line.contains(expected)), "{expected}: {ours:?}");
     }
     assert!(ours.iter().all(|line| !line.contains("CANARY")), "{ours:?}");

@@ -7,6 +7,7 @@ mod ingest;
 mod ledger;
 mod message;
 mod normalise;
+mod python;
 mod receive;
 mod seal;
 
@@ -28,7 +29,8 @@ use crate::output::{Output, strong};
 #[derive(clap::Args)]
 #[command(
     after_help = "Needs no configuration. receive, ingest and disclose need RabbitMQ's Debian package, the comparison of ledger --full \
-etcd's (compose/services install etcd). ledger --full takes a quarter of an hour and 20 GB of disk.\n\n\
+etcd's (compose/services install etcd), that of normalise hl7apy (pip install hl7apy; CHARTSEAL_PYTHON names another Python). ledger \
+--full takes a quarter of an hour and 20 GB of disk.\n\n\
 Example: chartseal bench ingest --seconds 30 --json"
 )]
 pub struct Args {
@@ -147,7 +149,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
     ));
     let seconds = Duration::from_secs(args.seconds);
     let mut figures = match args.what {
-        What::Normalise => normalise::run(seconds)?,
+        What::Normalise => normalise::run(seconds, output)?,
         What::Seal => seal::run(home.path(), seconds)?,
         What::Ledger if args.full => ledger::run_full(home.path(), seconds, (args.keys, args.transactions), output)?,
         What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), &fsync, output)?,

@@ -20,8 +20,10 @@ use super::{body_within, panicked};
 use crate::connectors::Connectors;
 use crate::telemetry::Metrics;
 
-/// Longest wait for a notification to become durable.
+/// Longest wait for resources to become durable.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
+/// Resources that are fetched together: each may be as large as any message.
+const FETCHED_MAX: usize = 4;
 
 /// What the routes stand on. Cheap to clone.
 #[derive(Clone)]
@@ -79,23 +81,39 @@ async fn take(
     if !stated {
         return Err(Refused::media_type());
     }
-    let mut notice = Notice::read(&body).map_err(|error| Refused::request("structure", error.to_string()))?;
+    let notice = Notice::read(&body).map_err(|error| Refused::request("structure", error.to_string()))?;
     if let Some(kind) = path.get("kind")
         && notice.resources.iter().any(|(found, _)| found != kind)
     {
         return Err(Refused::request("invalid", "found another resourceType than the URL names"));
     }
-    if !notice.references.is_empty() {
-        notice.resources.extend(fetch(&hook, &notice.references).await?);
+    if !notice.references.is_empty() && !hook.fetches() {
+        let text = "found a notification that only names resources and no `server` to fetch them from; expected full resources";
+        return Err(Refused::unprocessable("not-supported", text));
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let trace = TraceContext::new(text("traceparent"), text("tracestate"));
-    let taken = tokio::time::timeout(COMMIT_WAIT, hook.take(notice.resources, trace)).await;
-    match taken.unwrap_or(Taken::NotNow) {
+    match take_all(&hook, notice, &trace).await? {
         Taken::Accepted => Ok(fhir(StatusCode::OK, &outcome("information", "informational", "received", None))),
         Taken::Rejected => Err(Refused::unprocessable("processing", "a resource cannot be taken")),
         Taken::NotNow => Err(Refused::unavailable("not everything was kept; send it again")),
     }
+}
+
+/// What the notification holds, then what it names, a few at a time.
+async fn take_all(hook: &Hook, notice: Notice, trace: &TraceContext) -> Result<Taken, Refused> {
+    let take = async |resources| {
+        let taken = tokio::time::timeout(COMMIT_WAIT, hook.take(resources, trace.clone())).await;
+        taken.unwrap_or(Taken::NotNow)
+    };
+    let mut taken = take(notice.resources).await;
+    for some in notice.references.chunks(FETCHED_MAX) {
+        if taken == Taken::NotNow {
+            break;
+        }
+        taken = taken.max(take(fetch(hook, some).await?).await);
+    }
+    Ok(taken)
 }
 
 /// Whether exactly one bearer token is shown, and the right one.
@@ -107,10 +125,6 @@ fn knows(hook: &Hook, headers: &HeaderMap) -> bool {
 }
 
 async fn fetch(hook: &Hook, references: &[String]) -> Result<Vec<(String, axum::body::Bytes)>, Refused> {
-    if !hook.fetches() {
-        let text = "found a notification that only names resources and no `server` to fetch them from; expected full resources";
-        return Err(Refused::unprocessable("not-supported", text));
-    }
     hook.fetch(references).await.map_err(|error| {
         tracing::warn!(class = error.class().name(), "{error}");
         match error {

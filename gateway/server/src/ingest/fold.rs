@@ -56,7 +56,7 @@ impl Folder {
                 let chain = chain_of(on, &ready.patients, subject, unit)?;
                 if ready.received.is_again() {
                     // what is mapped again has the order of its earlier self
-                    self.kept.remove(&chain);
+                    self.forget(&chain);
                 }
                 wanted.insert(chain, subject.key.clone());
             }
@@ -93,13 +93,20 @@ impl Folder {
     fn settle(&mut self) {
         while self.under_way.front().is_some_and(|(indexed, _)| indexed.is_cancelled()) {
             let Some((_, versions)) = self.under_way.pop_front() else { return };
-            self.kept_bytes += versions.values().map(|version| version.bytes.len()).sum::<usize>();
-            if self.kept_bytes > KEPT_BYTES_MAX {
-                self.kept.clear();
-                self.kept_bytes = versions.values().map(|version| version.bytes.len()).sum();
+            for (chain, version) in versions {
+                self.forget(&chain);
+                if self.kept_bytes + version.bytes.len() > KEPT_BYTES_MAX {
+                    self.kept.clear();
+                    self.kept_bytes = 0;
+                }
+                self.kept_bytes += version.bytes.len();
+                self.kept.insert(chain, version);
             }
-            self.kept.extend(versions);
         }
+    }
+
+    fn forget(&mut self, chain: &Chain) {
+        self.kept_bytes -= self.kept.remove(chain).map_or(0, |version| version.bytes.len());
     }
 
     /// The newest version of each chain that has one.

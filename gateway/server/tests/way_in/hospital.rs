@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::{Path as Place, Query, State};
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::{any, get};
@@ -21,6 +21,7 @@ use gateway_server::imports::{Asked, ImportState, Imports};
 use gateway_server::markers::StoredMarkers;
 use gateway_server::store::{cases, dead_letters, inbox};
 use gateway_server::telemetry::Metrics;
+use schemas::limits;
 use tower::ServiceExt as _;
 
 use crate::world::{Running, World, worlds};
@@ -35,6 +36,8 @@ struct Ward {
     asked: AtomicUsize,
     /// The export's file ends early, once.
     cut: AtomicBool,
+    /// The export's file has a line that no gateway takes.
+    long: AtomicBool,
     deleted: AtomicBool,
     base: Mutex<String>,
 }
@@ -46,6 +49,10 @@ impl Ward {
         *ward.base.lock().expect("lock") = format!("http://{}/fhir", socket.local_addr().expect("an address"));
         let router = Router::new()
             .route("/fhir/Patient", get(search))
+            .route(
+                "/fhir/Patient/{id}",
+                get(|Place(id): Place<String>| async move { patient(id[1..].parse().expect("pN")) }),
+            )
             .route("/fhir/metadata", get(|| async {}))
             .route("/fhir/$export", get(export))
             .route("/fhir/job", any(job))
@@ -109,7 +116,15 @@ async fn file(State(ward): State<Arc<Ward>>) -> Body {
         1_000 if cut => Err(std::io::Error::other("cut")),
         _ => Ok(Bytes::from(format!("{}\n", patient(n)))),
     });
-    Body::from_stream(stream::iter(chunks))
+    let (before, behind): (Vec<_>, Vec<_>) = chunks.enumerate().partition(|(n, _)| *n < 500);
+    let long = if ward.long.load(Ordering::SeqCst) { limits::MESSAGE_BYTES_MAX >> 20 } else { 0 };
+    let long = (0..=long).map(move |n| match n {
+        _ if long == 0 => Ok(Bytes::new()),
+        _ if n < long => Ok(Bytes::from_static(&[b'x'; 1 << 20])),
+        _ => Ok(Bytes::from_static(b"xx\n")),
+    });
+    let all = before.into_iter().map(|(_, line)| line).chain(long).chain(behind.into_iter().map(|(_, line)| line));
+    Body::from_stream(stream::iter(all))
 }
 
 fn configured(folder: &Path, name: &str, text: &str) -> ConnectorConfig {
@@ -188,9 +203,13 @@ struct Notified {
 
 impl Notified {
     async fn start(world: &World) -> Self {
+        Self::start_with(world, "").await
+    }
+
+    async fn start_with(world: &World, more: &str) -> Self {
         let folder = world.folder.path();
         std::fs::write(folder.join("secret"), SECRET).expect("written");
-        let config = configured(folder, "hook", "kind = \"fhir-hook\"\nsecret_file = \"secret\"\n");
+        let config = configured(folder, "hook", &format!("kind = \"fhir-hook\"\nsecret_file = \"secret\"\n{more}"));
         let running = world.start().await;
         let connectors = connect(world, &running, &config).await;
         let metrics = Metrics::new().expect("instruments");
@@ -264,6 +283,24 @@ async fn notifications_that_are_not_taken_say_why() {
     on.running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_notification_only_names_is_fetched_and_taken() {
+    let world = World::new(None);
+    let ward = Ward::open().await;
+    let on = Notified::start_with(&world, &format!("[server]\nbase = \"{}\"\n", ward.base())).await;
+    let status = r#"{"resourceType":"SubscriptionStatus","type":"event-notification"}"#;
+    let bundle = |named: Vec<String>| {
+        let entries: String = named.iter().map(|url| format!(r#",{{"fullUrl":"{url}"}}"#)).collect();
+        format!(r#"{{"resourceType":"Bundle","type":"history","entry":[{{"resource":{status}}}{entries}]}}"#)
+    };
+    let named = (0..10).map(|n| format!("Patient/p{n}")).collect();
+    assert_eq!(on.send("/hooks/hook", SECRET, JSON, &bundle(named)).await, StatusCode::OK);
+    assert_eq!(received(&on.running).await, 10);
+    let elsewhere = vec!["http://127.0.0.1:1/fhir/Patient/p1".to_owned()];
+    assert_eq!(on.send("/hooks/hook", SECRET, JSON, &bundle(elsewhere)).await, StatusCode::UNPROCESSABLE_ENTITY);
+    on.running.stop().await;
+}
+
 async fn ended(running: &Running, imports: &Imports) -> ImportState {
     let over = |phase: &str| matches!(phase, "done" | "failed" | "stopped");
     running.until("the import", || async { over(imports.state("ehr").expect("begun").phase) }).await;
@@ -276,6 +313,7 @@ async fn an_import_takes_everything_once_although_it_is_cut_and_run_again() {
     let running = world.start().await;
     let ward = Ward::open().await;
     ward.cut.store(true, Ordering::SeqCst);
+    ward.long.store(true, Ordering::SeqCst);
     let connectors = connect(&world, &running, &polling(world.folder.path(), &ward)).await;
     let imports = Imports::new(Arc::clone(&running.ingest), connectors);
     imports.begin("other", Asked::default()).expect_err("no such connector");
@@ -289,12 +327,13 @@ async fn an_import_takes_everything_once_although_it_is_cut_and_run_again() {
     let lines = LINES as u64;
     let state = ended(&running, &imports).await;
     assert_eq!((state.phase, state.fault, state.files, state.files_done), ("done", None, 1, 1));
-    assert_eq!((state.resources, state.received, state.duplicates, state.refused), (lines, lines, 0, 0));
+    // one line is longer than any gateway takes: it holds up no other
+    assert_eq!((state.resources, state.received, state.duplicates, state.refused), (lines + 1, lines, 0, 1));
     assert_eq!(state.transaction_time.as_deref(), Some("2026-01-01T00:00:00Z"));
     assert!(ward.deleted.load(Ordering::SeqCst), "the export is taken away");
     imports.begin("ehr", Asked::default()).expect("begun again");
     let state = ended(&running, &imports).await;
-    assert_eq!((state.resources, state.received, state.duplicates), (lines, 0, lines));
+    assert_eq!((state.resources, state.received, state.duplicates), (lines + 1, 0, lines));
     running.indexed(lines).await;
     assert_eq!(cases::count(&running.store).await.expect("counted"), lines);
     running.stop().await;

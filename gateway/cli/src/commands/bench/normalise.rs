@@ -1,5 +1,5 @@
 //! `bench normalise`: made-up messages on one core. First the mapping alone, text to canonical bytes, then the same call as the way in,
-//! which also names patients and splits cases into units.
+//! which also names patients and splits cases into units; hl7apy beside it, where it is installed.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,9 @@ use gateway_server::ingest::normalise::{Format, Normaliser};
 use schemas::cbor::sha256;
 
 use super::ledger::Target;
-use super::{Figures, Latencies, message};
+use super::{Figures, Latencies, message, python};
 use crate::failure::{Exit, Failure};
+use crate::output::Output;
 use crate::usage::resident_kb;
 
 /// Messages of each kind, in turn.
@@ -18,9 +19,11 @@ const MESSAGES: u64 = 2_000;
 const PATIENTS: u64 = 500;
 const ORU_TARGET: f64 = 10_000.0;
 const ADT_TARGET: f64 = 15_000.0;
+/// So many times as fast as Python.
+const PYTHON_TARGET: f64 = 20.0;
 
-/// Runs for `seconds`: a third each.
-pub fn run(seconds: Duration) -> Result<Figures, Failure> {
+/// Runs for `seconds`: a third each, and as long again for hl7apy.
+pub fn run(seconds: Duration, output: Output) -> Result<Figures, Failure> {
     let of = |kind: fn(u64, u64) -> String| (0..MESSAGES).map(|n| kind(n, PATIENTS)).collect::<Vec<_>>();
     let (orus, adts) = (of(message::oru), of(message::adt));
     let oru_per_s = map(&orus, seconds / 3)?;
@@ -30,6 +33,16 @@ pub fn run(seconds: Duration) -> Result<Figures, Failure> {
         Target::at_least("ORU mapped, one core, per second", oru_per_s, ORU_TARGET),
         Target::at_least("ADT mapped, one core, per second", adt_per_s, ADT_TARGET),
     ];
+    match python::per_second(&adts, seconds / 3)? {
+        Some((version, per_s)) => {
+            output.note(format_args!("hl7apy {version} parses {per_s:.1} ADT per second"));
+            let what = "ADT mapped for one that hl7apy parses";
+            figures.targets.push(Target::at_least(what, adt_per_s / per_s, PYTHON_TARGET));
+        }
+        None => output.note(
+            "hl7apy is not compared: install it (pip install hl7apy), or name a Python that has it in CHARTSEAL_PYTHON",
+        ),
+    }
     Ok(figures)
 }
 

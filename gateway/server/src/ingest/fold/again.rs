@@ -1,7 +1,8 @@
 //! A message that is mapped again: each unit is compared with what is sealed of it, and a partial one is folded onto the version below its
-//! own, not onto its earlier self, whose wrong elements would stay: by rows alone, so that it needs no memory of earlier replays. Used by *fold* when such a message goes its way, and before that by
-//! whoever decides whether it does: both see the same rows, since no two messages about one chain are under way again at once. It must
-//! never change a unit that neither the tables nor the version below it change.
+//! own, not onto its earlier self, whose wrong elements would stay: by rows alone, so that it needs no memory of earlier replays. Used by
+//! *fold* when such a message goes its way, and before that by whoever decides whether it does: both see the same rows, since no two
+//! messages about one chain are under way again at once. It must never change a unit that neither the tables nor the version below it
+//! change.
 
 use std::collections::BTreeMap;
 
