@@ -226,6 +226,12 @@ pub const MLLP_CONNECTIONS_MAX: usize = 1024;
 pub const MLLP_IDLE_MS_DEFAULT: u64 = 12 * 3_600_000;
 /// The same at most, in milliseconds.
 pub const MLLP_IDLE_MS_MAX: usize = 7 * 24 * 3_600_000;
+/// Longest wait for a connection and for an answer of who takes application acknowledgements, in milliseconds, unless configured.
+pub const MLLP_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// Longest such wait that may be configured, in milliseconds.
+pub const MLLP_TIMEOUT_MS_MAX: u64 = 120_000;
+/// An application acknowledgement that nobody took for so long is given up, in milliseconds.
+pub const APPLICATION_ACK_MS_MAX: i64 = 7 * 24 * 3_600_000;
 /// Deliveries of one message before the broker dead-letters it.
 pub const DELIVERY_LIMIT: u32 = 20;
 /// Longest time between attempts of a step that failed as transient, in milliseconds.

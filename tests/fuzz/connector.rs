@@ -34,6 +34,9 @@ connections_max = 8
 unsettled_max = 16
 message_bytes_max = 1_000_000
 idle_ms = 60_000
+[application_ack]
+address = "${WARD}.example:6700"
+tls_roots = "${file:word}"
 "#,
     r#"kind="amqp"
 url_file = "rabbit.url"

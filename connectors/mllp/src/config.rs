@@ -1,6 +1,6 @@
 //! What a connector of kind `mllp` is configured with, and a sender. Secrets are paths of files.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -40,6 +40,26 @@ pub struct MllpConfig {
     /// Content type of its messages.
     #[serde(default = "default_content_type")]
     pub content_type: String,
+    /// Where application acknowledgements are sent to, when a message's cases are anchored or it was refused, as its MSH-16 asks. Without
+    /// it there are none.
+    pub application_ack: Option<ApplicationAckConfig>,
+}
+
+/// `[application_ack]`: the listener of the hospital's system that takes them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApplicationAckConfig {
+    /// `host:port`.
+    pub address: String,
+    /// PEM certificates that vouch for it: with them the connection is TLS.
+    pub tls_roots: Option<PathBuf>,
+    /// PEM certificate chain that is shown to it.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its PEM key.
+    pub tls_key: Option<PathBuf>,
+    /// Longest wait for a connection and for an answer, in milliseconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_ms: u64,
 }
 
 /// A sender.
@@ -67,11 +87,62 @@ const fn default_bytes() -> usize {
 const fn default_idle() -> u64 {
     limits::MLLP_IDLE_MS_DEFAULT
 }
+const fn default_timeout() -> u64 {
+    limits::MLLP_TIMEOUT_MS_DEFAULT
+}
 fn default_content_type() -> String {
     "x-application/hl7-v2+er7".into()
 }
 
+impl ApplicationAckConfig {
+    /// How they are sent.
+    pub fn sender(&self) -> SenderConfig {
+        SenderConfig {
+            address: self.address.clone(),
+            tls_roots: self.tls_roots.clone(),
+            tls_identity: self.tls_certificate.clone().zip(self.tls_key.clone()),
+            timeout_ms: self.timeout_ms,
+        }
+    }
+
+    fn check(&self, trusted_network: bool) -> Result<(), String> {
+        let host = self.address.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let Some((host, _)) = host else {
+            return Err("address: expected `host:port` in application_ack".into());
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_near = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if self.tls_roots.is_none() && !is_near && !trusted_network {
+            return Err("address: found another machine's and no TLS in application_ack; expected `tls_roots`, or \
+                        `trusted_network = true`"
+                .into());
+        }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            return Err("tls_certificate: expected it and `tls_key` together in application_ack".into());
+        }
+        if self.tls_certificate.is_some() && self.tls_roots.is_none() {
+            return Err(
+                "tls_certificate: found no `tls_roots` in application_ack, expected them: it is shown in TLS only"
+                    .into(),
+            );
+        }
+        if !(1..=limits::MLLP_TIMEOUT_MS_MAX).contains(&self.timeout_ms) {
+            let most = limits::MLLP_TIMEOUT_MS_MAX;
+            return Err(format!("timeout_ms: found {} in application_ack, expected 1 to {most}", self.timeout_ms));
+        }
+        Ok(())
+    }
+}
+
 impl MllpConfig {
+    /// Every file that it names.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let files = [&mut self.tls_certificate, &mut self.tls_key, &mut self.tls_clients];
+        let ack = self.application_ack.iter_mut();
+        let acks = ack.flat_map(|ack| [&mut ack.tls_roots, &mut ack.tls_certificate, &mut ack.tls_key]);
+        files.into_iter().chain(acks).flatten()
+    }
+
     /// Whether the values make sense together.
     ///
     /// # Errors
@@ -96,6 +167,9 @@ impl MllpConfig {
                         or `trusted_network = true`"
                     .into(),
             );
+        }
+        if let Some(ack) = &self.application_ack {
+            ack.check(self.trusted_network)?;
         }
         let within = |what: &str, value: usize, most: usize| {
             if (1..=most).contains(&value) {

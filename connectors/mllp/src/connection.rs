@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::acknowledge::{Answer, answer};
+use crate::acknowledge::{Answer, HEAD_BYTES, answer, last_word};
 use crate::config::MllpConfig;
 use crate::frame::{Decoder, Event, encode};
 use crate::source::now_ms;
@@ -37,8 +37,6 @@ const FRAME_MS_MAX: u64 = 120_000;
 const ANSWER_MS_MAX: u64 = 10_000;
 /// Longest wait for the peer to close too, in milliseconds.
 const LINGER_MS_MAX: u64 = 1_000;
-/// Of a message this much is kept for its acknowledgement, in bytes.
-const HEAD_BYTES: usize = 4 << 10;
 
 /// A delivery on its way to `next`: whether it comes again because its connection is gone, and the places that it holds.
 pub(crate) struct Handed {
@@ -314,6 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let config = &self.shared.config;
         let mut delivery = Delivery::new(&config.name, body, now_ms(), Box::new(MllpSettle(to)));
         delivery.content_type = config.content_type.to_ascii_lowercase().into();
+        delivery.tells_outcome = config.application_ack.is_some();
         self.shared.reporter.delivered(now_ms());
         let place = Place { _permits: Arc::clone(&permits), reporter: self.shared.reporter.clone() };
         let (answered, gone) = (answer(&head, Answer::Kept).is_some(), Arc::<AtomicBool>::default());
@@ -341,7 +340,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(Pending::Open(Open { head, .. }) | Pending::TooLong { head }) = self.pending.front() else {
             return Ok(true);
         };
-        if let Some(text) = answer(head, what) {
+        let last = || if matches!(what, Answer::Refused { .. }) { last_word(head, what) } else { None };
+        if let Some(text) = answer(head, what).or_else(last) {
             let frame = encode(&text);
             let sending = async {
                 self.stream.write_all(&frame).await?;

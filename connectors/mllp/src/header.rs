@@ -8,6 +8,7 @@ const HEADER_BYTES_MAX: usize = 4 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header<'m> {
     separator: u8,
+    line: &'m [u8],
     /// MSH-2 onwards.
     fields: Vec<&'m [u8]>,
 }
@@ -18,9 +19,15 @@ impl<'m> Header<'m> {
         let start = message.strip_prefix(b"\xef\xbb\xbf").unwrap_or(message);
         let start = start.trim_ascii_start();
         let window = &start[..start.len().min(HEADER_BYTES_MAX)];
-        let line = window.split(|b| matches!(b, b'\r' | b'\n')).take(3).find(|line| line.starts_with(b"MSH"))?;
+        let lines = window.split(|b| matches!(b, b'\r' | b'\n')).filter(|line| !line.is_empty());
+        let line = lines.take(3).find(|line| line.starts_with(b"MSH"))?;
         let separator = *line.get(3).filter(|b| b.is_ascii_punctuation())?;
-        Some(Self { separator, fields: line[4..].split(|b| *b == separator).collect() })
+        Some(Self { separator, line, fields: line[4..].split(|b| *b == separator).collect() })
+    }
+
+    /// The segment.
+    pub const fn line(&self) -> &'m [u8] {
+        self.line
     }
 
     /// MSH-1.

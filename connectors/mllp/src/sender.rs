@@ -93,6 +93,30 @@ impl MllpSender {
         Ok(Self { config, tls, live: None })
     }
 
+    /// Connects, where it is not connected: whether somebody listens.
+    ///
+    /// # Errors
+    /// `SendError`.
+    pub async fn reach(&mut self) -> Result<(), SendError> {
+        let limit = Duration::from_millis(self.config.timeout_ms);
+        let late = Err(self.away("connecting", io::ErrorKind::TimedOut));
+        tokio::time::timeout(limit, self.connected()).await.unwrap_or(late)
+    }
+
+    /// Hangs up, where it is connected.
+    pub fn rest(&mut self) {
+        self.live = None;
+    }
+
+    async fn connected(&mut self) -> Result<(), SendError> {
+        if self.live.is_none() {
+            let connecting = connect(&self.config.address, self.tls.as_ref()).await;
+            let stream = connecting.map_err(|error| self.away("connecting", error.kind()))?;
+            self.live = Some((stream, Decoder::new(ANSWER_BYTES_MAX), BytesMut::new()));
+        }
+        Ok(())
+    }
+
     /// Sends one message and waits for its acknowledgement. `None` where the message asks for none (MSH-15 `NE`).
     ///
     /// # Errors
@@ -115,10 +139,7 @@ impl MllpSender {
             let address = address.clone();
             move |error: io::Error| SendError::Away { address, doing, kind: error.kind() }
         };
-        if self.live.is_none() {
-            let stream = connect(&self.config.address, self.tls.as_ref()).await.map_err(away("connecting"))?;
-            self.live = Some((stream, Decoder::new(ANSWER_BYTES_MAX), BytesMut::new()));
-        }
+        self.connected().await?;
         let Some((stream, decoder, buffer)) = &mut self.live else { return Ok(None) };
         stream.write_all(&encode(message)).await.map_err(away("sending"))?;
         stream.flush().await.map_err(away("sending"))?;

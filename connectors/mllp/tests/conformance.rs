@@ -106,6 +106,7 @@ fn config(address: SocketAddr, unsettled_max: u16) -> MllpConfig {
         message_bytes_max: 4 << 20,
         idle_ms: 60_000,
         content_type: "Application/Octet-Stream".into(),
+        application_ack: None,
     }
 }
 
@@ -364,8 +365,26 @@ fn a_configuration_that_makes_no_sense_is_refused() {
         (MllpConfig { tls_key: Some("k".into()), ..good.clone() }, "`tls_certificate` and `tls_key` together"),
         (MllpConfig { tls_clients: Some("c".into()), ..good.clone() }, "tls_clients: found no `tls_certificate`"),
         (MllpConfig { connections_max: 0, ..good.clone() }, "connections_max: found 0, expected 1 to"),
-        (MllpConfig { unsettled_max: 0, ..good }, "unsettled_max: found 0"),
+        (MllpConfig { unsettled_max: 0, ..good.clone() }, "unsettled_max: found 0"),
     ];
+    let telling = |address: &str, more: &str| {
+        let ack = toml::from_str(&format!("address = \"{address}\"\n{more}")).expect("a section");
+        MllpConfig { application_ack: Some(ack), ..good.clone() }
+    };
+    for near in ["127.0.0.1:1", "localhost:1", "[::1]:1"] {
+        assert_eq!(telling(near, "").check(), Ok(()), "{near}");
+    }
+    assert_eq!(telling("his.example:1", "tls_roots = \"ca.pem\"").check(), Ok(()));
+    assert_eq!(MllpConfig { trusted_network: true, ..telling("his.example:1", "") }.check(), Ok(()));
+    let told = [
+        (telling("his.example", ""), "address: expected `host:port`"),
+        (telling("127.0.0.1:port", ""), "address: expected `host:port`"),
+        (telling("his.example:1", ""), "address: found another machine's and no TLS"),
+        (telling("127.0.0.1:1", "tls_roots = \"r\"\ntls_key = \"k\""), "tls_certificate: expected it and `tls_key`"),
+        (telling("127.0.0.1:1", "tls_certificate = \"c\"\ntls_key = \"k\""), "tls_certificate: found no `tls_roots`"),
+        (telling("127.0.0.1:1", "timeout_ms = 0"), "timeout_ms: found 0"),
+    ];
+    let table = table.into_iter().chain(told);
     for (config, expected) in table {
         let found = config.check().expect_err(expected);
         assert!(found.contains(expected), "{found}");

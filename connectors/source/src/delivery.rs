@@ -25,6 +25,8 @@ pub struct Delivery {
     pub routing: Box<str>,
     /// What the peer says about earlier deliveries of it. Only a hint: the inbox alone recognises duplicates.
     pub redelivery: Redelivery,
+    /// Whether its sender can be told later what became of it: its connector says where.
+    pub tells_outcome: bool,
     /// When it was received.
     pub received: TimeMs,
     settle: Option<Box<dyn Settle>>,
@@ -120,6 +122,7 @@ impl Delivery {
             trace: TraceContext::default(),
             routing: "".into(),
             redelivery: Redelivery::default(),
+            tells_outcome: false,
             received,
             settle: Some(settle),
         }

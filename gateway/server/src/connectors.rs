@@ -9,14 +9,16 @@ use connectors_amqp::AmqpSource;
 use connectors_fhir::{FhirError, FhirSource, Hook, HookSource, Markers};
 use connectors_mllp::{MllpConfig, MllpSource, TlsError};
 use connectors_source::{Source, SourceHealth};
+use gateway_vault::Vault;
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::acknowledge::Acknowledger;
 use crate::bridge;
 use crate::config::ConnectorConfig;
 use crate::ingest::{Ingest, now_ms};
-use crate::store::{self, Store, StoreError, dead_letters};
+use crate::store::{self, Store, StoreError, application_acks, dead_letters};
 
 /// Longest wait for messages in hand when a connector is drained, in milliseconds.
 const DRAIN_MS_MAX: u64 = 30_000;
@@ -68,6 +70,8 @@ struct Running {
     fault: Option<String>,
     /// Where notifications for it are handed in.
     hook: Option<Hook>,
+    /// Tells its senders what became of their messages, also while it is paused.
+    _acknowledger: Option<DropGuard>,
 }
 
 /// Why a connector cannot be started.
@@ -87,6 +91,7 @@ pub struct Connectors {
     turn: Arc<tokio::sync::Mutex<()>>,
     ingest: Arc<Ingest>,
     store: Store,
+    vault: Arc<Vault>,
     markers: Arc<dyn Markers>,
     message_bytes_max: usize,
 }
@@ -99,13 +104,14 @@ impl Connectors {
     pub async fn start(
         configs: &[ConnectorConfig],
         ingest: Arc<Ingest>,
-        store: Store,
+        (store, vault): (Store, Arc<Vault>),
         markers: Arc<dyn Markers>,
         message_bytes_max: usize,
     ) -> Result<Self, StoreError> {
         let paused = dead_letters::paused(&store).await?;
+        application_acks::keep_only(&store, &telling(configs)).await?;
         let (set, turn) = (Arc::default(), Arc::default());
-        let connectors = Self { set, turn, ingest, store, markers, message_bytes_max };
+        let connectors = Self { set, turn, ingest, store, vault, markers, message_bytes_max };
         {
             let mut set = connectors.lock();
             for config in configs {
@@ -204,6 +210,7 @@ impl Connectors {
     pub async fn reload(&self, configs: Vec<ConnectorConfig>) -> Result<Reloaded, StoreError> {
         let _turn = self.turn.lock().await;
         let paused = dead_letters::paused(&self.store).await?;
+        application_acks::keep_only(&self.store, &telling(&configs)).await?;
         let mut done = Reloaded::default();
         let (mut begin, mut ending) = (Vec::new(), Vec::new());
         {
@@ -246,8 +253,11 @@ impl Connectors {
 
     fn begin(&self, config: ConnectorConfig, paused: bool) -> Running {
         let (mut live, mut fault, mut hook) = (None, None, None);
+        let acknowledger = self.acknowledger(&config);
         if !paused {
-            match self.source(&config) {
+            // one that could not keep its word takes nothing
+            let begun = acknowledger.as_ref().map_err(|error| StartError::Tls(error.clone()));
+            match begun.and_then(|_| self.source(&config)) {
                 Ok((source, its_hook)) => {
                     hook = its_hook;
                     let health = source.health();
@@ -267,7 +277,26 @@ impl Connectors {
                 }
             }
         }
-        Running { files: written(&config), config, paused, live, ending: None, fault, hook }
+        Running {
+            files: written(&config),
+            config,
+            paused,
+            live,
+            ending: None,
+            fault,
+            hook,
+            _acknowledger: acknowledger.ok().flatten(),
+        }
+    }
+
+    fn acknowledger(&self, config: &ConnectorConfig) -> Result<Option<DropGuard>, TlsError> {
+        let ConnectorConfig::Mllp(MllpConfig { name, application_ack: Some(ack), .. }) = config else {
+            return Ok(None);
+        };
+        let acknowledger = Acknowledger::new((self.store.clone(), Arc::clone(&self.vault)), name, ack)?;
+        let stop = self.ingest.stop_token();
+        tokio::spawn(acknowledger.run(stop.clone()));
+        Ok(Some(stop.drop_guard()))
     }
 
     fn source(&self, config: &ConnectorConfig) -> Result<(Box<dyn Source>, Option<Hook>), StartError> {
@@ -312,6 +341,14 @@ impl Running {
     fn is(&self, config: &ConnectorConfig) -> bool {
         self.config == *config && self.files == written(config) && self.fault.is_none()
     }
+}
+
+/// Those whose senders are told what became of their messages.
+fn telling(configs: &[ConnectorConfig]) -> Vec<&str> {
+    let telling = |config: &&ConnectorConfig| {
+        matches!(config, ConnectorConfig::Mllp(MllpConfig { application_ack: Some(_), .. }))
+    };
+    configs.iter().filter(telling).map(ConnectorConfig::name).collect()
 }
 
 /// When the files that a connector names were written.

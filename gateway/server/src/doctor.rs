@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use connectors_amqp::inspect::{inspect, inspect_publisher};
 use connectors_fhir::{FhirError, Server, ServerConfig};
+use connectors_mllp::{ApplicationAckConfig, MllpSender, SendError};
 use connectors_source::Finding;
 use gateway_vault::Vault;
 use ledger_client::{HttpLedger, Ledger as _, LedgerConfig, ValidatorAddress};
@@ -47,7 +48,11 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
                 let missing = "one: messages are published into it, and a bridge makes none";
                 findings.extend(inspect_publisher(&bridge.name, &bridge.amqp, missing).await);
             }
-            ConnectorConfig::Mllp(_) => {}
+            ConnectorConfig::Mllp(mllp) => {
+                if let Some(ack) = &mllp.application_ack {
+                    findings.push(application_acks(&mllp.name, ack).await);
+                }
+            }
             ConnectorConfig::Fhir(fhir) => findings.push(fhir_server(&fhir.name, &fhir.server, &fhir.types).await),
             ConnectorConfig::FhirHook(hook) => {
                 if let Some(server) = &hook.server {
@@ -112,6 +117,16 @@ async fn fhir_server(name: &str, server: &ServerConfig, types: &[String]) -> Fin
         Ok(()) if types.is_empty() => Finding::good(about, "it answers"),
         Ok(()) => Finding::good(about, format!("it gives {}", types.join(", "))),
         Err(error) => Finding::bad(about, error.to_string(), "a server that gives the types that are polled"),
+    }
+}
+
+/// Whether somebody takes application acknowledgements: nothing is sent.
+async fn application_acks(name: &str, config: &ApplicationAckConfig) -> Finding {
+    let about = format!("{name}: application_ack");
+    let reached: Result<(), SendError> = async { MllpSender::new(config.sender())?.reach().await }.await;
+    match reached {
+        Ok(()) => Finding::good(about, format!("{} listens", config.address)),
+        Err(error) => Finding::bad(about, error.to_string(), "a listener of the senders' system"),
     }
 }
 

@@ -367,8 +367,8 @@ fn way_in(
 /// Starts the connectors that are configured.
 async fn connect(ground: &Ground, config: &Config, ingest: &Arc<Ingest>) -> Result<Connectors, StoreError> {
     let markers = Arc::new(StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) });
-    let (on, store, most) = (Arc::clone(ingest), ground.store.clone(), config.gateway.message_bytes_max);
-    Connectors::start(&config.connectors, on, store, markers, most).await
+    let (on, kept) = (Arc::clone(ingest), (ground.store.clone(), Arc::clone(&ground.vault)));
+    Connectors::start(&config.connectors, on, kept, markers, config.gateway.message_bytes_max).await
 }
 
 /// Tells the hospital's systems what became of messages, where that is configured.
@@ -457,6 +457,7 @@ impl Intake for IntakeOf {
                 body: handed.body,
                 trace: None,
                 received: ingest::now_ms(),
+                tells_outcome: false,
             };
             match self.0.take(message).await {
                 Ok(Outcome::Received) => Ok(TakenIn::Received),

@@ -310,6 +310,7 @@ impl Run {
                 body,
                 trace: None,
                 received: now_ms(),
+                tells_outcome: false,
             };
             let ingest = Arc::clone(&self.ingest);
             taking.push_back(async move { ingest.take(message).await.map(|outcome| (outcome, bytes)) });

@@ -386,6 +386,7 @@ async fn take(mut source: Box<dyn Source>, offers: mpsc::Sender<Offer>, room: Ro
             body: delivery.take_body(),
             trace: delivery.trace.parent.clone(),
             received: delivery.received,
+            tells_outcome: delivery.tells_outcome,
         };
         // dropped here, the delivery goes back to its peer
         let room = tokio::select! {

@@ -1,6 +1,7 @@
 //! The gateway: the way in (`ingest`), the way out (`disclose`), what both stand on (store, objects, follow) and what
 //! the world sees (HTTP, operators). Shells around pure crates; it must never name a protocol of the ledger's inside.
 
+mod acknowledge;
 pub mod bridge;
 pub mod config;
 pub mod connectors;

@@ -1,6 +1,8 @@
 //! The way in on real parts: vault, SQLite (and PostgreSQL where `tests/run` gives one), local objects, the contract and
 //! four validators' real signatures. Only consensus is a double (`way_in/ledger.rs`).
 
+#[path = "way_in/acknowledged.rs"]
+mod acknowledged;
 #[path = "way_in/again.rs"]
 mod again;
 #[path = "way_in/apart.rs"]

@@ -81,6 +81,11 @@ impl ConnectorConfig {
             Self::Amqp(amqp) => amqp.check(),
             Self::Mllp(mllp) => mllp.check(),
             Self::Bridge(bridge) => {
+                if bridge.mllp.application_ack.is_some() {
+                    let expected =
+                        "expected it in a connector of kind mllp: a bridge does not know what becomes of a message";
+                    return Err(format!("application_ack: found it in a bridge, {expected}"));
+                }
                 MllpConfig { name: bridge.name.clone(), ..bridge.mllp.clone() }.check()?;
                 bridge.amqp.check()
             }
@@ -104,8 +109,8 @@ impl ConnectorConfig {
     pub fn files_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
             Self::Amqp(amqp) => amqp.files_mut().collect(),
-            Self::Mllp(mllp) => files_of(mllp).collect(),
-            Self::Bridge(bridge) => files_of(&mut bridge.mllp).chain(bridge.amqp.files_mut()).collect(),
+            Self::Mllp(mllp) => mllp.files_mut().collect(),
+            Self::Bridge(bridge) => bridge.mllp.files_mut().chain(bridge.amqp.files_mut()).collect(),
             Self::Fhir(fhir) => fhir.files_mut().collect(),
             Self::FhirHook(hook) => hook.files_mut().collect(),
         }
@@ -115,10 +120,6 @@ impl ConnectorConfig {
     pub(super) fn resolve(&mut self, folder: &Path) {
         self.files_mut().into_iter().for_each(|file| *file = folder.join(&*file));
     }
-}
-
-fn files_of(mllp: &mut MllpConfig) -> impl Iterator<Item = &mut PathBuf> {
-    [&mut mllp.tls_certificate, &mut mllp.tls_key, &mut mllp.tls_clients].into_iter().flatten()
 }
 
 /// The JSON Schema of a connector's file, for editors: `schemas/config/connector.schema.json` is this text.

@@ -3,6 +3,7 @@
 //! must never acknowledge what is not durable, and never look further into a message than its key. What the next step has
 //! no room for waits in the inbox.
 
+mod owed;
 mod parts;
 mod waiting;
 
@@ -24,6 +25,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::normalise::{Format, media_type};
 use super::{Control, Foundation, Held, RETRY_FIRST_MS, Room, StepError, crash_point, spread, within};
 use crate::dead_letters::Retried;
+use crate::store::application_acks::Owed;
 use crate::store::dead_letters::Filter;
 use crate::store::inbox::{self, Quarantined, RawPlace};
 use crate::store::replays::Restored;
@@ -52,6 +54,8 @@ pub struct Message {
     pub trace: Option<Box<str>>,
     /// When.
     pub received: TimeMs,
+    /// Whether its sender can be told later what became of it.
+    pub tells_outcome: bool,
 }
 
 /// What became of a message.
@@ -65,6 +69,17 @@ pub enum Outcome {
     Conflict,
     /// It is larger than is taken: in quarantine.
     TooLarge,
+}
+
+impl Outcome {
+    /// Code, place and class of a dead letter.
+    const fn refusal(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Self::Conflict => Some(("same-key-other-content", "message key", "conflict")),
+            Self::TooLarge => Some(("too-large", "message", "caller")),
+            Self::Received | Self::Duplicate => None,
+        }
+    }
 }
 
 /// Who is told.
@@ -118,6 +133,7 @@ impl Received {
 struct Prepared {
     message: Message,
     row: inbox::Message,
+    owed: Option<Owed>,
     object: Option<Bytes>,
     room: Option<Held>,
 }
@@ -315,12 +331,7 @@ impl Receiver {
                 (_, None, None) => return Err(StoreError::Corrupt { what: "inbox.source_key" }.into()),
             };
             outcomes.push(outcome);
-            let refusal = match outcome {
-                Outcome::Conflict => Some(("same-key-other-content", "message key", "conflict")),
-                Outcome::TooLarge => Some(("too-large", "message", "caller")),
-                Outcome::Received | Outcome::Duplicate => None,
-            };
-            if let Some((code, path, class)) = refusal
+            if let Some((code, path, class)) = outcome.refusal()
                 && !inbox::is_quarantined(&mut write, key, &p.row.content_hash).await?
             {
                 let message = p.row.clone();
@@ -328,6 +339,7 @@ impl Receiver {
             }
         }
         inbox::quarantine(&mut write, &refused).await?;
+        owed::note(&mut write, prepared, &outcomes, (&added, &known)).await?;
         crash_point!("ingest::before_inbox_commit");
         store::commit(write).await?;
         received.sort_by_key(|r: &Received| r.inbox_id);
@@ -412,6 +424,7 @@ fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held
     } else {
         (RawPlace::Object(sha256(&sealed)), Some(Bytes::from(sealed)))
     };
+    let owed = owed::of(vault, &message, source_key)?;
     let row = inbox::Message {
         source_key,
         content_hash,
@@ -423,7 +436,7 @@ fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held
         is_again: false,
         trace: message.trace.as_deref().map(str::to_owned),
     };
-    Ok(Prepared { message, row, object, room })
+    Ok(Prepared { message, row, owed, object, room })
 }
 
 /// The key of a message without one of its own: what one source sent says nothing about another's.

@@ -5,6 +5,7 @@ use schemas::id::Digest;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::application_acks;
 use super::inbox::{RawPlace, State, place};
 use super::rows::AnyQuery;
 use super::subjects::digest;
@@ -212,6 +213,7 @@ async fn give_one_back(write: &mut Write, id: i64, inbox: i64) -> Result<(), Sto
         let query = sqlx::query(sql).bind(id).bind(inbox);
         query.execute(&mut **write).await.map_err(failed("quarantine to inbox"))?;
     }
+    application_acks::reopen(write, inbox).await?;
     let query = sqlx::query("DELETE FROM quarantine WHERE id = $1").bind(id);
     query.execute(&mut **write).await.map_err(failed("quarantine"))?;
     Ok(())
@@ -223,6 +225,10 @@ async fn give_one_back(write: &mut Write, id: i64, inbox: i64) -> Result<(), Sto
 /// # Errors
 /// `StoreError`.
 pub async fn discard(write: &mut Write, filter: &Filter) -> Result<u64, StoreError> {
+    // who hears of success alone will not hear of it
+    let sql = "DELETE FROM application_ack WHERE due IS NULL AND inbox_id IN (SELECT inbox_id FROM quarantine WHERE";
+    let query = filter.bind(sqlx::query(AssertSqlSafe(format!("{sql} {})", filter.sql()))));
+    query.execute(&mut **write).await.map_err(failed("application_ack"))?;
     let sql = format!("DELETE FROM quarantine WHERE {}", filter.sql());
     let query = filter.bind(sqlx::query(AssertSqlSafe(sql)));
     Ok(query.execute(&mut **write).await.map_err(failed("quarantine"))?.rows_affected())

@@ -7,10 +7,10 @@ use schemas::id::Digest;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::notices;
 use super::rows::{insert, list, pieces, tuples};
 use super::subjects::digest;
 use super::{Store, StoreError, Write, failed};
+use super::{application_acks, notices};
 
 /// Keys asked for in one statement.
 const KEYS_PER_QUERY: usize = 256;
@@ -197,7 +197,8 @@ pub async fn mark(write: &mut Write, ids: &[i64], state: State) -> Result<(), St
         let query = piece.iter().fold(query, |q, id| q.bind(*id));
         query.execute(&mut **write).await.map_err(failed("inbox.state"))?;
     }
-    Ok(())
+    // nothing in it waits for the ledger
+    if state == State::Empty { application_acks::settle(write, ids).await } else { Ok(()) }
 }
 
 /// Marks messages done whose last intent is gone, and destroys what was kept of their raw bytes: those are a unit of the
@@ -223,7 +224,7 @@ pub async fn finish(write: &mut Write, ids: &[i64]) -> Result<(), StoreError> {
         let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |q, id| q.bind(*id));
         query.execute(&mut **write).await.map_err(failed("inbox_raw"))?;
     }
-    Ok(())
+    application_acks::settle(write, ids).await
 }
 
 /// Moves the sealed raw bytes of messages about several patients to where they stay: an object of the custodian alone.
@@ -307,6 +308,8 @@ pub async fn set_aside(
         .execute(&mut **write)
         .await
         .map_err(failed("inbox.state"))?;
+    // behind the row's own change, for which whoever notes what is owed about it waits
+    application_acks::refuse(write, id, (code, path)).await?;
     drop_raw(write, id).await
 }
 

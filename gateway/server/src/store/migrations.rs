@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "merges", include_str!("../../migrations/003_merges.sql")),
     (4, "source markers", include_str!("../../migrations/004_source_markers.sql")),
     (5, "notices", include_str!("../../migrations/005_notices.sql")),
+    (6, "application acks", include_str!("../../migrations/006_application_acks.sql")),
     (101, "way out", include_str!("../../migrations/101_way_out.sql")),
     (102, "consent versions", include_str!("../../migrations/102_consent_versions.sql")),
     (103, "bound keys", include_str!("../../migrations/103_bound_keys.sql")),

@@ -96,8 +96,8 @@ impl Ward {
             })
             .collect();
         let markers = Arc::new(StoredMarkers { store: running.store.clone(), vault: world.vault.clone() });
-        let (on, store) = (Arc::clone(&running.ingest), running.store.clone());
-        let connectors = Connectors::start(&configs, on, store, markers, 1 << 20).await.expect("started");
+        let (on, kept) = (Arc::clone(&running.ingest), (running.store.clone(), world.vault.clone()));
+        let connectors = Connectors::start(&configs, on, kept, markers, 1 << 20).await.expect("started");
         Self { running, connectors, feed, flooded, _silent: silent, _taken: taken }
     }
 }

@@ -139,8 +139,8 @@ fn polling(folder: &Path, ward: &Ward) -> ConnectorConfig {
 
 async fn connect(world: &World, running: &Running, config: &ConnectorConfig) -> Connectors {
     let markers = StoredMarkers { store: running.store.clone(), vault: world.vault.clone() };
-    let (ingest, store) = (Arc::clone(&running.ingest), running.store.clone());
-    Connectors::start(std::slice::from_ref(config), ingest, store, Arc::new(markers), 1 << 20).await.expect("started")
+    let (ingest, kept) = (Arc::clone(&running.ingest), (running.store.clone(), world.vault.clone()));
+    Connectors::start(std::slice::from_ref(config), ingest, kept, Arc::new(markers), 1 << 20).await.expect("started")
 }
 
 async fn received(running: &Running) -> u64 {

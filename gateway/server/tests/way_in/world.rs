@@ -107,6 +107,7 @@ impl Running {
             body,
             trace: None,
             received: now_ms(),
+            tells_outcome: false,
         };
         self.ingest.take(message).await.expect("taken")
     }

@@ -229,7 +229,7 @@ impl World {
             time: BEGIN,
             previous: None,
         };
-        let sealed = self.vault.seal(&request).expect("sealed");
+        let sealed = self.vault.seal(request).expect("sealed");
         let object = (sealed.statement.object, sealed.object.clone().into());
         let extent = self.objects.pack(&[object]).await.expect("put")[0];
         let statements = vec![sealed.statement.clone()];

@@ -72,6 +72,12 @@ listen = "127.0.0.1:2575"
 # unsettled_max = 512                  # messages that are taken and not yet acknowledged
 # message_bytes_max = 16777216
 # idle_ms = 43200000                   # a connection on which nothing moves is closed
+# What became of a message is told where its MSH-16 asks for it: AA once it is anchored, AE with code and place where it was refused.
+# [application_ack]
+# address = "127.0.0.1:2576"           # the listener of the sender's system
+# tls_roots = "hospital-ca.pem"        # certificates that vouch for it; needed unless it is near or the network trusted
+# tls_certificate = "{name}.pem"       # shown to it
+# tls_key = "{name}.key"
 "#
     )
 }

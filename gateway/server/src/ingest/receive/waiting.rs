@@ -153,6 +153,8 @@ impl Receiver {
             body,
             trace: row.trace.as_deref().map(Into::into),
             received: row.received.unsigned_abs(),
+            // what its sender is owed is a row already
+            tells_outcome: false,
         };
         Ok(Some(Received { inbox_id, message, room: Some(room), is_again: row.is_again }))
     }
