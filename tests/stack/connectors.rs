@@ -72,7 +72,7 @@ fn three_dots_stand_for_anything() {
 }
 
 /// Processes that the page starts in the background.
-struct Background(Vec<Child>);
+pub struct Background(pub Vec<Child>);
 
 impl Drop for Background {
     fn drop(&mut self) {
@@ -83,7 +83,7 @@ impl Drop for Background {
     }
 }
 
-fn shell(folder: &Path, binary: &Path, command: &str) -> Command {
+pub fn shell(folder: &Path, binary: &Path, command: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("bash");
     shell.args(["-c", command]).current_dir(folder).env("NO_COLOR", "1");
@@ -109,7 +109,7 @@ fn run(folder: &Path, binary: &Path, step: &Step) {
 }
 
 /// Starts something of the page; it is up when its port answers.
-fn start(folder: &Path, binary: &Path, command: &str, port: u16) -> Child {
+pub fn start(folder: &Path, binary: &Path, command: &str, port: u16) -> Child {
     let command = format!("exec {command}");
     let mut child = shell(folder, binary, &command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("bash");
     let from = Instant::now();

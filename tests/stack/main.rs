@@ -3,6 +3,7 @@
 
 mod connectors;
 mod demo;
+mod documents;
 mod ledger;
 mod wallet;
 

@@ -6,6 +6,7 @@
 //! that was begun is finished in a task that nobody cancels. Statements use `$1` and are built from constants.
 
 pub mod anchors;
+pub mod application_acks;
 pub mod cases;
 pub mod chain;
 pub mod claim;

@@ -4,7 +4,7 @@
 //! 1. verify the institution's signature                 → `VerifiedAnchor::verify`, once per transaction
 //! 2. check digests of object, header and wraps          → `Checked::check`
 //! 3. unwrap K and check that the header commits to it   → `OpenCase::as_custodian`
-//! 4. decrypt every part and check it against its leaf   → `OpenCase::decrypt`
+//! 4. decrypt every part and check it against its leaf   → `OpenCase::check_unit`
 //! 5. abandon on any mismatch, else hand to the ledger   → `AbandonError`, `Checked`
 //!
 //! `Checked` has private fields and is made here only, from a `VerifiedAnchor`, which is made here only: a case that was
@@ -118,7 +118,7 @@ impl Checked {
         if authored.map(|authored| case.keys().practitioner(&authored.practitioner)) != case.header().practitioner {
             return Err(AbandonError::Header("practitioner"));
         }
-        (0..case.unit_count()).try_for_each(|unit| case.decrypt(unit).map(drop))?;
+        (0..case.unit_count()).try_for_each(|unit| case.check_unit(unit))?;
         Ok(Self { statement: statement.clone(), header: case.header().clone() })
     }
 

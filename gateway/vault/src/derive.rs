@@ -21,13 +21,14 @@ pub(crate) fn expand(prk: &[u8; 32], info: &[u8]) -> Secret {
 
 /// HMAC-SHA256.
 pub(crate) fn mac(key: &[u8; 32], message: &[u8]) -> Digest {
-    Digest(mac_of(key, &[message]))
+    let mut hmac = begin_mac(key);
+    hmac.update(message);
+    Digest(hmac.finalize().into_bytes().into())
 }
 
-fn mac_of(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut hmac) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!("HMAC takes keys of any length") };
-    parts.iter().for_each(|part| hmac.update(part));
-    hmac.finalize().into_bytes().into()
+fn begin_mac(key: &[u8; 32]) -> Hmac<Sha256> {
+    let Ok(hmac) = Hmac::<Sha256>::new_from_slice(key) else { unreachable!("HMAC takes keys of any length") };
+    hmac
 }
 
 /// The keys of one case, all from K.
@@ -82,8 +83,15 @@ impl UnitKeys {
 
     /// leaf_i = HMAC(s_i, "cs1/leaf" ‖ type ‖ len ‖ bytes). The bytes are not copied: they can be large.
     pub(crate) fn leaf(&self, kind: &str, bytes: &[u8]) -> Digest {
+        let mut leaf = self.begin_leaf(kind, bytes.len());
+        leaf.update(bytes);
+        leaf.finish()
+    }
+
+    /// A leaf whose bytes come piece by piece, this many in all.
+    pub(crate) fn begin_leaf(&self, kind: &str, length: usize) -> GrowingLeaf {
         let mut head = Vec::with_capacity(96);
-        let length = bytes.len() as u64;
+        let length = length as u64;
         let written = Encoder::new(&mut head)
             .array(4)
             .and_then(|e| e.str("cs1/leaf"))
@@ -92,6 +100,23 @@ impl UnitKeys {
             .and_then(|e| e.bytes_len(length))
             .is_ok();
         assert!(written, "a Vec takes every write");
-        Digest(mac_of(&self.salt(), &[&head, bytes]))
+        let mut hmac = begin_mac(&self.salt());
+        hmac.update(&head);
+        GrowingLeaf(hmac)
+    }
+}
+
+/// A leaf that is being computed.
+pub(crate) struct GrowingLeaf(Hmac<Sha256>);
+
+impl GrowingLeaf {
+    /// The next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// When all bytes were there.
+    pub(crate) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into_bytes().into())
     }
 }

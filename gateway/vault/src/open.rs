@@ -6,7 +6,7 @@ use schemas::cbor;
 use schemas::envelope::{self, Header, ObjectParts, Wrap, WrapKind};
 use schemas::id::Digest;
 
-use crate::derive::{CaseKeys, Secret};
+use crate::derive::{CaseKeys, Secret, UnitKeys};
 use crate::error::{OpenError, UnitError};
 use crate::subject::SubjectKey;
 use crate::unit::{self, Unit};
@@ -131,12 +131,25 @@ impl<'a> OpenCase<'a> {
     }
 
     pub(crate) fn decrypt(&self, index: usize) -> Result<Unit, OpenError> {
+        self.open_with(index, unit::open)
+    }
+
+    /// Checks one unit as `decrypt` does, and keeps nothing of it.
+    pub(crate) fn check_unit(&self, index: usize) -> Result<(), OpenError> {
+        self.open_with(index, unit::check)
+    }
+
+    fn open_with<T>(
+        &self,
+        index: usize,
+        open: impl Fn(&[u8], &UnitKeys, &Digest, u32, &Digest) -> Result<T, UnitError>,
+    ) -> Result<T, OpenError> {
         let failed = |error| OpenError::Unit { unit: index, error };
         let number = u32::try_from(index).map_err(|_| failed(UnitError::Absent))?;
         let (Some(sealed), Some(leaf)) = (self.parts.units.get(index), self.parts.leaves.get(index)) else {
             return Err(failed(UnitError::Absent));
         };
-        unit::open(sealed, &self.keys.unit(number), &self.parts.header_hash, number, leaf).map_err(failed)
+        open(sealed, &self.keys.unit(number), &self.parts.header_hash, number, leaf).map_err(failed)
     }
 
     pub(crate) fn leaves(&self) -> &[Digest] {

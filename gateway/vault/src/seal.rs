@@ -59,7 +59,7 @@ impl From<NoRandomness> for SealError {
 }
 
 /// Seals with the given source of randomness.
-pub(crate) fn seal_with(request: &SealRequest<'_>, source: &mut dyn Source) -> Result<Sealed, SealError> {
+pub(crate) fn seal_with(mut request: SealRequest<'_>, source: &mut dyn Source) -> Result<Sealed, SealError> {
     check_units(&request.units)?;
     let (case, version, previous) = match request.previous {
         Some((case, version, hash)) => (case, version.checked_add(1).ok_or(SealError::Version)?, Some(hash)),
@@ -73,7 +73,7 @@ pub(crate) fn seal_with(request: &SealRequest<'_>, source: &mut dyn Source) -> R
     let keys = CaseKeys::extract(&k, &case, version);
     let unit_keys: Vec<UnitKeys> = (0..).zip(&request.units).map(|(index, _)| keys.unit(index)).collect();
     let leaves: Vec<Digest> =
-        unit_keys.iter().zip(&request.units).map(|(keys, unit)| keys.leaf(unit.kind, unit.bytes)).collect();
+        unit_keys.iter().zip(&request.units).map(|(keys, unit)| keys.leaf(unit.kind, &unit.bytes)).collect();
     let header = Header {
         version: envelope::VERSION,
         suite: envelope::SUITE_P256_AES256,
@@ -94,8 +94,8 @@ pub(crate) fn seal_with(request: &SealRequest<'_>, source: &mut dyn Source) -> R
         practitioner: request.practitioner.map(|id| keys.practitioner(&id)),
     };
     let header_hash = header.hash();
-    let object = object(&header, &header_hash, &leaves, &unit_keys, &request.units)?;
-    let wraps = wraps(request, &header, &header_hash, &k, source)?;
+    let object = object(&header, &header_hash, &leaves, &unit_keys, std::mem::take(&mut request.units))?;
+    let wraps = wraps(&request, &header, &header_hash, &k, source)?;
     let statement = statement(&header, header_hash, &object, &wraps);
     Ok(Sealed { header, object, statement, wraps })
 }
@@ -124,17 +124,18 @@ fn padded_lengths(units: &[UnitRef<'_>]) -> Result<Vec<u32>, SealError> {
     units.iter().map(|unit| u32::try_from(unit.padded_length()).map_err(|_| SealError::Cipher)).collect()
 }
 
+/// Bytes that are the units' own are let go one after the other, each once it is sealed.
 fn object(
     header: &Header,
     header_hash: &Digest,
     leaves: &[Digest],
     keys: &[UnitKeys],
-    units: &[UnitRef<'_>],
+    units: Vec<UnitRef<'_>>,
 ) -> Result<Vec<u8>, SealError> {
     let mut object = envelope::assemble(header, leaves, &[]);
     object.reserve_exact(units.iter().map(|unit| envelope::ciphertext_bytes(unit.padded_length())).sum());
     for ((index, unit), keys) in (0..).zip(units).zip(keys) {
-        unit::seal_onto(&mut object, *unit, keys, header_hash, index).ok_or(SealError::Cipher)?;
+        unit::seal_onto(&mut object, &unit, keys, header_hash, index).ok_or(SealError::Cipher)?;
     }
     Ok(object)
 }

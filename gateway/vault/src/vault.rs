@@ -214,7 +214,7 @@ impl Vault {
     ///
     /// # Errors
     /// `SealError`.
-    pub fn seal(&self, request: &SealRequest<'_>) -> Result<Sealed, SealError> {
+    pub fn seal(&self, request: SealRequest<'_>) -> Result<Sealed, SealError> {
         seal::seal_with(request, &mut System)
     }
 

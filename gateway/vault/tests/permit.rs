@@ -39,7 +39,7 @@ fn opens_the_permitted_unit_and_no_other() {
     let (_, subject, _) = vault.new_subject().unwrap();
     let units = [1, 2].map(|n| Unit { kind: "Patient".to_owned(), bytes: vec![n; 10] });
     let sealed = vault
-        .seal(&SealRequest {
+        .seal(SealRequest {
             chain: ChainId([1; 32]),
             institution: InstitutionId([2; 16]),
             subject: &subject,

@@ -93,7 +93,9 @@ fn is_uuid(text: &str) -> bool {
 
 /// Base64 as sent, line breaks taken out; `None` when it is none.
 fn base64(text: &str) -> Option<String> {
-    let clean: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    // room at once: a document of many megabytes is not moved while it grows
+    let mut clean = String::with_capacity(text.len());
+    clean.extend(text.split_ascii_whitespace());
     let body = clean.trim_end_matches('=');
     let good = body.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'));
     (good && clean.len().is_multiple_of(4) && clean.len() - body.len() <= 2 && !body.is_empty()).then_some(clean)

@@ -287,9 +287,9 @@ fn seal_message(on: &Foundation, mut ready: Ready) -> SealedMessage {
                 Ok(digest) => digest,
                 Err(error) => return (ready.received, Err(error)),
             };
-            UnitRef { kind: RAW_DIGEST, bytes: &salted }
+            UnitRef { kind: RAW_DIGEST, bytes: salted.as_slice().into() }
         } else {
-            UnitRef { kind: RAW, bytes: body }
+            UnitRef { kind: RAW, bytes: body.as_ref().into() }
         };
         match seal_case(on, &ready, case, subject, raw) {
             Ok(Ok(sealed)) => cases.push(sealed),
@@ -333,7 +333,10 @@ fn seal_case(
     let of_units: Vec<_> = of_units.collect();
     // from here on the bytes alone are needed: a document of many megabytes is not kept twice
     case.units.iter_mut().for_each(|unit| unit.resource = Value::Null);
-    let resources = case.units.iter().map(|unit| UnitRef { kind: &unit.resource_type, bytes: &unit.bytes });
+    let resources = case.units.iter_mut().map(|unit| {
+        let bytes = std::mem::take(&mut unit.bytes).into();
+        UnitRef { kind: &unit.resource_type, bytes }
+    });
     let request = SealRequest {
         chain: on.chain,
         institution: on.institution,
@@ -344,7 +347,7 @@ fn seal_case(
         time: now_ms(),
         previous: None,
     };
-    let sealed = match on.vault.seal(&request) {
+    let sealed = match on.vault.seal(request) {
         Ok(sealed) => sealed,
         Err(error) if error.class() == schemas::ErrorClass::Caller => {
             return Ok(Err(Refusal::caller("cannot-be-sealed", ready.canonical.message_type())));

@@ -85,23 +85,23 @@ pub(super) fn open_all(subject: &SubjectKey, wraps: &[Wrap], object: &[u8]) -> R
 #[test]
 fn refuses_to_seal_without_randomness() {
     let (subject, units) = (subject(1), small());
-    assert!(matches!(seal_with(&request(&subject, &units), &mut Dry), Err(SealError::Randomness)));
+    assert!(matches!(seal_with(request(&subject, &units), &mut Dry), Err(SealError::Randomness)));
 }
 
 #[test]
 fn refuses_no_unit_and_unplain_types() {
     let (vault, subject) = (vault(), subject(1));
-    assert!(matches!(vault.seal(&request(&subject, &[])), Err(SealError::Units { found: 0, .. })));
+    assert!(matches!(vault.seal(request(&subject, &[])), Err(SealError::Units { found: 0, .. })));
     for kind in ["", "Pat ient", "Patiënt", "a\n", &"x".repeat(65)] {
         let units = [unit("Patient", b""), unit(kind, b"{}")];
-        assert!(matches!(vault.seal(&request(&subject, &units)), Err(SealError::Kind { unit: 1 })), "{kind:?}");
+        assert!(matches!(vault.seal(request(&subject, &units)), Err(SealError::Kind { unit: 1 })), "{kind:?}");
     }
 }
 
 #[test]
 fn two_seals_of_the_same_share_nothing_that_can_be_linked() {
     let (vault, subject, units) = (vault(), subject(1), small());
-    let (a, b) = (vault.seal(&request(&subject, &units)).unwrap(), vault.seal(&request(&subject, &units)).unwrap());
+    let (a, b) = (vault.seal(request(&subject, &units)).unwrap(), vault.seal(request(&subject, &units)).unwrap());
     assert_ne!(a.header.case, b.header.case);
     assert_ne!(a.header.subject_tag, b.header.subject_tag);
     assert_ne!(a.header.root, b.header.root);

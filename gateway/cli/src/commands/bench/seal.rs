@@ -39,7 +39,7 @@ pub fn run(folder: &Path, seconds: Duration) -> Result<Figures, Failure> {
                 time: 1,
                 previous: None,
             };
-            sealed.push(vault.seal(&request).map_err(|e| failed(&e))?);
+            sealed.push(vault.seal(request).map_err(|e| failed(&e))?);
         }
         let after_seal = Instant::now();
         let statements = sealed.iter().map(|s| s.statement.clone()).collect();

@@ -2,10 +2,12 @@
 //! recomputed by the adversary, opening still fails.
 
 use super::*;
+use crate::derive::UnitKeys;
 use crate::error::{OpenError, UnitError};
 use crate::personal::PersonalKey;
 use schemas::envelope::{TAG_BYTES, statements_root, wrap_set_hash};
 use schemas::id::ConsentId;
+use schemas::limits;
 use schemas::transaction::Body;
 
 struct Case {
@@ -18,7 +20,7 @@ struct Case {
 fn case(units: &[Unit]) -> Case {
     let (vault, subject) = (vault(), subject(1));
     let patient = Some(PersonalKey::of(private(0x31)).public());
-    let sealed = vault.seal(&SealRequest { patient, ..request(&subject, units) }).unwrap();
+    let sealed = vault.seal(SealRequest { patient, ..request(&subject, units) }).unwrap();
     let transaction = anchor(&vault, vec![sealed.statement.clone()]);
     check(&vault, &transaction, &sealed.object, &sealed.wraps, &subject).unwrap();
     Case { vault, subject, sealed, transaction }
@@ -283,13 +285,41 @@ fn reordered_repeated_and_cut_chunks() {
     let keys = CaseKeys::extract(&k, &sealed.header.case, 1).unit(0);
     let leaf = keys.leaf("raw", &bytes);
     let whole = &sealed.object[start..];
-    assert_eq!(unit::open(whole, &keys, &header_hash, 0, &leaf).unwrap().bytes, bytes);
+    assert_eq!(opened(whole, &keys, &header_hash, 0, &leaf).unwrap().bytes, bytes);
     for chunks in 1..4 {
         let cut = &whole[..chunks * sealed_chunk];
-        assert_eq!(unit::open(cut, &keys, &header_hash, 0, &leaf), Err(UnitError::Tag), "{chunks} chunks");
+        assert_eq!(opened(cut, &keys, &header_hash, 0, &leaf), Err(UnitError::Tag), "{chunks} chunks");
     }
-    assert_eq!(unit::open(whole, &keys, &header_hash, 1, &leaf), Err(UnitError::Tag));
-    assert_eq!(unit::open(&[], &keys, &header_hash, 0, &leaf), Err(UnitError::Padding));
+    assert_eq!(opened(whole, &keys, &header_hash, 1, &leaf), Err(UnitError::Tag));
+    assert_eq!(opened(&[], &keys, &header_hash, 0, &leaf), Err(UnitError::Padding));
+}
+
+/// As the recipient opens a unit; the check before anchoring says the same of it.
+fn opened(sealed: &[u8], keys: &UnitKeys, hash: &Digest, index: u32, leaf: &Digest) -> Result<Unit, UnitError> {
+    let opened = unit::open(sealed, keys, hash, index, leaf);
+    assert_eq!(unit::check(sealed, keys, hash, index, leaf), opened.as_ref().map(drop).map_err(Clone::clone));
+    opened
+}
+
+#[test]
+fn a_check_reads_what_is_opened_whatever_its_length() {
+    let keys = CaseKeys::extract(&Zeroizing::new([8; 32]), &CaseId([1; 16]), 1).unit(0);
+    let (hash, chunk) = (Digest([2; 32]), limits::UNIT_CHUNK_BYTES);
+    // the head takes 8 bytes: what fills a chunk and its neighbours, and where zeros alone fill the last one
+    for length in [0, 1, 247, 248, 249, chunk - 9, chunk - 8, chunk - 7, chunk, 2 * chunk - 8, 2 * chunk, 3 * chunk + 1]
+    {
+        let sent = unit("raw", &vec![b'x'; length]);
+        let mut sealed = Vec::new();
+        unit::seal_onto(&mut sealed, &(&sent).into(), &keys, &hash, 0).unwrap();
+        let leaf = keys.leaf("raw", &sent.bytes);
+        assert_eq!(opened(&sealed, &keys, &hash, 0, &leaf).unwrap(), sent, "{length}");
+        assert_eq!(opened(&sealed, &keys, &hash, 0, &Digest::ZERO), Err(UnitError::Leaf), "{length}");
+        for at in [0, sealed.len() / 2, sealed.len() - 1] {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1;
+            assert_eq!(opened(&flipped, &keys, &hash, 0, &leaf), Err(UnitError::Tag), "{length}");
+        }
+    }
 }
 
 /// A dishonest institution seals other padding, or a leaf over other bytes, under valid tags.
@@ -299,18 +329,18 @@ fn padding_has_one_spelling_and_leaves_bind_the_content() {
     let hash = Digest([2; 32]);
     let honest = unit("Patient", b"{}");
     let mut sealed = Vec::new();
-    unit::seal_onto(&mut sealed, (&honest).into(), &keys, &hash, 0).unwrap();
+    unit::seal_onto(&mut sealed, &(&honest).into(), &keys, &hash, 0).unwrap();
     let leaf = keys.leaf("Patient", b"{}");
-    assert_eq!(unit::open(&sealed, &keys, &hash, 0, &leaf).unwrap(), honest);
+    assert_eq!(opened(&sealed, &keys, &hash, 0, &leaf).unwrap(), honest);
     for other in [keys.leaf("Patient", b"{ }"), keys.leaf("patient", b"{}"), Digest::ZERO] {
-        assert_eq!(unit::open(&sealed, &keys, &hash, 0, &other), Err(UnitError::Leaf));
+        assert_eq!(opened(&sealed, &keys, &hash, 0, &other), Err(UnitError::Leaf));
     }
     // The cipher is a stream: flipping plaintext bits and sealing again is what an insider can do with the key.
     let reseal = |plain: &[u8]| unit::tests::seal_plain(plain, &keys, &hash, 0);
     let mut plain = vec![0; 256];
     plain[..14].copy_from_slice(b"\0\0\0\x02\x07Patient{}");
     assert_eq!(reseal(&plain), sealed);
-    let open = |plain: &[u8]| unit::open(&reseal(plain), &keys, &hash, 0, &leaf);
+    let open = |plain: &[u8]| opened(&reseal(plain), &keys, &hash, 0, &leaf);
     for (at, value) in [(3, 3), (255, 1), (14, 1), (0, 0xff), (4, 252), (5, b' '), (5, 0xff)] {
         let mut changed = plain.clone();
         changed[at] = value;
@@ -337,7 +367,7 @@ fn nothing_printed_holds_the_canary() {
     let hex = schemas::id::to_hex(canary.as_bytes());
     let decimal = format!("{:?}", canary.as_bytes());
     let decimal = decimal.trim_matches(['[', ']']);
-    let bad = vault().seal(&request(&subject, &[unit(canary, b""), unit(&format!("{canary} "), b"")])).unwrap_err();
+    let bad = vault().seal(request(&subject, &[unit(canary, b""), unit(&format!("{canary} "), b"")])).unwrap_err();
     let printed = [
         format!("{opened:?} {:?}", opened[0]),
         format!("{transaction:?}"),

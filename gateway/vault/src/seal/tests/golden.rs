@@ -48,7 +48,7 @@ fn describe(sealed: &Sealed, transaction: &Transaction, seed: &'static str, skip
 
 fn first() -> (Sealed, Transaction) {
     let (subject, units) = (subject(1), first_units());
-    let sealed = seal_with(&request(&subject, &units), &mut Fixed::new("golden first")).unwrap();
+    let sealed = seal_with(request(&subject, &units), &mut Fixed::new("golden first")).unwrap();
     let transaction = anchor(&vault(), vec![sealed.statement.clone()]);
     (sealed, transaction)
 }
@@ -74,7 +74,7 @@ fn an_amended_version_with_patient_and_practitioner() {
         time: TIME + 1,
         ..request(&subject, &units)
     };
-    let sealed = seal_with(&request, &mut Fixed::new("golden amended")).unwrap();
+    let sealed = seal_with(request, &mut Fixed::new("golden amended")).unwrap();
     let authored = doctor.author(&CHAIN, practitioner, 0, &sealed.statement);
     let transaction =
         vault().sign_supersede(CHAIN, INSTITUTION, 200, sealed.statement.clone(), Some(authored)).unwrap();

@@ -24,7 +24,7 @@ proptest! {
     fn what_was_sealed_is_opened(units in proptest::collection::vec(any_unit(), 1..6), bound: bool) {
         let (vault, subject, patient) = (vault(), subject(1), PersonalKey::of(private(0x31)));
         let request = SealRequest { patient: bound.then(|| patient.public()), ..request(&subject, &units) };
-        let sealed = vault.seal(&request).unwrap();
+        let sealed = vault.seal(request).unwrap();
         let transaction = anchor(&vault, vec![sealed.statement.clone()]);
         check(&vault, &transaction, &sealed.object, &sealed.wraps, &subject).unwrap();
         prop_assert_eq!(&open_all(&subject, &sealed.wraps, &sealed.object).unwrap(), &units);
@@ -40,8 +40,8 @@ proptest! {
 #[test]
 fn lengths_outside_tell_the_granule_only() {
     let subject = subject(1);
-    let short = vault().seal(&request(&subject, &[unit("Patient", b"")])).unwrap();
-    let long = vault().seal(&request(&subject, &[unit("QuestionnaireResponse", &[7; 200])])).unwrap();
+    let short = vault().seal(request(&subject, &[unit("Patient", b"")])).unwrap();
+    let long = vault().seal(request(&subject, &[unit("QuestionnaireResponse", &[7; 200])])).unwrap();
     assert_eq!(short.header.padded_lengths, long.header.padded_lengths);
     assert_eq!(short.object.len(), long.object.len());
 }
@@ -50,7 +50,7 @@ fn lengths_outside_tell_the_granule_only() {
 fn an_empty_unit_and_a_large_one() {
     let (vault, subject) = (vault(), subject(1));
     let units = [unit("Binary", b""), unit("raw", &vec![0x5a; 5 * limits::UNIT_CHUNK_BYTES + 1])];
-    let sealed = vault.seal(&request(&subject, &units)).unwrap();
+    let sealed = vault.seal(request(&subject, &units)).unwrap();
     check(&vault, &anchor(&vault, vec![sealed.statement]), &sealed.object, &sealed.wraps, &subject).unwrap();
     assert_eq!(open_all(&subject, &sealed.wraps, &sealed.object).unwrap(), units);
 }
@@ -58,9 +58,9 @@ fn an_empty_unit_and_a_large_one() {
 #[test]
 fn a_new_version_is_signed_as_one() {
     let (vault, subject, units) = (vault(), subject(1), small());
-    let first = vault.seal(&request(&subject, &units)).unwrap();
+    let first = vault.seal(request(&subject, &units)).unwrap();
     let previous = Some((first.header.case, 1, first.statement.header));
-    let second = vault.seal(&SealRequest { previous, ..request(&subject, &units) }).unwrap();
+    let second = vault.seal(SealRequest { previous, ..request(&subject, &units) }).unwrap();
     assert_eq!((second.header.case, second.header.case_version), (first.header.case, 2));
     assert_eq!(second.header.meaning, Meaning::Amended);
     assert!(vault.sign_anchor(CHAIN, INSTITUTION, 9, vec![second.statement.clone()], vec![]).is_err());
@@ -73,7 +73,7 @@ fn a_new_version_is_signed_as_one() {
 fn a_practitioners_word_is_checked() {
     let (vault, subject, units, doctor) = (vault(), subject(1), small(), PersonalKey::of(private(0x41)));
     let id = PractitionerId([0x44; 16]);
-    let sealed = vault.seal(&SealRequest { practitioner: Some(id), ..request(&subject, &units) }).unwrap();
+    let sealed = vault.seal(SealRequest { practitioner: Some(id), ..request(&subject, &units) }).unwrap();
     let sign = |authored: Vec<Authored>| {
         vault.sign_anchor(CHAIN, INSTITUTION, 9, vec![sealed.statement.clone()], authored).unwrap()
     };
@@ -101,7 +101,7 @@ fn a_practitioners_word_is_checked() {
 #[test]
 fn a_hundred_cases_share_one_signature() {
     let (vault, subject, units) = (vault(), subject(1), small());
-    let sealed: Vec<Sealed> = (0..100).map(|_| vault.seal(&request(&subject, &units)).unwrap()).collect();
+    let sealed: Vec<Sealed> = (0..100).map(|_| vault.seal(request(&subject, &units)).unwrap()).collect();
     let transaction = anchor(&vault, sealed.iter().map(|s| s.statement.clone()).collect());
     assert!(cbor::encode(&transaction).len() <= limits::TRANSACTION_BYTES_MAX);
     let verified = VerifiedAnchor::verify(&transaction, &trusted(&vault)).unwrap();
