@@ -14,8 +14,8 @@ use self::node::{Child, Reader, Sides, Writer};
 pub use self::node::{NodeName, Nodes, forget};
 use crate::state::{Changes, StateError};
 
-/// Nodes kept in memory after a block: about 40 MB.
-const LOADED_MAX: usize = 1 << 18;
+/// Nodes kept in memory after a block: about 50 MB.
+const LOADED_MAX: usize = 5 << 16;
 
 /// What a block did to the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,15 +115,15 @@ impl StateTree {
         Ok(written)
     }
 
-    /// Drops the lower levels from memory until half of what may stay is left: places are hashes, so every upper node is needed
-    /// again sooner than any lower one.
+    /// Drops the lower levels from memory until four fifths of what may stay are left: places are hashes, so every upper node is needed again
+    /// sooner than any lower one, and what comes between two sheddings is seldom needed at all.
     fn shed(&mut self) {
         let mut of_depth = [0; DEPTH_MAX + 1];
         count(&self.root, 0, &mut of_depth);
         let mut kept = 0;
         let levels = of_depth.iter().take_while(|&&nodes| {
             kept += nodes;
-            kept <= self.loaded_max / 2
+            kept <= self.loaded_max / 5 * 4
         });
         cut(&mut self.root, levels.count());
         of_depth = [0; DEPTH_MAX + 1];
@@ -186,7 +186,7 @@ impl Pass<'_> {
         let (to_left, to_right) = changes.split_at(changes.partition_point(|change| !change.place.is_right(depth)));
         let left = self.apply(left, to_left, depth + 1)?;
         let right = self.apply(right, to_right, depth + 1)?;
-        self.join(left, right)
+        self.join(left, right, depth)
     }
 
     /// A new subtree of sorted leaves.
@@ -197,18 +197,18 @@ impl Pass<'_> {
             _ => {
                 let (left, right) = leaves.split_at(leaves.partition_point(|leaf| !leaf.place.is_right(depth)));
                 let (left, right) = (self.grow(left, depth + 1)?, self.grow(right, depth + 1)?);
-                self.join(left, right)
+                self.join(left, right, depth)
             }
         }
     }
 
-    fn join(&mut self, left: Child, right: Child) -> Result<Child, StateError> {
+    fn join(&mut self, left: Child, right: Child, depth: usize) -> Result<Child, StateError> {
         Ok(match (left, right) {
             (Child::Empty, Child::Empty) => Child::Empty,
             (Child::Leaf(leaf), Child::Empty) | (Child::Empty, Child::Leaf(leaf)) => Child::Leaf(leaf),
             (left, right) => {
                 self.loaded += 1;
-                Child::Node(self.writer.node(left, right)?)
+                Child::Node(self.writer.node(left, right, depth)?)
             }
         })
     }

@@ -150,6 +150,56 @@ proptest! {
     }
 }
 
+/// Cases whose places begin with the same sixteen bits, and what lies elsewhere.
+fn crowd() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let case =
+        |number: u64| case_key(&CaseId([number.to_be_bytes(), number.to_be_bytes()].concat().try_into().unwrap()));
+    let place = |key: &Vec<u8>| Place::of(key).unwrap();
+    let first = place(&case(0));
+    let (near, far): (Vec<_>, Vec<_>) = (0..600_000).map(case).partition(|key| place(key).shares(&first, 16));
+    (near.into_iter().take(16).collect(), far.into_iter().take(200).collect())
+}
+
+#[test]
+fn the_lower_end_of_a_path_is_a_piece_of_its_own() {
+    let (near, far) = crowd();
+    assert_eq!(near.len(), 16);
+    let (mut kept, mut tree) = (Kept::default(), StateTree::default().keeping(0));
+    let all = near.iter().chain(&far);
+    kept.block(&mut tree, &Changes(all.clone().map(|key| (key.clone(), Some(vec![0]))).collect()));
+    for (number, key) in (1u8..).zip(&near) {
+        kept.reads.set(0);
+        kept.block(&mut tree, &Changes([(key.clone(), Some(vec![number]))].into()));
+        assert_eq!(tree.root(), kept.naive_root());
+        let written = &kept.roots.last_key_value().unwrap().1;
+        let sizes: Vec<usize> = written.pieces.iter().map(Vec::len).collect();
+        // the lower end comes first: children before parents
+        assert!(sizes.len() == 2 && sizes[0] < sizes[1], "{sizes:?}");
+        assert!(kept.reads.get() < 16, "{} pieces read for one path", kept.reads.get());
+    }
+    for height in kept.states.keys() {
+        all.clone().for_each(|key| kept.check(*height, key).unwrap());
+    }
+    // once all cases were changed, of the first block's pieces of this subtree nothing is left
+    let mut by_piece: BTreeMap<_, Vec<u16>> = BTreeMap::new();
+    for NodeName { height, piece, number } in kept.roots.values().flat_map(|written| written.stale.clone()) {
+        by_piece.entry((height, piece)).or_default().push(number);
+    }
+    let mut gone = Vec::new();
+    for (at, numbers) in by_piece {
+        match forget(&kept.pieces[&at], &numbers).unwrap() {
+            Some(less) => drop(kept.pieces.insert(at, less)),
+            None => {
+                gone.push(at);
+                kept.pieces.remove(&at);
+            }
+        }
+    }
+    assert!(gone.iter().any(|(height, _)| *height == 0), "{gone:?}");
+    kept.block(&mut tree, &Changes(all.map(|key| (key.clone(), Some(vec![99]))).collect()));
+    assert_eq!(tree.root(), kept.naive_root());
+}
+
 /// A tree of 40 cases and one place in it.
 fn forty() -> (Kept, BTreeSet<usize>) {
     let (mut kept, mut tree) = (Kept::default(), StateTree::default());

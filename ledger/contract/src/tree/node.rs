@@ -1,6 +1,7 @@
-//! Nodes of the state tree as they are written: per block the nodes that it made, children before parents, in pieces of a few
-//! KiB, so that a store appends one run of rows per block and reads a path in few. A node is named by block, piece and number;
-//! a parent holds its leaves themselves and the names and hashes of its nodes.
+//! Nodes of the state tree as they are written: per block the nodes that it made, children before parents, so that a store appends one run
+//! of rows per block and reads a path in few. Upper nodes, which the next blocks replace, lie together in pieces of a few KiB; the lower end of
+//! each path, which stays for long and is read when it is needed, is a piece of its own. A node is named by block, piece and number; a parent
+//! holds its leaves themselves and the names and hashes of its nodes.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,12 @@ use crate::state::StateError;
 
 /// A piece is closed when it has grown to this, in bytes.
 const PIECE_BYTES: usize = 4 << 10;
+/// Each subtree at this depth has a piece of its own.
+const LOWER_DEPTH: usize = 16;
+/// Bytes that such a piece has room for at first.
+const LOWER_BYTES: usize = 512;
+/// From so many pieces on subtrees share theirs.
+const PIECES_SHORT_MAX: usize = 1 << 15;
 /// Stands in a piece where a node was forgotten.
 const GONE: u8 = 0xff;
 const DAMAGED: StateError = StateError::Corrupt { record: "state tree" };
@@ -135,27 +142,38 @@ fn take<const N: usize>(from: &mut &[u8]) -> Result<[u8; N], StateError> {
 pub(super) struct Writer {
     height: Height,
     pub pieces: Vec<Vec<u8>>,
-    number: u16,
+    /// Pieces that are open, and the number of the next node in them.
+    upper: Option<(u16, u16)>,
+    lower: Option<(u16, u16)>,
 }
 
 impl Writer {
     pub(super) const fn new(height: Height) -> Self {
-        Self { height, pieces: vec![], number: 0 }
+        Self { height, pieces: vec![], upper: None, lower: None }
     }
 
     /// Writes a node and gives it its name.
-    pub(super) fn node(&mut self, left: Child, right: Child) -> Result<Node, StateError> {
-        if self.pieces.last().is_none_or(|piece| piece.len() >= PIECE_BYTES) {
-            self.pieces.push(Vec::with_capacity(PIECE_BYTES + 256));
-            self.number = 0;
-        }
-        let piece = u16::try_from(self.pieces.len() - 1).map_err(|_| StateError::TooMany)?;
-        let Some(out) = self.pieces.last_mut() else { unreachable!("one was made") };
+    pub(super) fn node(&mut self, left: Child, right: Child, depth: usize) -> Result<Node, StateError> {
+        let is_lower = depth >= LOWER_DEPTH;
+        let (open, room) = if is_lower { (&mut self.lower, LOWER_BYTES) } else { (&mut self.upper, PIECE_BYTES + 256) };
+        let has_room = |(piece, _): &(u16, u16)| self.pieces[usize::from(*piece)].len() < PIECE_BYTES;
+        let (piece, number) = match open.filter(has_room) {
+            Some(open) => open,
+            None => {
+                // the last number stands for the root where pieces are kept
+                let piece = u16::try_from(self.pieces.len()).ok().filter(|piece| *piece < u16::MAX);
+                let piece = piece.ok_or(StateError::TooMany)?;
+                self.pieces.push(Vec::with_capacity(room));
+                (piece, 0)
+            }
+        };
+        let out = &mut self.pieces[usize::from(piece)];
         out.push(left.kind() * 3 + right.kind());
         left.write(out);
         right.write(out);
-        let name = NodeName { height: self.height, piece, number: self.number };
-        self.number += 1;
+        let is_whole = depth == LOWER_DEPTH && self.pieces.len() < PIECES_SHORT_MAX;
+        *open = if is_whole { None } else { Some((piece, number + 1)) };
+        let name = NodeName { height: self.height, piece, number };
         Ok(Node { hash: node_hash(&left.hash(), &right.hash()), name, sides: Some(Box::new(Sides(left, right))) })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rocksdb::{ColumnFamilyDescriptor, DB, Options};
+use rocksdb::{ColumnFamilyDescriptor, DB, DBCompactionStyle, Options, UniversalCompactOptions};
 use schemas::id::ChainId;
 
 use super::StoreError;
@@ -36,6 +36,10 @@ pub(super) const BODIES_KEY: &[u8] = b"bodies";
 
 /// Of this layout. 1 had no such row: the state stood under its keys, blocks in one row.
 pub(super) const VERSION: u32 = 2;
+
+/// Tables that stay open at least and at most.
+const OPEN_FILES_MIN: i32 = 128;
+const OPEN_FILES_MAX: i32 = 1024;
 
 /// Looks at a folder before it is opened. False: nothing of ours is in it yet.
 pub(super) fn check(path: &Path, chain: &ChainId) -> Result<bool, StoreError> {
@@ -91,10 +95,18 @@ fn database_options(bytes: usize) -> Options {
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(bytes / 2);
     options.set_max_background_jobs(2);
-    options.set_max_open_files(256);
+    options.set_max_open_files(open_files_max());
     options.set_keep_log_file_num(2);
     options.set_max_total_wal_size(64 << 20);
     options
+}
+
+/// Tables that stay open: one that is opened for a look-up costs more than the look-up. Half of what the system allows this process.
+fn open_files_max() -> i32 {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let allowed = files.and_then(|line| line.split_whitespace().next()?.parse::<i32>().ok());
+    (allowed.unwrap_or(1024) / 2).clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)
 }
 
 fn family_options(name: &str, bytes: usize) -> Options {
@@ -106,6 +118,11 @@ fn family_options(name: &str, bytes: usize) -> Options {
     options.set_compression_type(compression);
     let mut table = rocksdb::BlockBasedOptions::default();
     table.set_block_cache(&rocksdb::Cache::new_lru_cache(bytes / 8));
+    if name == STATE_NODES {
+        // pieces are forgotten in part and written anew, so that files of all levels cover all heights
+        table.set_bloom_filter(10.0, false);
+    }
+    merge(name, &mut options);
     if name == STATE || name == TX_INDEX {
         table.set_bloom_filter(10.0, false);
         // most look-ups are for what is not there: a new case, an unknown transaction
@@ -114,6 +131,24 @@ fn family_options(name: &str, bytes: usize) -> Options {
     }
     options.set_block_based_table_factory(&table);
     options
+}
+
+/// When files are merged. By levels, rows that follow each other would leave a file of their own in each family for every flush, for good; and
+/// rows at random places would be written twenty times before they lie still. So runs of one size are merged, many at once.
+fn merge(name: &str, options: &mut Options) {
+    if name == META {
+        return;
+    }
+    let is_random = name == STATE || name == TX_INDEX;
+    // a look-up asks the filter of every run where keys are random, and only its own run where they follow each other
+    let (runs, width) = if is_random { (8, 4) } else { (32, 12) };
+    let mut universal = UniversalCompactOptions::default();
+    universal.set_min_merge_width(width);
+    options.set_compaction_style(DBCompactionStyle::Universal);
+    options.set_universal_compaction_options(&universal);
+    options.set_level_zero_file_num_compaction_trigger(runs);
+    options.set_level_zero_slowdown_writes_trigger(runs * 4);
+    options.set_level_zero_stop_writes_trigger(runs * 6);
 }
 
 #[cfg(test)]

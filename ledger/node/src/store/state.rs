@@ -21,6 +21,8 @@ const NAME_BYTES: usize = 12;
 
 /// Names of forgotten nodes in one go, in bytes.
 const FORGOTTEN_BYTES_MAX: usize = 2 << 20;
+/// Pieces that are written anew together, in bytes.
+const FORGET_BATCH_BYTES: usize = 256 << 10;
 
 /// What was asked about a key.
 #[derive(Debug)]
@@ -151,41 +153,39 @@ impl Store {
         root_before(self.db.raw_iterator_cf(self.family(STATE_NODES)), height)
     }
 
-    /// Forgets the nodes of cases that no tree from `height` on needs, block by block, so much of it as is done beside the loop at
-    /// once; the next call goes on.
+    /// Forgets the nodes of cases that no tree from `height` on needs, of many blocks together, so much of it as is done beside the loop
+    /// at once; the next call goes on. Cut short, it begins with the same again: what is forgotten already stays so.
     ///
     /// # Errors
     /// `StoreError` when a row does not fit.
     pub fn forget_cases(&self, height: Height) -> Result<(), StoreError> {
-        let mut bytes = 0;
+        let (mut bytes, mut rows) = (0, WriteBatch::default());
+        let mut by_piece: BTreeMap<[u8; 10], Vec<u16>> = BTreeMap::new();
         for row in self.db.iterator_cf(self.family(STATE_STALE), IteratorMode::Start) {
             let (at, names) = row?;
             if at[..] > height_key(height)[..] || bytes > FORGOTTEN_BYTES_MAX {
                 break;
             }
             bytes += names.len();
-            self.forget_block(&at, &names)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets what one block replaced.
-    fn forget_block(&self, at: &[u8], names: &[u8]) -> Result<(), StoreError> {
-        let mut by_piece: BTreeMap<[u8; 10], Vec<u16>> = BTreeMap::new();
-        for name in names.chunks_exact(NAME_BYTES) {
-            let (Some(piece), Some(number)) = (name.first_chunk(), name.last_chunk()) else { continue };
-            by_piece.entry(*piece).or_default().push(u16::from_be_bytes(*number));
+            for name in names.chunks_exact(NAME_BYTES) {
+                let (Some(piece), Some(number)) = (name.first_chunk(), name.last_chunk()) else { continue };
+                by_piece.entry(*piece).or_default().push(u16::from_be_bytes(*number));
+            }
+            rows.delete_cf(self.family(STATE_STALE), at);
         }
         let mut batch = WriteBatch::default();
         for (piece, numbers) in by_piece {
-            let Some(bytes) = self.db.get_cf(self.family(STATE_NODES), piece)? else { continue };
+            let Some(bytes) = self.db.get_pinned_cf(self.family(STATE_NODES), piece)? else { continue };
             match forget(&bytes, &numbers)? {
                 Some(less) => batch.put_cf(self.family(STATE_NODES), piece, less),
                 None => batch.delete_cf(self.family(STATE_NODES), piece),
             }
+            if batch.size_in_bytes() > FORGET_BATCH_BYTES {
+                self.db.write(std::mem::take(&mut batch))?;
+            }
         }
-        batch.delete_cf(self.family(STATE_STALE), at);
-        Ok(self.db.write(batch)?)
+        self.db.write(batch)?;
+        Ok(self.db.write(rows)?)
     }
 }
 

@@ -89,6 +89,21 @@ fn a_refusal_is_of_its_own_bytes_only() {
 }
 
 #[test]
+fn flushes_leave_no_files_of_their_own_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for height in 1..=120 {
+        write(&store, height, &[(OURS, REFUSED)]);
+        store.flush().unwrap();
+    }
+    store.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
+    let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.extension().is_some_and(|end| end == "sst")).count();
+    // a file for each family and flush were seven hundred
+    assert!(files < 300, "{files} files");
+}
+
+#[test]
 fn a_store_exists_once_it_was_made() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("blocks");

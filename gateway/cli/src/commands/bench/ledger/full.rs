@@ -122,9 +122,14 @@ impl Bench<'_> {
     }
 
     fn add(&mut self, row: Row) {
-        let Row { what, nodes, rate_per_s, p50_ms, p99_ms, .. } = &row;
+        let Row { what, nodes, rate_per_s, p50_ms, p99_ms, steps, .. } = &row;
         self.output
             .note(format_args!("{what}, {nodes} nodes: {rate_per_s} per second, p50 {p50_ms} ms, p99 {p99_ms} ms"));
+        let percent = steps.iter().map(|(step, share)| format!("{step} {:.1} %", share * 100.0));
+        let percent: Vec<String> = percent.collect();
+        if !percent.is_empty() {
+            self.output.note(format_args!("  {}", percent.join(", ")));
+        }
         self.full.rows.push(row);
     }
 

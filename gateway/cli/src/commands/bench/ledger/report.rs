@@ -41,6 +41,9 @@ pub struct Row {
     /// Time on a core that all nodes together spend on one, in microseconds; none where it was not looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_us: Option<f64>,
+    /// Each step's share of the time, where it was looked at.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<String, f64>,
     /// Whether every write was synced before it counted.
     pub synced: bool,
     /// Median of small synced appends on the same disk right before.
@@ -60,6 +63,7 @@ impl Row {
             p99_ms: latencies.ms(0.99),
             seconds: round(seconds),
             cpu_us: None,
+            steps: BTreeMap::new(),
             synced: true,
             fsync_p50_ms: round(fsync.p50_ms),
             fsync_p99_ms: round(fsync.p99_ms),
@@ -72,6 +76,7 @@ impl Row {
         row.cases_per_s = Some(round(phase.rate_per_s() * f64::from(phase.statements)));
         let each_us = phase.used.validators_ms * 1000.0 / phase.transactions().max(1) as f64;
         row.cpu_us = Some(round(each_us)).filter(|us| *us > 0.0);
+        row.steps = phase.used.shares();
         row
     }
 
