@@ -122,6 +122,15 @@ impl MllpSender {
     /// # Errors
     /// `SendError`; after one the next call connects anew.
     pub async fn send(&mut self, message: &[u8]) -> Result<Option<Acknowledged>, SendError> {
+        let kept = self.live.is_some();
+        let sent = self.send_once(message).await;
+        // a listener may have hung up meanwhile: that says nothing about this message
+        let hung_up =
+            |error: &SendError| matches!(error, SendError::Away { kind, .. } if *kind != io::ErrorKind::TimedOut);
+        if kept && sent.as_ref().is_err_and(hung_up) { self.send_once(message).await } else { sent }
+    }
+
+    async fn send_once(&mut self, message: &[u8]) -> Result<Option<Acknowledged>, SendError> {
         let limit = Duration::from_millis(self.config.timeout_ms);
         let sent = match tokio::time::timeout(limit, self.exchange(message)).await {
             Ok(sent) => sent,

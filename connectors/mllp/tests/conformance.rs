@@ -210,6 +210,29 @@ async fn the_sender_hears_what_became_of_each_message() {
 }
 
 #[tokio::test]
+async fn a_listener_that_hangs_up_after_each_answer_is_no_fault() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let listening = tokio::spawn(async move {
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut frame = Vec::new();
+            while !frame.ends_with(&[0x1c, b'\r']) {
+                assert!(stream.read_buf(&mut frame).await.expect("read") > 0, "closed");
+            }
+            let answer = b"MSH|^~\\&|HIS||GW||20260101||ACK|1|P|2.5\rMSA|CA|77\r";
+            stream.write_all(&encode(answer)).await.expect("answered");
+        }
+    });
+    let mut sender = MllpSender::new(sender(address)).expect("no TLS");
+    for _ in 0..3 {
+        let answer = sender.send(MESSAGE).await.expect("sent").expect("an answer");
+        assert!(answer.is_positive(), "{answer:?}");
+    }
+    listening.await.expect("no panic");
+}
+
+#[tokio::test]
 async fn what_wanted_no_answer_arrives_although_its_sender_has_gone() {
     let address = free().await;
     let mut source = listening(config(address, 1)).await;

@@ -24,10 +24,13 @@ const GROUP_MAX: usize = 64;
 const LOOK_MS: u64 = 250;
 /// First delay after a failure, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX` / 2.
 const RETRY_FIRST_MS: u64 = 250;
-/// After this one that was not taken is sent again, in milliseconds.
+/// After this one that was not taken is sent again, in milliseconds; later the longer it waits already, by a part of that time.
 const PUT_OFF_MS: i64 = 60_000;
-/// As many in a row that are not taken end a group: the listener is at fault, not they.
+const PUT_OFF_PART: i64 = 4;
+/// As many that are not taken end a group: what was told so far is noted.
 const REFUSED_MAX: usize = 3;
+/// Between two looks at what nobody took in time, in milliseconds.
+const EXPIRE_MS: u64 = 3_600_000;
 /// A connection on which nothing was sent for so long is given up, in milliseconds.
 const REST_MS: u64 = 5_000;
 
@@ -60,6 +63,7 @@ pub struct Acknowledger {
     connector: Box<str>,
     sender: MllpSender,
     sent: Instant,
+    expired: Option<Instant>,
 }
 
 impl Acknowledger {
@@ -73,7 +77,7 @@ impl Acknowledger {
         config: &ApplicationAckConfig,
     ) -> Result<Self, TlsError> {
         let sender = MllpSender::new(config.sender())?;
-        Ok(Self { store, vault, connector: connector.into(), sender, sent: Instant::now() })
+        Ok(Self { store, vault, connector: connector.into(), sender, sent: Instant::now(), expired: None })
     }
 
     /// Sends until it is stopped.
@@ -105,6 +109,15 @@ impl Acknowledger {
     /// Sends what is due, as much as is removed together; gives how many are over.
     async fn send_group(&mut self) -> Result<usize, AcknowledgeError> {
         let now = now_ms().cast_signed();
+        if self.expired.is_none_or(|at| at.elapsed() > Duration::from_millis(EXPIRE_MS)) {
+            let mut write = self.store.begin_replayable().await?;
+            let late = acks::expire(&mut write, &self.connector, now - limits::APPLICATION_ACK_MS_MAX).await?;
+            store::commit(write).await?;
+            self.expired = Some(Instant::now());
+            if late > 0 {
+                tracing::warn!(connector = %self.connector, late, "application acknowledgements are given up: nobody took them in time");
+            }
+        }
         let due = acks::due(&self.store, &self.connector, now, GROUP_MAX).await?;
         if due.is_empty() {
             if self.sent.elapsed() > Duration::from_millis(REST_MS) {
@@ -114,19 +127,13 @@ impl Acknowledger {
         }
         // nobody listens: that says nothing about any of them
         self.sender.reach().await?;
-        let (mut over, mut put_off, mut refused) = (Vec::with_capacity(due.len()), Vec::new(), 0);
+        let (mut over, mut put_off) = (Vec::with_capacity(due.len()), Vec::new());
         for one in &due {
             match self.tell(one).await {
-                Told::Over => {
-                    over.push(one.id);
-                    refused = 0;
-                }
-                Told::PutOff => {
-                    put_off.push(one.id);
-                    refused += 1;
-                }
+                Told::Over => over.push(one),
+                Told::PutOff => put_off.push(one),
             }
-            if refused == REFUSED_MAX {
+            if put_off.len() == REFUSED_MAX {
                 break;
             }
         }
@@ -134,7 +141,11 @@ impl Acknowledger {
         // what a power loss undoes is sent once more
         let mut write = self.store.begin_replayable().await?;
         acks::remove(&mut write, &over).await?;
-        acks::put_off(&mut write, &put_off, now_ms().cast_signed() + PUT_OFF_MS).await?;
+        let now = now_ms().cast_signed();
+        for one in put_off {
+            let wait_ms = PUT_OFF_MS.max((now - one.decided) / PUT_OFF_PART);
+            acks::put_off(&mut write, one, now + wait_ms).await?;
+        }
         store::commit(write).await?;
         Ok(over.len())
     }
@@ -142,10 +153,6 @@ impl Acknowledger {
     /// Sends one, where it is wanted, and hears that it was taken.
     async fn tell(&mut self, due: &Due) -> Told {
         let connector = &*self.connector;
-        if now_ms().cast_signed() - due.decided > limits::APPLICATION_ACK_MS_MAX {
-            tracing::warn!(connector, "an application acknowledgement is given up: nobody took it in time");
-            return Told::Over;
-        }
         let Ok(head) = self.vault.open_row(&context(&due.owed.source_key), &due.owed.head) else {
             tracing::error!(connector, "an application acknowledgement is given up: its header is not what was stored");
             return Told::Over;

@@ -32,7 +32,8 @@ pub struct NodeConfig {
     /// Allows fewer than four validators: none of them may fail then.
     #[serde(default)]
     pub development: bool,
-    /// Memory of the store for blocks and unwritten rows, in bytes.
+    /// Memory of the store for blocks and unwritten rows, in bytes. Indexes of its open tables lie beside it: of more tables where this is
+    /// larger.
     #[serde(default = "store_bytes_default")]
     pub store_bytes: usize,
     /// Transactions that may wait.

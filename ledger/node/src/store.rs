@@ -179,6 +179,8 @@ pub(crate) struct Store {
     base: Base,
     /// The lowest height whose body was not pruned.
     bodies_from: AtomicU64,
+    /// Names of replaced nodes are gone up to here, since it was opened.
+    forgotten: AtomicU64,
 }
 
 impl Store {
@@ -193,7 +195,12 @@ impl Store {
     /// `StoreError`, also when it belongs to another chain or version, or is damaged.
     pub fn open(path: &Path, bytes: usize, chain: &ChainId, genesis: &Changes) -> Result<Self, StoreError> {
         let is_ours = format::check(path, chain)?;
-        let mut store = Self { db: format::open(path, bytes)?, base: Base::default(), bodies_from: AtomicU64::new(0) };
+        let mut store = Self {
+            db: format::open(path, bytes)?,
+            base: Base::default(),
+            bodies_from: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+        };
         if !is_ours {
             store.create(chain, genesis)?;
         }

@@ -134,18 +134,16 @@ pub async fn settle(write: &mut Write, inbox_ids: &[i64]) -> Result<(), StoreErr
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(now).bind(number(Wanted::OnError));
         let query = piece.iter().fold(query, |query, id| query.bind(*id));
-        let told = query.execute(&mut **write).await.map_err(failed("application_ack.due"))?.rows_affected();
+        query.execute(&mut **write).await.map_err(failed("application_ack.due"))?;
         // of those that are told nobody nothing is kept
         let sql = format!(
             "DELETE FROM application_ack WHERE due IS NULL AND wanted = $1 AND inbox_id IN ({}) \
              AND NOT EXISTS (SELECT 1 FROM intent WHERE intent.inbox_id = application_ack.inbox_id)",
             list(1, piece.len())
         );
-        if told < piece.len() as u64 {
-            let query = sqlx::query(AssertSqlSafe(sql)).bind(number(Wanted::OnError));
-            let query = piece.iter().fold(query, |query, id| query.bind(*id));
-            query.execute(&mut **write).await.map_err(failed("application_ack"))?;
-        }
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(number(Wanted::OnError));
+        let query = piece.iter().fold(query, |query, id| query.bind(*id));
+        query.execute(&mut **write).await.map_err(failed("application_ack"))?;
     }
     Ok(())
 }
@@ -214,30 +212,37 @@ const fn number(wanted: Wanted) -> i64 {
     }
 }
 
-/// Removes what was taken, or is told nobody.
+/// Removes what was taken, unless it was opened again meanwhile.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn remove(write: &mut Write, ids: &[i64]) -> Result<(), StoreError> {
-    for piece in pieces(ids) {
-        let sql = format!("DELETE FROM application_ack WHERE id IN ({})", list(0, piece.len()));
-        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(*id));
-        query.execute(&mut **write).await.map_err(failed("application_ack"))?;
+pub async fn remove(write: &mut Write, told: &[&Due]) -> Result<(), StoreError> {
+    for due in told {
+        let query = sqlx::query("DELETE FROM application_ack WHERE id = $1 AND decided = $2").bind(due.id);
+        query.bind(due.decided).execute(&mut **write).await.map_err(failed("application_ack"))?;
     }
     Ok(())
 }
 
-/// Puts off what was not taken.
+/// Puts one off that was not taken, unless it was opened again meanwhile.
 ///
 /// # Errors
 /// `StoreError`.
-pub async fn put_off(write: &mut Write, ids: &[i64], until: i64) -> Result<(), StoreError> {
-    for piece in pieces(ids) {
-        let sql = format!("UPDATE application_ack SET due = $1 WHERE id IN ({})", list(1, piece.len()));
-        let query = piece.iter().fold(sqlx::query(AssertSqlSafe(sql)).bind(until), |query, id| query.bind(*id));
-        query.execute(&mut **write).await.map_err(failed("application_ack.due"))?;
-    }
+pub async fn put_off(write: &mut Write, due: &Due, until: i64) -> Result<(), StoreError> {
+    let query = sqlx::query("UPDATE application_ack SET due = $1 WHERE id = $2 AND decided = $3").bind(until);
+    let query = query.bind(due.id).bind(due.decided);
+    query.execute(&mut **write).await.map_err(failed("application_ack.due"))?;
     Ok(())
+}
+
+/// Gives up what nobody took in time; how many those were.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn expire(write: &mut Write, connector: &str, before: i64) -> Result<u64, StoreError> {
+    let query = sqlx::query("DELETE FROM application_ack WHERE connector = $1 AND decided < $2");
+    let query = query.bind(connector.to_owned()).bind(before);
+    Ok(query.execute(&mut **write).await.map_err(failed("application_ack"))?.rows_affected())
 }
 
 /// Removes all of connectors that send none, or are no more.

@@ -43,7 +43,7 @@ impl Store {
     pub fn begin_copy(path: &Path, bytes: usize) -> Result<Self, StoreError> {
         remove(path)?;
         let db = format::open(path, bytes)?;
-        Ok(Self { db, base: Base::default(), bodies_from: 0.into() })
+        Ok(Self { db, base: Base::default(), bodies_from: 0.into(), forgotten: 0.into() })
     }
 
     /// A copy of all files, linked where they do not change: for a backup. A folder that lies there is replaced.

@@ -94,19 +94,22 @@ fn database_options(bytes: usize) -> Options {
     // families are durable together or not at all: the log of RocksDB is not synced
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(bytes / 2);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(open_files_max());
+    // a long merge of one family must not hold up those of the others
+    options.set_max_background_jobs(4);
+    options.set_max_open_files(open_files_max(bytes));
     options.set_keep_log_file_num(2);
     options.set_max_total_wal_size(64 << 20);
     options
 }
 
-/// Tables that stay open: one that is opened for a look-up costs more than the look-up. Half of what the system allows this process.
-fn open_files_max() -> i32 {
+/// Tables that stay open: one that is opened for a look-up costs more than the look-up. Each keeps the index of its rows in memory, beside
+/// `bytes`: so no more than go with those, and half of what the system allows this process.
+fn open_files_max(bytes: usize) -> i32 {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let allowed = files.and_then(|line| line.split_whitespace().next()?.parse::<i32>().ok());
-    (allowed.unwrap_or(1024) / 2).clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)
+    let most = i32::try_from(256 + (bytes >> 17)).unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
+    (allowed.unwrap_or(1024) / 2).clamp(OPEN_FILES_MIN, most)
 }
 
 fn family_options(name: &str, bytes: usize) -> Options {
@@ -144,6 +147,13 @@ fn merge(name: &str, options: &mut Options) {
     let (runs, width) = if is_random { (8, 4) } else { (32, 12) };
     let mut universal = UniversalCompactOptions::default();
     universal.set_min_merge_width(width);
+    if [HEADERS, ATTESTATIONS, LOG_NODES].contains(&name) {
+        // nothing of these is ever removed: there is nothing to gain by merging all
+        universal.set_max_size_amplification_percent(i32::MAX);
+    }
+    // nor by age: every family would be written anew in one go, on all validators on the same day
+    options.set_periodic_compaction_seconds(0);
+    options.set_ttl(0);
     options.set_compaction_style(DBCompactionStyle::Universal);
     options.set_universal_compaction_options(&universal);
     options.set_level_zero_file_num_compaction_trigger(runs);

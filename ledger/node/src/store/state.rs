@@ -3,6 +3,7 @@
 //! what stood at a height can be shown later. Only nodes of cases are ever forgotten.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use ledger_contract::{Changes, NodeName, Nodes, StateError, StateTree, Written, find, forget};
 use rocksdb::{DBRawIterator, Direction, IteratorMode, WriteBatch};
@@ -153,15 +154,24 @@ impl Store {
         root_before(self.db.raw_iterator_cf(self.family(STATE_NODES)), height)
     }
 
-    /// Forgets the nodes of cases that no tree from `height` on needs, of many blocks together, so much of it as is done beside the loop
-    /// at once; the next call goes on. Cut short, it begins with the same again: what is forgotten already stays so.
+    /// Forgets the nodes of cases that no tree from `height` on needs, of many blocks together. Cut short, it begins with the same again:
+    /// what is forgotten already stays so.
     ///
     /// # Errors
     /// `StoreError` when a row does not fit.
     pub fn forget_cases(&self, height: Height) -> Result<(), StoreError> {
+        while self.forget_some(height)? {}
+        Ok(())
+    }
+
+    /// As much of it as is kept in memory at once; whether there is more.
+    fn forget_some(&self, height: Height) -> Result<bool, StoreError> {
         let (mut bytes, mut rows) = (0, WriteBatch::default());
         let mut by_piece: BTreeMap<[u8; 10], Vec<u16>> = BTreeMap::new();
-        for row in self.db.iterator_cf(self.family(STATE_STALE), IteratorMode::Start) {
+        // what was removed lies about until it is merged away: no look at it again
+        let mut last = height_key(self.forgotten.load(Ordering::Relaxed));
+        let from = IteratorMode::From(&last.clone(), Direction::Forward);
+        for row in self.db.iterator_cf(self.family(STATE_STALE), from) {
             let (at, names) = row?;
             if at[..] > height_key(height)[..] || bytes > FORGOTTEN_BYTES_MAX {
                 break;
@@ -171,6 +181,7 @@ impl Store {
                 let (Some(piece), Some(number)) = (name.first_chunk(), name.last_chunk()) else { continue };
                 by_piece.entry(*piece).or_default().push(u16::from_be_bytes(*number));
             }
+            last.copy_from_slice(at.get(..8).ok_or(StoreError::Corrupt { row: "replaced nodes" })?);
             rows.delete_cf(self.family(STATE_STALE), at);
         }
         let mut batch = WriteBatch::default();
@@ -185,7 +196,9 @@ impl Store {
             }
         }
         self.db.write(batch)?;
-        Ok(self.db.write(rows)?)
+        self.db.write(rows)?;
+        self.forgotten.store(u64::from_be_bytes(last), Ordering::Relaxed);
+        Ok(bytes > FORGOTTEN_BYTES_MAX)
     }
 }
 
