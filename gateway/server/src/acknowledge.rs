@@ -153,7 +153,7 @@ impl Acknowledger {
     /// Sends one, where it is wanted, and hears that it was taken.
     async fn tell(&mut self, due: &Due) -> Told {
         let connector = &*self.connector;
-        let Ok(head) = self.vault.open_row(&context(&due.owed.source_key), &due.owed.head) else {
+        let Ok(head) = self.vault.open_row(&context(&due.source_key), &due.head) else {
             tracing::error!(connector, "an application acknowledgement is given up: its header is not what was stored");
             return Told::Over;
         };

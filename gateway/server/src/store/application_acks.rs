@@ -32,8 +32,10 @@ pub struct Due {
     pub id: i64,
     /// When the outcome was known, ms.
     pub decided: i64,
-    /// What is owed.
-    pub owed: Owed,
+    /// Key of the message; what the header is sealed for.
+    pub source_key: Digest,
+    /// Its MSH, sealed.
+    pub head: Vec<u8>,
     /// Code and place of what is wrong with the message, where it was refused.
     pub error: Option<(String, String)>,
 }
@@ -179,27 +181,19 @@ pub async fn reopen(write: &mut Write, inbox_id: i64) -> Result<(), StoreError> 
 /// `StoreError`.
 pub async fn due(store: &Store, connector: &str, now: i64, most: usize) -> Result<Vec<Due>, StoreError> {
     let sql = format!(
-        "SELECT id, decided, wanted, source_key, head, code, path FROM application_ack \
+        "SELECT id, decided, source_key, head, code, path FROM application_ack \
          WHERE connector = $1 AND due <= $2 ORDER BY due, id LIMIT {most}"
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(connector.to_owned()).bind(now);
     let rows = query.fetch_all(store.reader()).await.map_err(failed("application_ack"))?;
     let one = |row: &AnyRow| -> Result<Due, StoreError> {
-        let source_key = digest(row, 3)?;
-        let failed = |error| failed("application_ack")(error);
-        let wanted = match row.try_get(2).map_err(failed)? {
-            0i64 => Wanted::Always,
-            1 => Wanted::OnError,
-            _ => Wanted::OnSuccess,
+        let source_key = digest(row, 2)?;
+        let rest = || -> Result<Due, sqlx::Error> {
+            let (code, path): (Option<String>, Option<String>) = (row.try_get(4)?, row.try_get(5)?);
+            let (id, decided, head) = (row.try_get(0)?, row.try_get(1)?, row.try_get(3)?);
+            Ok(Due { id, decided, source_key, head, error: code.zip(path) })
         };
-        let (code, path): (Option<String>, Option<String>) =
-            (row.try_get(5).map_err(failed)?, row.try_get(6).map_err(failed)?);
-        Ok(Due {
-            id: row.try_get(0).map_err(failed)?,
-            decided: row.try_get(1).map_err(failed)?,
-            owed: Owed { source_key, connector: connector.to_owned(), wanted, head: row.try_get(4).map_err(failed)? },
-            error: code.zip(path),
-        })
+        rest().map_err(failed("application_ack"))
     };
     rows.iter().map(one).collect()
 }

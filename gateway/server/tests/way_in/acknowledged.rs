@@ -178,8 +178,19 @@ async fn what_became_of_a_message_is_told_to_who_asked() {
         assert_eq!(taken(&mut his, 1).await, [["AE", "7", code]]);
         ward.nothing_owed().await;
 
-        // nothing is owed any more where nothing is sent any more
+        // what nobody takes in time is given up, and nothing before that
         drop(his);
+        send(lab, &[message("A01", "9", "AL")]).await;
+        ward.running.until("an answer", || async { ward.owed().await == 1 }).await;
+        for (before, late) in [(0, 0), (i64::MAX, 1)] {
+            let mut write = ward.running.store.begin().await.expect("begun");
+            assert_eq!(acks::expire(&mut write, "lab", before).await.expect("written"), late);
+            assert_eq!(acks::expire(&mut write, "other", i64::MAX).await.expect("written"), 0);
+            store::commit(write).await.expect("committed");
+        }
+        assert_eq!(ward.owed().await, 0);
+
+        // nothing is owed any more where nothing is sent any more
         send(lab, &[message("A01", "6", "AL")]).await;
         ward.running.until("an answer", || async { ward.owed().await == 1 }).await;
         let done = ward.connectors.reload(vec![configured(&world, &plain)]).await.expect("reloaded");
