@@ -115,7 +115,12 @@ fn listed(unmapped: &[String]) {
 
 /// The step *normalise* of the way in.
 fn normaliser(name: &'static str, format: Format, samples: Vec<Vec<u8>>) -> Target {
-    let normaliser = Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: BTreeMap::new() };
+    let normaliser = Normaliser {
+        mapper: Mapper::embedded(),
+        zone: "+00:00".into(),
+        authorities: BTreeMap::new(),
+        sources: BTreeMap::new(),
+    };
     target(name, samples, move |input| {
         match normaliser.normalise_with(format, "fuzz", &planted(input), &id) {
             Ok(canonical) => canonical.unmapped().iter().for_each(|path| untold(path)),

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use connectors_source::Hl7Defaults;
 use schemars::JsonSchema;
 use schemas::limits;
 use serde::Deserialize;
@@ -49,6 +50,9 @@ pub struct AmqpConfig {
     /// Content type of messages that state none.
     #[serde(default)]
     pub content_type: String,
+    /// What its HL7 v2 messages leave unsaid.
+    #[serde(default)]
+    pub hl7v2: Hl7Defaults,
     /// Address of the broker's management API, `https://host:15671`, for `chartseal doctor` alone: policies can be read nowhere else.
     pub management_url: Option<String>,
     /// A file with `user:password` for it; without it the user of the broker's address.
@@ -71,6 +75,7 @@ impl Default for AmqpConfig {
             prefetch: default_prefetch(),
             lanes: default_lanes(),
             content_type: String::new(),
+            hl7v2: Hl7Defaults::default(),
             management_url: None,
             management_file: None,
         }

@@ -78,11 +78,24 @@ pub struct Cleared {
     pub only: Vec<(Vec<&'static str>, &'static str)>,
 }
 
+/// Whether a text names a zone that times can be read with: `+01:00`, `Z` or an IANA name.
+pub fn is_zone(name: &str) -> bool {
+    time::Zone::named(name).is_some()
+}
+
+/// Whether a text names a character set that can be read: one of HL7 table 0211 or a WHATWG label.
+pub fn is_charset(name: &str) -> bool {
+    charset::Charset::named(name).is_some()
+}
+
 /// A patient's identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatientIdentifier {
     /// FHIR system where there is one, else the name of the assigning authority, else empty.
     pub authority: String,
+    /// Whether `authority` is a FHIR system, which is one everywhere. A name means something at the sending facility only: two hospitals
+    /// call theirs `MRN`.
+    pub is_system: bool,
     pub value: String,
     /// Code of HL7 table 0203, or empty.
     pub type_code: String,

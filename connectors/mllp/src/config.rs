@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use connectors_source::Hl7Defaults;
 use schemars::JsonSchema;
 use schemas::limits;
 use serde::Deserialize;
@@ -40,6 +41,9 @@ pub struct MllpConfig {
     /// Content type of its messages.
     #[serde(default = "default_content_type")]
     pub content_type: String,
+    /// What its messages leave unsaid.
+    #[serde(default)]
+    pub hl7v2: Hl7Defaults,
     /// Where application acknowledgements are sent to, when a message's cases are anchored or it was refused, as its MSH-16 asks. Without
     /// it there are none.
     pub application_ack: Option<ApplicationAckConfig>,

@@ -104,6 +104,7 @@ fn config(address: SocketAddr, unsettled_max: u16) -> MllpConfig {
         connections_max: 8,
         unsettled_max,
         message_bytes_max: 4 << 20,
+        hl7v2: Default::default(),
         idle_ms: 60_000,
         content_type: "Application/Octet-Stream".into(),
         application_ack: None,

@@ -7,10 +7,12 @@ mod delivery;
 mod error;
 mod finding;
 mod health;
+mod hl7;
 mod source;
 
 pub use delivery::{Delivery, Redelivery, Rejection, Settle, SettleFuture, Settlement, TraceContext};
 pub use error::{SettleError, SourceError};
 pub use finding::{Finding, Level};
 pub use health::{HealthReporter, SourceHealth};
+pub use hl7::Hl7Defaults;
 pub use source::{NextDelivery, Source};

@@ -8,6 +8,7 @@ mod place;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use connectors_source::Hl7Defaults;
 use schemas::id::InstitutionId;
 use schemas::{ErrorClass, limits};
 use serde::Deserialize;
@@ -65,7 +66,7 @@ pub struct GatewayConfig {
     pub tls_certificate: Option<PathBuf>,
     /// PEM key of the client listener.
     pub tls_key: Option<PathBuf>,
-    /// Offset of HL7 times that carry none, `+01:00`.
+    /// Zone of HL7 times that name none: `+01:00`, or an IANA name such as `Europe/Berlin`. A connector may have its own.
     #[serde(default = "default_zone")]
     pub zone: String,
     /// Folder of mapping tables that override the embedded ones by file name.
@@ -239,6 +240,12 @@ impl Config {
         }
     }
 
+    /// What the messages of each connector leave unsaid, by its name.
+    pub fn hl7_defaults(&self) -> BTreeMap<String, Hl7Defaults> {
+        let own = |c: &ConnectorConfig| c.hl7_defaults().map(|defaults| (c.name().to_owned(), defaults.clone()));
+        self.connectors.iter().filter_map(own).collect()
+    }
+
     fn check(&self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let fault = |at: &str, message: String| Err(place::of_key(path, text, at, message));
         if self.database.url.is_some() == self.database.url_file.is_some() {
@@ -248,8 +255,8 @@ impl Config {
             let most = limits::MESSAGE_BYTES_MAX;
             return fault("message_bytes_max", format!("gateway.message_bytes_max: expected 1 to {most}"));
         }
-        if !is_offset(&self.gateway.zone) {
-            return fault("zone", "gateway.zone: expected an offset such as `+01:00`".into());
+        if !connectors_hl7v2::is_zone(&self.gateway.zone) {
+            return fault("zone", format!("gateway.zone: {}", connector::ZONE));
         }
         for (key, address) in [("listen", &self.gateway.listen), ("operators", &self.gateway.operators)] {
             if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
@@ -329,16 +336,6 @@ pub fn secret(file: &Path, expected: &str) -> Result<String, ConfigError> {
             suggestion: None,
         }),
     }
-}
-
-fn is_offset(text: &str) -> bool {
-    let b = text.as_bytes();
-    let digits = |range: std::ops::Range<usize>| text.get(range).and_then(|t| t.parse::<u8>().ok());
-    b.len() == 6
-        && matches!(b[0], b'+' | b'-')
-        && b[3] == b':'
-        && digits(1..3).is_some_and(|h| h <= 14)
-        && digits(4..6).is_some_and(|m| m < 60)
 }
 
 #[cfg(test)]

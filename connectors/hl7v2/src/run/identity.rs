@@ -90,7 +90,12 @@ impl<'r> Run<'r> {
             .iter()
             .find_map(|kind| identifiers.iter().find(|i| i.type_code == *kind))
             .or_else(|| identifiers.first())?;
-        Some([&best.authority, &best.value, &best.type_code].map(|part| Cow::Owned(part.clone())).into())
+        let mut key: Vec<Cow<'r, str>> =
+            [&best.authority, &best.value, &best.type_code].map(|part| Cow::Owned(part.clone())).into();
+        if !best.is_system {
+            key.push(self.ground.source[1].into());
+        }
+        Some(key)
     }
 
     /// The identifiers of a Patient as it stands.
@@ -103,9 +108,11 @@ impl<'r> Run<'r> {
             .iter()
             .filter_map(|identifier| {
                 let value = text(identifier.get("value"));
-                let authority = identifier.get("system").or_else(|| identifier.path(&["assigner", "display"]));
+                let system = identifier.get("system");
+                let authority = text(system.or_else(|| identifier.path(&["assigner", "display"])));
                 let type_code = text(identifier.path(&["type", "coding", "code"]));
-                (!value.is_empty()).then(|| PatientIdentifier { authority: text(authority), value, type_code })
+                let is_system = system.is_some();
+                (!value.is_empty()).then_some(PatientIdentifier { authority, is_system, value, type_code })
             })
             .collect()
     }

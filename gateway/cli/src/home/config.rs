@@ -81,10 +81,11 @@ institution_id = "{id}"           # as in the genesis; never changed
 home = "."
 listen = "{listen}"         # FHIR clients; another address than loopback needs tls_certificate and tls_key
 operators = "{operators}"      # /livez, /readyz, /metrics: never open to the outside
-zone = "+00:00"                   # offset of HL7 times that carry none
+zone = "+00:00"                   # of HL7 times that name none: an offset, or a name such as "Europe/Berlin"
 message_bytes_max = 16777216      # larger messages go to quarantine
 # mappings = "mappings"           # your own mapping tables override the embedded ones by file name
-# HL7 assigning authorities and the FHIR systems of the same identifiers: both then name one patient.
+# HL7 assigning authorities and the FHIR systems of the same identifiers: both then name one patient. An authority that is not named
+# here and has no universal id is taken as that of the sending facility (MSH-4) alone.
 authorities = {{ {authorities} }}
 
 [vault]

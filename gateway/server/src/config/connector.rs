@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use connectors_amqp::{AmqpConfig, PublisherConfig};
 use connectors_fhir::{FhirConfig, HookConfig};
 use connectors_mllp::MllpConfig;
+use connectors_source::Hl7Defaults;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -72,15 +73,29 @@ impl ConnectorConfig {
         }
     }
 
+    /// What its HL7 v2 messages leave unsaid; none where it brings none into the gateway.
+    pub const fn hl7_defaults(&self) -> Option<&Hl7Defaults> {
+        match self {
+            Self::Amqp(amqp) => Some(&amqp.hl7v2),
+            Self::Mllp(mllp) => Some(&mllp.hl7v2),
+            Self::Bridge(_) | Self::Fhir(_) | Self::FhirHook(_) => None,
+        }
+    }
+
     /// Whether the values make sense together.
     ///
     /// # Errors
     /// What was found and expected, without secrets.
     pub fn check(&self) -> Result<(), String> {
+        self.hl7_defaults().map_or(Ok(()), check_hl7)?;
         match self {
             Self::Amqp(amqp) => amqp.check(),
             Self::Mllp(mllp) => mllp.check(),
             Self::Bridge(bridge) => {
+                if bridge.mllp.hl7v2 != Hl7Defaults::default() {
+                    let expected = "expected it in the connector that takes the messages from the broker";
+                    return Err(format!("hl7v2: found it in a bridge, which maps nothing; {expected}"));
+                }
                 if bridge.mllp.application_ack.is_some() {
                     let expected =
                         "expected it in a connector of kind mllp: a bridge does not know what becomes of a message";
@@ -120,6 +135,22 @@ impl ConnectorConfig {
     pub(super) fn resolve(&mut self, folder: &Path) {
         self.files_mut().into_iter().for_each(|file| *file = folder.join(&*file));
     }
+}
+
+/// What is expected of a zone.
+pub(super) const ZONE: &str =
+    "found an unknown zone, expected an offset such as `+01:00` or an IANA name such as `Europe/Berlin`";
+
+fn check_hl7(defaults: &Hl7Defaults) -> Result<(), String> {
+    if defaults.zone.as_deref().is_some_and(|zone| !connectors_hl7v2::is_zone(zone)) {
+        return Err(format!("zone: {ZONE}"));
+    }
+    if defaults.charset.as_deref().is_some_and(|name| !connectors_hl7v2::is_charset(name)) {
+        return Err("charset: found an unknown character set, expected one of HL7 table 0211 such as `8859/1`, or a name of the \
+                    web such as `windows-1252`"
+            .into());
+    }
+    Ok(())
 }
 
 /// The JSON Schema of a connector's file, for editors: `schemas/config/connector.schema.json` is this text.

@@ -59,7 +59,7 @@ fn faults_name_place_found_and_expected() {
         ("queue = ", "que = ", "/etc/gateway.toml:", "unknown"),
         ("[vault]\ndir = \"keys\"", "", "/etc/gateway.toml:", "missing field `vault`"),
         ("url = \"sqlite:gateway.db\"", "", "/etc/gateway.toml:13:1: ", "exactly one of `url` and `url_file`"),
-        ("home = \".\"", "home = \".\"\nzone = \"CET\"", ": gateway.zone", "`+01:00`"),
+        ("home = \".\"", "home = \".\"\nzone = \"Mars/Phobos\"", ": gateway.zone", "`+01:00` or an IANA name"),
         ("[ledger]", "[notify]\n[ledger]", ": notify: expected exactly one of `url` and `url_file`", ""),
         (
             "[ledger]",

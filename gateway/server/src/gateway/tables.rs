@@ -41,6 +41,7 @@ pub(super) fn normaliser(config: &Config) -> Result<Arc<Normaliser>, GatewayErro
         mapper: mapper(config)?,
         zone: config.gateway.zone.clone(),
         authorities: config.gateway.authorities.clone(),
+        sources: config.hl7_defaults(),
     }))
 }
 

@@ -7,9 +7,10 @@ mod graph;
 mod hl7;
 mod summary;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use connectors_hl7v2::{Cleared, Mapper};
+use connectors_hl7v2::{Cleared, MapOptions, Mapper};
+use connectors_source::Hl7Defaults;
 use gateway_vault::Vault;
 use schemas::json::{JsonError, Value};
 use schemas::{ErrorClass, limits};
@@ -215,16 +216,34 @@ pub fn media_type(stated: &str) -> Option<&str> {
 pub struct Normaliser {
     /// The mapping tables.
     pub mapper: Mapper,
-    /// Offset of HL7 times that carry none.
+    /// Zone of HL7 times that name none, where their source has none of its own.
     pub zone: String,
     /// HL7 assigning authority → FHIR system.
-    pub authorities: std::collections::BTreeMap<String, String>,
+    pub authorities: BTreeMap<String, String>,
+    /// What the messages of a connector leave unsaid, by its name.
+    pub sources: BTreeMap<String, Hl7Defaults>,
 }
 
 /// How logical ids are made: HMAC in the gateway, plain in `connector try`.
 pub type Ids<'a> = &'a (dyn Fn(&str, &[&str]) -> String + 'a);
 
 impl Normaliser {
+    /// How a message of a source is mapped.
+    pub fn options<'a>(
+        &'a self,
+        source: &str,
+        ids: &'a (dyn Fn(&'static str, &[&str]) -> String + 'a),
+        explain: bool,
+    ) -> MapOptions<'a> {
+        let own = self.sources.get(source);
+        MapOptions {
+            ids,
+            default_zone: own.and_then(|own| own.zone.as_deref()).unwrap_or(&self.zone),
+            default_charset: own.and_then(|own| own.charset.as_deref()),
+            explain,
+        }
+    }
+
     /// Normalises with the vault's pseudonyms. `source` is the connector's name.
     ///
     /// # Errors

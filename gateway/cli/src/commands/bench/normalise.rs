@@ -1,6 +1,7 @@
 //! `bench normalise`: made-up messages on one core. First the mapping alone, text to canonical bytes, then the same call as the way in,
 //! which also names patients and splits cases into units; hl7apy beside it, where it is installed.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use connectors_hl7v2::{MapOptions, Mapper};
@@ -77,7 +78,8 @@ fn normalise(messages: &[String], length: Duration) -> Result<Figures, Failure> 
     let normaliser = Normaliser {
         mapper: Mapper::embedded(),
         zone: "+00:00".into(),
-        authorities: std::collections::BTreeMap::new(),
+        authorities: BTreeMap::new(),
+        sources: BTreeMap::new(),
     };
     let mut latencies = Latencies::new()?;
     let start = Instant::now();

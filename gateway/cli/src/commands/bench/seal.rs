@@ -1,5 +1,6 @@
 //! `bench seal`: Algorithm 1 for each case, one signature for a hundred, Algorithm 2's checks on each, on one core.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,8 @@ fn units(vault: &Vault) -> Result<Vec<Vec<Unit>>, Failure> {
     let normaliser = Normaliser {
         mapper: Mapper::embedded(),
         zone: "+00:00".into(),
-        authorities: std::collections::BTreeMap::new(),
+        authorities: BTreeMap::new(),
+        sources: BTreeMap::new(),
     };
     let mut cases = Vec::new();
     for n in 0..100 {

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use connectors_hl7v2::{Explained, MapOptions, Mapped};
+use connectors_hl7v2::{Explained, Mapped};
 use gateway_server::config::{Config, ConnectorConfig};
 use gateway_server::ingest::normalise::{Canonical, Format, Normaliser};
 use schemas::cbor::Parts;
@@ -71,26 +71,18 @@ pub fn normaliser(config: Option<&Config>) -> Result<Normaliser, Failure> {
         mapper: super::mapper(config)?,
         zone: config.map_or_else(|| "+00:00".into(), |c| c.gateway.zone.clone()),
         authorities: config.map(|c| c.gateway.authorities.clone()).unwrap_or_default(),
+        sources: config.map(Config::hl7_defaults).unwrap_or_default(),
     })
 }
 
 /// The document of `connector try NAME --json` for these bytes.
-///
-/// # Errors
-/// As the command.
-pub fn document(name: &str, body: &[u8], normaliser: &Normaliser) -> Result<Vec<u8>, Failure> {
-    let format = format(name, None, body)?;
-    Ok(to_document(attempt(format, name, body, normaliser, false), false))
+pub fn document(format: Format, name: &str, body: &[u8], normaliser: &Normaliser) -> Vec<u8> {
+    to_document(attempt(format, name, body, normaliser, false), false)
 }
 
 fn attempt(format: Format, name: &str, body: &[u8], normaliser: &Normaliser, explain: bool) -> Tried {
     match format {
-        Format::Hl7v2 => {
-            of_hl7(normaliser.mapper.map(
-                body,
-                &MapOptions { ids: &plain_id, default_zone: &normaliser.zone, default_charset: None, explain },
-            ))
-        }
+        Format::Hl7v2 => of_hl7(normaliser.mapper.map(body, &normaliser.options(name, &plain_id, explain))),
         Format::Fhir => match normaliser.normalise_with(format, name, body, &plain_id) {
             Ok(canonical) => of_fhir(&canonical),
             Err(refusal) => Tried {

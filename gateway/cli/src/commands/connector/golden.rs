@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gateway_server::ingest::normalise::Normaliser;
+use gateway_server::ingest::normalise::{Format, Normaliser};
 use serde_json::{Value, json};
 
 use super::attempt;
@@ -24,7 +24,7 @@ pub struct Args {
     /// Writes what comes out as what is expected: look at the difference before you commit it.
     #[arg(long)]
     update: bool,
-    /// A gateway's configuration, for its tables, zone and authorities.
+    /// A gateway's configuration, for its tables, zone and authorities. Messages in a folder named like a connector are read as its own.
     #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -77,8 +77,14 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
 }
 
 fn document(file: &Path, normaliser: &Normaliser) -> Result<Value, Failure> {
-    let name = if file.extension().is_some_and(|e| e == "hl7") { "hl7v2" } else { "fhir" };
-    let bytes = attempt::document(name, &read(file)?, normaliser)?;
+    let (format, kind) = match file.extension() {
+        Some(e) if e == "hl7" => (Format::Hl7v2, "hl7v2"),
+        _ => (Format::Fhir, "fhir"),
+    };
+    // messages in a connector's folder are read as that connector's
+    let mut folders = file.ancestors().skip(1).filter_map(|folder| folder.file_name()?.to_str());
+    let source = folders.find(|name| normaliser.sources.contains_key(*name)).unwrap_or(kind);
+    let bytes = attempt::document(format, source, &read(file)?, normaliser);
     serde_json::from_slice(&bytes).map_err(|e| Failure::new(Exit::Failed, e))
 }
 

@@ -1,7 +1,7 @@
 //! HL7 v2 input: the tables make a Bundle per patient; its entries become units. One message that is refused refuses the
 //! whole delivery: half a batch would be neither here nor there, and the raw bytes stay in quarantine.
 
-use connectors_hl7v2::{MapOptions, MappedCase, PatientIdentifier, SourceKey};
+use connectors_hl7v2::{MappedCase, PatientIdentifier, SourceKey};
 use schemas::json::Value;
 
 use super::fhir::is_id;
@@ -13,16 +13,14 @@ use super::{
 
 /// Extension of a message's Provenance: the path of a populated field that reached no resource.
 const UNMAPPED: &str = "urn:chartseal:hl7v2-unmapped";
+/// Between the name of an authority and whose it is: in no system's name.
+const WITHIN: char = '\u{1f}';
 /// Most paths that are told there.
 const UNMAPPED_TOLD_MAX: usize = 200;
 
 pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
-    let options = MapOptions {
-        ids: &|kind, key| ids(kind, key),
-        default_zone: &with.zone,
-        default_charset: None,
-        explain: false,
-    };
+    let ids = |kind: &'static str, key: &[&str]| ids(kind, key);
+    let options = with.options(source, &ids, false);
     let body = unframed(body);
     let mapped = with.mapper.map(body, &options);
     if let Some(error) = mapped.errors.first() {
@@ -33,11 +31,12 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
     let mut merges: Vec<Merged> = Vec::new();
     let mut before: Option<(SourceKey, usize)> = None;
     for case in mapped.cases {
-        let keys = keys_of(with, source, &case.patients);
+        let facility = &*case.source_key.sending_facility;
+        let keys = keys_of(with, source, facility, &case.patients);
         let patient = (!keys.0.is_empty()).then(|| patients.add(keys));
         let mut named: Vec<(String, usize)> = Vec::new();
         for (reference, identifiers) in &case.replaced {
-            let keys = keys_of(with, source, identifiers);
+            let keys = keys_of(with, source, facility, identifiers);
             if let Some(surviving) = patient.filter(|_| !keys.0.is_empty()) {
                 let prior = patients.add(keys);
                 named.push((reference.clone(), prior));
@@ -96,16 +95,23 @@ fn unframed(body: &[u8]) -> &[u8] {
     body.strip_suffix(&[0x1c, 0x0d]).or_else(|| body.strip_suffix(&[0x1c])).unwrap_or(body)
 }
 
-fn keys_of(with: &Normaliser, source: &str, identifiers: &[PatientIdentifier]) -> PatientKeys {
+/// How a patient is known: a FHIR system and a value. An authority that is a name alone means something at its sender only, for two
+/// hospitals call theirs `MRN`: it is that of the sending facility (MSH-4), or of the connector where there is none, unless the
+/// configuration says which system it is.
+fn keys_of(with: &Normaliser, source: &str, facility: &str, identifiers: &[PatientIdentifier]) -> PatientKeys {
+    let own = with.sources.get(source).map(|defaults| &defaults.authorities);
+    let configured =
+        |authority: &str| own.and_then(|own| own.get(authority)).or_else(|| with.authorities.get(authority));
     let named = identifiers.iter().filter(|identifier| !identifier.value.trim().is_empty());
-    let keys = named.map(|identifier| {
-        let system = match (with.authorities.get(&identifier.authority), identifier.authority.as_str()) {
-            (Some(system), _) => system.clone(),
-            // a number that nobody is said to have assigned means something at its sender only
-            (None, "") => source_system(source),
-            (None, authority) => authority.to_owned(),
+    let keys = named.map(|PatientIdentifier { authority, is_system, value, .. }| {
+        let system = match configured(authority) {
+            Some(system) => system.clone(),
+            None if *is_system => authority.clone(),
+            None if authority.is_empty() && facility.is_empty() => source_system(source),
+            None if facility.is_empty() => format!("{authority}{WITHIN}{}", source_system(source)),
+            None => format!("{authority}{WITHIN}{facility}"),
         };
-        (system, identifier.value.trim().to_owned())
+        (system, value.trim().to_owned())
     });
     PatientKeys(keys.collect())
 }

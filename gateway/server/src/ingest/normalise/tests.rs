@@ -1,5 +1,7 @@
 //! Who is who, what goes into which case, what is refused and where.
 
+use std::collections::BTreeMap;
+
 use connectors_hl7v2::Mapper;
 use schemas::json::Value;
 
@@ -7,7 +9,12 @@ use super::{Canonical, Format, Identity, Meaning, Normaliser, Refusal, media_typ
 
 fn normaliser() -> Normaliser {
     let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())];
-    Normaliser { mapper: Mapper::embedded(), zone: "+00:00".into(), authorities: authorities.into() }
+    Normaliser {
+        mapper: Mapper::embedded(),
+        zone: "+00:00".into(),
+        authorities: authorities.into(),
+        sources: BTreeMap::new(),
+    }
 }
 
 fn fhir(text: &str) -> Result<Canonical, Refusal> {
@@ -151,6 +158,65 @@ fn hl7_and_fhir_name_the_same_patient() {
     let encounter = hl7.cases()[0].units.iter().find(|unit| unit.resource_type == "Encounter").expect("an Encounter");
     let reference = encounter.resource.path(&["subject", "reference"]).and_then(Value::as_str).expect("a subject");
     assert!(encounter.references.contains(&(reference.to_owned(), Meaning::Patient(0))));
+}
+
+#[test]
+fn equal_numbers_of_two_hospitals_are_two_patients() {
+    let of = |with: &Normaliser, connector: &str, facility: &str, authority: &str| {
+        let message = format!(
+            "MSH|^~\\&|ADT|{facility}|X|Y|20240101120000||ADT^A01|1|P|2.5\rEVN|A01|20240101120000\rPID|1||4712^^^{authority}^MR\r"
+        );
+        let ids = |kind: &str, key: &[&str]| {
+            schemas::cbor::Parts::new("test").part(&kind).part(&key.join("|")).hash().to_string()
+        };
+        let canonical = with.normalise_with(Format::Hl7v2, connector, message.as_bytes(), &ids).expect("good");
+        let id = canonical.cases()[0].units.iter().find_map(|unit| {
+            (unit.resource_type == "Patient").then(|| unit.resource.text("id").unwrap_or_default().to_owned())
+        });
+        (canonical.patients()[0].0.clone(), id)
+    };
+    let mut with = normaliser();
+    for authority in ["MRN", ""] {
+        let north = of(&with, "adt", "NORTH", authority);
+        // whichever way it comes, in its own hospital it is the same
+        assert!(north == of(&with, "lab", "NORTH", authority));
+        let south = of(&with, "adt", "SOUTH", authority);
+        assert!(north.0 != south.0 && north.1 != south.1, "{authority:?}: two hospitals' numbers meet");
+        // who sends says nothing of itself: the connector does
+        assert!(of(&with, "a", "", authority).0 != of(&with, "b", "", authority).0);
+    }
+    let universal = "N&2.999.1&ISO";
+    assert!(of(&with, "adt", "NORTH", universal) == of(&with, "lab", "SOUTH", universal));
+    let own = [("MRN".to_owned(), "urn:oid:2.999.7".to_owned())];
+    let defaults = connectors_source::Hl7Defaults { authorities: own.into(), ..Default::default() };
+    with.sources.insert("south".into(), defaults);
+    let known = [("urn:oid:2.999.7".to_owned(), "4712".to_owned())];
+    assert_eq!(of(&with, "south", "SOUTH", "MRN").0, known, "a connector's own authority");
+    assert_ne!(of(&with, "north", "SOUTH", "MRN").0, known, "another connector's");
+}
+
+#[test]
+fn a_source_says_what_its_messages_leave_unsaid() {
+    let defaults = connectors_source::Hl7Defaults {
+        zone: Some("Europe/Berlin".into()),
+        charset: Some("8859/1".into()),
+        ..Default::default()
+    };
+    let mut with = normaliser();
+    with.sources.insert("ward".into(), defaults);
+    let message = b"MSH|^~\\&|ADT|NORTH|X|Y|202407011200||ADT^A01|1|P|2.5\rEVN|A01|202407011200\rPID|1||4711^^^HOSP^MR||M\xfcller^Eva\r\
+        PV1|1|I||||||||||||||||||||||||||||||||||||||||||202407011130\r";
+    let ids = |kind: &str, key: &[&str]| {
+        schemas::cbor::Parts::new("test").part(&kind).part(&key.join("|")).hash().to_string()
+    };
+    let all = |connector: &str| -> Result<String, Refusal> {
+        let canonical = with.normalise_with(Format::Hl7v2, connector, message, &ids)?;
+        Ok(canonical.cases()[0].units.iter().map(|unit| String::from_utf8_lossy(&unit.bytes).into_owned()).collect())
+    };
+    let ward = all("ward").expect("good");
+    assert!(ward.contains("M\u{fc}ller") && ward.contains("2024-07-01T11:30:00+02:00"), "{ward}");
+    let other = all("other").expect_err("Latin-1 that nobody announced");
+    assert_eq!(other.code, "bad-encoding");
 }
 
 #[test]
