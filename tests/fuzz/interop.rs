@@ -120,6 +120,7 @@ fn normaliser(name: &'static str, format: Format, samples: Vec<Vec<u8>>) -> Targ
         zone: "+00:00".into(),
         authorities: BTreeMap::new(),
         sources: BTreeMap::new(),
+        assigns: BTreeMap::new(),
     };
     target(name, samples, move |input| {
         match normaliser.normalise_with(format, "fuzz", &planted(input), &id) {

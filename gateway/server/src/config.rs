@@ -144,6 +144,10 @@ pub struct ClientConfig {
     pub jwks_file: Option<PathBuf>,
     /// Most that it may ask for, SMART v2 scopes.
     pub scopes: Vec<String>,
+    /// Identifier systems of which it is an authority: what it says of a Patient's numbers there holds. Those of others it may find patients
+    /// by, and a new patient by the first of them.
+    #[serde(default)]
+    pub assigns: Vec<String>,
     /// References under which consents know it: `Organization/…`, `PractitionerRole/…`.
     #[serde(default)]
     pub references: Vec<String>,

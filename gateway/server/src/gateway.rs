@@ -27,7 +27,7 @@ use crate::http::hooks::{self, Hooks};
 use crate::http::listen::{Door, ListenError};
 use crate::http::{self, Front, HandedIn, Intake, TakenIn};
 use crate::imports::Imports;
-use crate::ingest::normalise::Normaliser;
+use crate::ingest::normalise::{Normaliser, client_source};
 use crate::ingest::{self, Ingest, Message, Outcome};
 use crate::markers::StoredMarkers;
 use crate::notify;
@@ -452,7 +452,7 @@ impl Intake for IntakeOf {
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<TakenIn, ErrorClass>> + Send + '_>> {
         Box::pin(async move {
             let message = Message {
-                connector: handed.client.as_str().into(),
+                connector: client_source(&handed.client).into(),
                 content_type: "application/fhir+json".into(),
                 body: handed.body,
                 trace: None,

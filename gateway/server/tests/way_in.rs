@@ -9,6 +9,8 @@ mod again;
 mod apart;
 #[path = "way_in/bound.rs"]
 mod bound;
+#[path = "way_in/claimed.rs"]
+mod claimed;
 #[path = "way_in/epochs.rs"]
 mod epochs;
 #[path = "way_in/hospital.rs"]

@@ -31,4 +31,4 @@ pub use seal::{SealRequest, Sealed};
 pub use sign::verify;
 pub use subject::SubjectKey;
 pub use unit::{RAW, Unit, UnitRef};
-pub use vault::{RawKey, Vault};
+pub use vault::{Naming, RawKey, Vault};

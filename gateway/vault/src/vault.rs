@@ -117,6 +117,19 @@ impl Vault {
     }
 }
 
+/// What an alias stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Naming {
+    /// System and value of an identifier.
+    Identifier,
+    /// A source, and the id that it gives.
+    Source,
+    /// An absolute address, of everybody's or of one source's.
+    Url,
+    /// The institution's own subject, whose cases are about no patient.
+    Institution,
+}
+
 /// Pseudonyms. Their keys come from the root and never rotate.
 impl Vault {
     /// Logical id of a resource: 32 hex digits of HMAC(key, "cs1/logical-id" ‖ type ‖ business key…).
@@ -127,7 +140,18 @@ impl Vault {
 
     /// Alias of a hospital identifier: assigning authority or FHIR system, and value.
     pub fn alias(&self, system: &str, value: &str) -> Digest {
-        mac(&self.alias, &Parts::new("cs1/alias").part(&system).part(&value).finish())
+        self.alias_of(Naming::Identifier, system, value)
+    }
+
+    /// Alias of any name. Each kind has a label of its own: what somebody writes as an identifier never is another kind's name.
+    pub fn alias_of(&self, naming: Naming, system: &str, value: &str) -> Digest {
+        let label = match naming {
+            Naming::Identifier => "cs1/alias",
+            Naming::Source => "cs1/alias/source",
+            Naming::Url => "cs1/alias/url",
+            Naming::Institution => "cs1/alias/institution",
+        };
+        mac(&self.alias, &Parts::new(label).part(&system).part(&value).finish())
     }
 
     /// Blind token of an identifier or logical id, or blind hash of a content, for the index.

@@ -1,10 +1,11 @@
 //! Key files on a real disk: modes, links, overwriting, content; and what the keys in them derive.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use gateway_vault::{PersonalKey, Vault, VaultError, verify};
+use gateway_vault::{Naming, PersonalKey, Vault, VaultError, verify};
 use schemas::ErrorClass;
 use schemas::genesis::possession_to_sign;
 use schemas::id::{CaseId, ChainId, ConsentId, InstitutionId, SubjectId};
@@ -141,6 +142,9 @@ fn pseudonyms_are_separate_and_unambiguous() {
     assert_ne!(id, vault.logical_id("Observation", &["ab", "c"]));
     assert_ne!(vault.alias("ab", "c"), vault.alias("a", "bc"));
     assert_ne!(vault.alias("x", "y"), vault.blind("x", "y"));
+    let kinds = [Naming::Identifier, Naming::Source, Naming::Url, Naming::Institution];
+    let aliases: BTreeSet<_> = kinds.into_iter().map(|kind| vault.alias_of(kind, "x", "y")).collect();
+    assert_eq!(aliases.len(), kinds.len(), "a name of one kind is that of another");
     let (_other_temp, other_dir) = folder();
     let other = Vault::create(&other_dir).unwrap();
     assert_ne!(other.alias("ab", "c"), vault.alias("ab", "c"));

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::GatewayError;
 use crate::config::Config;
-use crate::ingest::normalise::Normaliser;
+use crate::ingest::normalise::{Normaliser, client_source};
 use crate::operators::hands::Reload;
 
 fn mapper(config: &Config) -> Result<Mapper, GatewayError> {
@@ -42,6 +42,7 @@ pub(super) fn normaliser(config: &Config) -> Result<Arc<Normaliser>, GatewayErro
         zone: config.gateway.zone.clone(),
         authorities: config.gateway.authorities.clone(),
         sources: config.hl7_defaults(),
+        assigns: config.clients.iter().map(|client| (client_source(&client.id), client.assigns.clone())).collect(),
     }))
 }
 

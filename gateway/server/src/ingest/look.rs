@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gateway_vault::Naming;
+use schemas::id::Digest;
 use schemas::json::{self, Value};
 use zeroize::Zeroizing;
 
@@ -57,12 +59,13 @@ pub async fn map(on: &Foundation, message: &Indexed) -> Result<Result<Mapped, &'
     };
     let mut patients = Vec::with_capacity(canonical.patients().len());
     for keys in canonical.patients() {
-        match subject(on, &keys.0).await? {
+        let aliases: Vec<_> = keys.0.iter().map(|key| key.alias(&on.vault)).collect();
+        match subject(on, &aliases).await? {
             Some(subject) => patients.push(subject),
             None => return Ok(Err("identity-conflict")),
         }
     }
-    let institution = subject(on, &[("chartseal".to_owned(), "institution".to_owned())]).await?;
+    let institution = subject(on, &[on.vault.alias_of(Naming::Institution, "", "")]).await?;
     Ok(Ok(Mapped { body, canonical, patients, institution, earlier }))
 }
 
@@ -79,10 +82,9 @@ async fn open(on: &Foundation, message: &Indexed, earlier: &[Earlier]) -> Result
     Ok(Zeroizing::new(on.vault.open_raw(key, &message.source_key.0, &sealed)?))
 }
 
-/// Who has these identifiers; one who is not known yet is nobody's: nothing is sealed of them. None: they are several people's.
-async fn subject(on: &Foundation, keys: &[(String, String)]) -> Result<Option<Subject>, StepError> {
-    let aliases: Vec<_> = keys.iter().map(|(system, value)| on.vault.alias(system, value)).collect();
-    let named: BTreeSet<_> = subjects::by_aliases(&on.store, &aliases).await?.into_values().collect();
+/// Whose names these are; one who is not known yet is nobody's: nothing is sealed of them. None: they are several people's.
+async fn subject(on: &Foundation, aliases: &[Digest]) -> Result<Option<Subject>, StepError> {
+    let named: BTreeSet<_> = subjects::by_aliases(&on.store, aliases).await?.into_values().collect();
     let (id, wrapped) = match (named.len(), named.first()) {
         (1, Some(id)) => {
             let row = subjects::get(&on.store, id).await?.ok_or(StepError::Corrupt("a subject's row"))?;

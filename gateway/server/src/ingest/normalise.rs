@@ -5,9 +5,10 @@
 mod fhir;
 mod graph;
 mod hl7;
+mod patients;
 mod summary;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use connectors_hl7v2::{Cleared, MapOptions, Mapper};
 use connectors_source::Hl7Defaults;
@@ -16,6 +17,8 @@ use schemas::json::{JsonError, Value};
 use schemas::{ErrorClass, limits};
 
 pub use graph::references_of;
+use patients::Patients;
+pub use patients::{PatientKey, PatientKeys, client_source};
 pub use summary::summarise;
 
 /// Most cases of one message.
@@ -72,10 +75,6 @@ impl Canonical {
         &self.unmapped
     }
 }
-
-/// How a patient is named: (system or authority, value). Never leaves the process in plain.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct PatientKeys(pub Vec<(String, String)>);
 
 /// What one message said about one patient, or about none.
 pub struct CanonicalCase {
@@ -222,6 +221,8 @@ pub struct Normaliser {
     pub authorities: BTreeMap<String, String>,
     /// What the messages of a connector leave unsaid, by its name.
     pub sources: BTreeMap<String, Hl7Defaults>,
+    /// Systems whose numbers a client may tie to patients, by its name as a source.
+    pub assigns: BTreeMap<String, Vec<String>>,
 }
 
 /// How logical ids are made: HMAC in the gateway, plain in `connector try`.
@@ -264,7 +265,7 @@ impl Normaliser {
         ids: Ids<'_>,
     ) -> Result<Canonical, Refusal> {
         let canonical = match format {
-            Format::Fhir => fhir::normalise(source, body, ids)?,
+            Format::Fhir => fhir::normalise(self, source, body, ids)?,
             Format::Hl7v2 => hl7::normalise(self, source, body, ids)?,
         };
         let units: usize = canonical.cases.iter().map(|case| case.units.len()).sum();
@@ -279,30 +280,6 @@ impl Normaliser {
 /// FHIR instant or dateTime with a time → ms. Anything else is no event time.
 fn instant_ms(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
-}
-
-/// The patients of one message; those that share a key are one.
-#[derive(Default)]
-struct Patients {
-    list: Vec<PatientKeys>,
-    of_key: HashMap<(String, String), usize>,
-}
-
-impl Patients {
-    fn add(&mut self, keys: PatientKeys) -> usize {
-        let known = keys.0.iter().find_map(|key| self.of_key.get(key)).copied();
-        let at = known.unwrap_or(self.list.len());
-        if known.is_none() {
-            self.list.push(PatientKeys::default());
-        }
-        for key in keys.0 {
-            if !self.of_key.contains_key(&key) {
-                self.of_key.insert(key.clone(), at);
-                self.list[at].0.push(key);
-            }
-        }
-        at
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 
-use gateway_vault::SubjectKey;
+use gateway_vault::{Naming, SubjectKey};
 use schemas::ErrorClass;
 use schemas::id::{Digest, PublicKey, SubjectId};
 
@@ -47,7 +47,7 @@ impl Resolver {
 
     /// The alias of the institution's own subject, whose cases are about no patient.
     pub fn institution(&self) -> Digest {
-        self.on.vault.alias("chartseal", "institution")
+        self.on.vault.alias_of(Naming::Institution, "", "")
     }
 
     /// Reads what is known of these aliases.
@@ -81,14 +81,16 @@ impl Resolver {
         Ok(())
     }
 
-    /// The aliases of a patient.
-    pub fn aliases_of(&self, keys: &PatientKeys) -> Vec<Digest> {
-        keys.0.iter().map(|(system, value)| self.on.vault.alias(system, value)).collect()
+    /// The aliases of a patient, and whether the message's source vouches for each.
+    pub fn aliases_of(&self, keys: &PatientKeys) -> Vec<(Digest, bool)> {
+        keys.0.iter().map(|key| (key.alias(&self.on.vault), key.vouched)).collect()
     }
 
-    /// The subject that these aliases name; a new one when none is known. Call after `load` of them.
-    pub fn subject(&mut self, aliases: &[Digest]) -> Result<Result<Subject, Refusal>, StepError> {
-        let named: BTreeSet<SubjectId> = aliases.iter().filter_map(|alias| self.aliases.get(alias)).copied().collect();
+    /// The subject that these aliases name; a new one when none is known. Call after `load` of them. What nobody vouches for finds a
+    /// subject and is tied to none, but that a new one has to be found again: by the first of them.
+    pub fn subject(&mut self, aliases: &[(Digest, bool)]) -> Result<Result<Subject, Refusal>, StepError> {
+        let named: BTreeSet<SubjectId> =
+            aliases.iter().filter_map(|(alias, _)| self.aliases.get(alias)).copied().collect();
         if named.len() > 1 {
             // two people or one? Nobody but the hospital can say, and mixing them cannot be taken back
             let refusal =
@@ -104,8 +106,9 @@ impl Resolver {
                 id
             }
         };
-        for alias in aliases {
-            if self.aliases.insert(*alias, id).is_none() {
+        let first = aliases.iter().position(|(_, vouched)| !vouched).filter(|_| named.is_empty());
+        for (at, (alias, vouched)) in aliases.iter().enumerate() {
+            if (*vouched || first == Some(at)) && self.aliases.insert(*alias, id).is_none() {
                 self.new.aliases.push((*alias, id));
             }
         }

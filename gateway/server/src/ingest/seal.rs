@@ -207,11 +207,11 @@ async fn resolve(
 ) -> Result<Vec<Ready>, StepError> {
     let institution = resolver.institution();
     let mut named = vec![institution];
-    let mut aliases: Vec<Vec<Vec<Digest>>> = Vec::with_capacity(canonical.len());
+    let mut aliases: Vec<Vec<Vec<(Digest, bool)>>> = Vec::with_capacity(canonical.len());
     for message in &canonical {
         let patients = message.as_ref().map_or(&[][..], Canonical::patients);
-        let of: Vec<Vec<Digest>> = patients.iter().map(|keys| resolver.aliases_of(keys)).collect();
-        named.extend(of.iter().flatten());
+        let of: Vec<Vec<_>> = patients.iter().map(|keys| resolver.aliases_of(keys)).collect();
+        named.extend(of.iter().flatten().map(|(alias, _)| *alias));
         aliases.push(of);
     }
     named.sort_unstable();
@@ -251,7 +251,7 @@ async fn resolve(
             }
         }
         let about_none = canonical.cases().iter().any(|case| case.patient.is_none());
-        let institution = if about_none { resolver.subject(&[institution])?.ok() } else { None };
+        let institution = if about_none { resolver.subject(&[(institution, true)])?.ok() } else { None };
         ready.push(Ready { received: received.clone(), canonical, patients, institution });
     }
     Ok(ready)

@@ -92,7 +92,7 @@ impl World {
 
 pub fn normaliser(mapper: Mapper) -> Normaliser {
     let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())].into();
-    Normaliser { mapper, zone: "+00:00".into(), authorities, sources: BTreeMap::new() }
+    Normaliser { mapper, zone: "+00:00".into(), authorities, sources: BTreeMap::new(), assigns: BTreeMap::new() }
 }
 
 impl Running {

@@ -91,6 +91,7 @@ fn client(id: &str, jwks: &str, scopes: &[&str], reference: &str) -> ClientConfi
         jwks: Some(jwks.to_owned()),
         jwks_file: None,
         scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
+        assigns: Vec::new(),
         references: vec![reference.to_owned()],
         roles: Vec::new(),
         purposes: vec!["http://terminology.hl7.org/CodeSystem/v3-ActReason|TREAT".to_owned()],

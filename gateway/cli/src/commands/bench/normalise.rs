@@ -80,6 +80,7 @@ fn normalise(messages: &[String], length: Duration) -> Result<Figures, Failure> 
         zone: "+00:00".into(),
         authorities: BTreeMap::new(),
         sources: BTreeMap::new(),
+        assigns: BTreeMap::new(),
     };
     let mut latencies = Latencies::new()?;
     let start = Instant::now();

@@ -71,6 +71,7 @@ fn units(vault: &Vault) -> Result<Vec<Vec<Unit>>, Failure> {
         zone: "+00:00".into(),
         authorities: BTreeMap::new(),
         sources: BTreeMap::new(),
+        assigns: BTreeMap::new(),
     };
     let mut cases = Vec::new();
     for n in 0..100 {

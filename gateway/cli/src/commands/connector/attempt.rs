@@ -1,6 +1,7 @@
 //! `chartseal connector try NAME FILE`: one file through the same normalising as the way in, with plain ids instead of the
 //! vault's. Prints the document of commands.md; bytes of resources are never re-spelt.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -72,6 +73,7 @@ pub fn normaliser(config: Option<&Config>) -> Result<Normaliser, Failure> {
         zone: config.map_or_else(|| "+00:00".into(), |c| c.gateway.zone.clone()),
         authorities: config.map(|c| c.gateway.authorities.clone()).unwrap_or_default(),
         sources: config.map(Config::hl7_defaults).unwrap_or_default(),
+        assigns: BTreeMap::new(),
     })
 }
 

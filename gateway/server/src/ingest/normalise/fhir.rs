@@ -5,9 +5,9 @@ use schemas::cbor::sha256;
 use schemas::json::{self, Value};
 
 use super::graph::{Graph, Node};
-use super::{Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Refusal, UNITS_MAX, instant_ms};
+use super::{Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Normaliser, Refusal, UNITS_MAX, instant_ms};
 
-pub fn normalise(source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
+pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, Refusal> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let tree = json::parse(body).map_err(|e| Refusal::json(&e))?;
     let Some(message_type) = tree.resource_type().map(str::to_owned) else {
@@ -17,7 +17,7 @@ pub fn normalise(source: &str, body: &[u8], ids: Ids<'_>) -> Result<Canonical, R
     let time = if is_bundle { tree.text("timestamp").and_then(instant_ms) } else { None };
     let nodes = if is_bundle { bundle_nodes(tree)? } else { vec![node(tree, None, message_type.clone())?] };
 
-    let mut graph = Graph::new(source, ids, nodes);
+    let mut graph = Graph::new(with, source, ids, nodes);
     let Some(owners) = graph.owners() else { return Err(Refusal::caller("too-many-units", message_type)) };
     let mut cases = Vec::new();
     for (patient, members) in graph.cases(&owners) {

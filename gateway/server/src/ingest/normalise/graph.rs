@@ -9,7 +9,8 @@ use schemas::json::Value;
 use schemas::limits;
 
 use super::fhir::{self, is_id};
-use super::{CanonicalUnit, Identity, Ids, Meaning, PatientKeys, Patients, UNITS_MAX};
+use super::patients::identifier;
+use super::{CanonicalUnit, Identity, Ids, Meaning, Normaliser, PatientKey, PatientKeys, Patients, UNITS_MAX};
 
 /// Elements that say whom a resource is about (R4).
 const ABOUT: [&str; 6] = ["subject", "patient", "beneficiary", "individual", "for", "candidate"];
@@ -49,7 +50,7 @@ pub struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    pub fn new(source: &'a str, ids: Ids<'a>, nodes: Vec<Node>) -> Self {
+    pub fn new(with: &Normaliser, source: &'a str, ids: Ids<'a>, nodes: Vec<Node>) -> Self {
         let mut known: HashMap<String, Option<usize>> = HashMap::new();
         for (at, node) in nodes.iter().enumerate() {
             let own = node.id.as_ref().map(|id| format!("{}/{id}", node.resource_type));
@@ -62,7 +63,7 @@ impl<'a> Graph<'a> {
         let (patients, patient_of, references) = (Patients::default(), BTreeMap::new(), Vec::new());
         let mut graph = Self { source, ids, nodes, known, patients, patient_of, references, edges };
         for (at, node) in graph.nodes.iter().enumerate().filter(|(_, node)| node.resource_type == "Patient") {
-            graph.patient_of.insert(at, graph.patients.add(patient_keys(node, source)));
+            graph.patient_of.insert(at, graph.patients.add(patient_keys(with, node, source)));
         }
         for at in 0..graph.nodes.len() {
             let mut sent = BTreeSet::new();
@@ -173,13 +174,16 @@ impl<'a> Graph<'a> {
     /// The patient that a Reference names: by address, contained, or by identifier alone.
     fn patient_named(&mut self, reference: &Value, contained: &[Value]) -> Option<usize> {
         let Some(text) = reference.text("reference") else {
-            let key = identifier(reference.get("identifier")?)?;
+            let (system, value) = identifier(reference.get("identifier")?)?;
             let is_patient = reference.text("type").is_none_or(|t| t == "Patient");
+            let key = PatientKey::identifier(system, value, false);
             return is_patient.then(|| self.patients.add(PatientKeys(vec![key])));
         };
         if let Some(id) = text.strip_prefix('#') {
             let inside = contained.iter().find(|r| r.text("id") == Some(id))?;
-            let keys: Vec<_> = inside.list("identifier").iter().filter_map(identifier).collect();
+            // said in passing: it finds a patient, and ties nothing to one
+            let keys = inside.list("identifier").iter().filter_map(identifier);
+            let keys: Vec<_> = keys.map(|(system, value)| PatientKey::identifier(system, value, false)).collect();
             let is_patient = inside.resource_type() == Some("Patient") && !keys.is_empty();
             return is_patient.then(|| self.patients.add(PatientKeys(keys)));
         }
@@ -206,7 +210,7 @@ impl<'a> Graph<'a> {
         }
         let text = bare(text);
         let key = match relative(text) {
-            Some(("Patient", id)) => (source_system(self.source), id.to_owned()),
+            Some(("Patient", id)) => PatientKey::of_source(self.source, id),
             Some((resource_type, id)) => {
                 return Some(Meaning::Resource(
                     resource_type.to_owned(),
@@ -214,8 +218,10 @@ impl<'a> Graph<'a> {
                 ));
             }
             None => match text.strip_prefix("Patient?identifier=").and_then(|token| token.split_once('|')) {
-                Some((system, value)) => (system.to_owned(), value.to_owned()),
-                None if tail(text).is_some_and(|tail| tail.starts_with("Patient/")) => ("url".into(), text.to_owned()),
+                Some((system, value)) => PatientKey::identifier(system, value, false),
+                None if tail(text).is_some_and(|tail| tail.starts_with("Patient/")) => {
+                    PatientKey::url(self.source, text)
+                }
                 None => return None,
             },
         };
@@ -223,27 +229,21 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The alias system of ids that a source gives: they mean nothing elsewhere.
-pub fn source_system(source: &str) -> String {
-    format!("source:{source}")
-}
-
-fn patient_keys(node: &Node, source: &str) -> PatientKeys {
-    let mut keys: Vec<_> = node.resource.list("identifier").iter().filter_map(identifier).collect();
-    keys.extend(node.id.iter().map(|id| (source_system(source), id.clone())));
+fn patient_keys(with: &Normaliser, node: &Node, source: &str) -> PatientKeys {
+    let identifiers = node.resource.list("identifier").iter().filter_map(identifier);
+    let vouched = |(system, value): (String, String)| {
+        let vouched = with.vouches(source, &system);
+        PatientKey::identifier(system, value, vouched)
+    };
+    let mut keys: Vec<_> = identifiers.map(vouched).collect();
+    keys.extend(node.id.iter().map(|id| PatientKey::of_source(source, id)));
     let url = node.full_url.iter().filter(|url| url.starts_with("http"));
-    keys.extend(url.map(|url| ("url".to_owned(), url.clone())));
+    keys.extend(url.map(|url| PatientKey::url(source, url)));
     if keys.is_empty() {
         let content = node.full_url.clone().unwrap_or_else(|| sha256(&node.bytes).to_string());
-        keys.push((source_system(source), content));
+        keys.push(PatientKey::of_source(source, content));
     }
     PatientKeys(keys)
-}
-
-/// System and value of an Identifier that has both.
-fn identifier(value: &Value) -> Option<(String, String)> {
-    let (system, value) = (value.text("system")?, value.text("value")?.trim());
-    (!system.is_empty() && !value.is_empty()).then(|| (system.to_owned(), value.to_owned()))
 }
 
 /// Without version and history.

@@ -5,16 +5,13 @@ use connectors_hl7v2::{MappedCase, PatientIdentifier, SourceKey};
 use schemas::json::Value;
 
 use super::fhir::is_id;
-use super::graph::source_system;
 use super::{
-    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Merged, Normaliser, Partial, PatientKeys,
-    Patients, Refusal, instant_ms,
+    Canonical, CanonicalCase, CanonicalUnit, Identity, Ids, Meaning, Merged, Normaliser, Partial, PatientKey,
+    PatientKeys, Patients, Refusal, instant_ms,
 };
 
 /// Extension of a message's Provenance: the path of a populated field that reached no resource.
 const UNMAPPED: &str = "urn:chartseal:hl7v2-unmapped";
-/// Between the name of an authority and whose it is: in no system's name.
-const WITHIN: char = '\u{1f}';
 /// Most paths that are told there.
 const UNMAPPED_TOLD_MAX: usize = 200;
 
@@ -97,21 +94,22 @@ fn unframed(body: &[u8]) -> &[u8] {
 
 /// How a patient is known: a FHIR system and a value. An authority that is a name alone means something at its sender only, for two
 /// hospitals call theirs `MRN`: it is that of the sending facility (MSH-4), or of the connector where there is none, unless the
-/// configuration says which system it is.
+/// configuration says which system it is; `MRN@NORTH` is its name then.
 fn keys_of(with: &Normaliser, source: &str, facility: &str, identifiers: &[PatientIdentifier]) -> PatientKeys {
     let own = with.sources.get(source).map(|defaults| &defaults.authorities);
     let configured =
         |authority: &str| own.and_then(|own| own.get(authority)).or_else(|| with.authorities.get(authority));
     let named = identifiers.iter().filter(|identifier| !identifier.value.trim().is_empty());
     let keys = named.map(|PatientIdentifier { authority, is_system, value, .. }| {
+        let value = value.trim();
         let system = match configured(authority) {
             Some(system) => system.clone(),
             None if *is_system => authority.clone(),
-            None if authority.is_empty() && facility.is_empty() => source_system(source),
-            None if facility.is_empty() => format!("{authority}{WITHIN}{}", source_system(source)),
-            None => format!("{authority}{WITHIN}{facility}"),
+            None if authority.is_empty() && facility.is_empty() => return PatientKey::of_source(source, value),
+            None if facility.is_empty() => format!("{authority}@{source}"),
+            None => format!("{authority}@{facility}"),
         };
-        (system, value.trim().to_owned())
+        PatientKey::identifier(system, value, true)
     });
     PatientKeys(keys.collect())
 }

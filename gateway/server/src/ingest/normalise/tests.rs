@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use connectors_hl7v2::Mapper;
 use schemas::json::Value;
 
-use super::{Canonical, Format, Identity, Meaning, Normaliser, Refusal, media_type};
+use super::{Canonical, Format, Identity, Meaning, Normaliser, PatientKey, Refusal, client_source, media_type};
 
 fn normaliser() -> Normaliser {
     let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())];
@@ -14,6 +14,7 @@ fn normaliser() -> Normaliser {
         zone: "+00:00".into(),
         authorities: authorities.into(),
         sources: BTreeMap::new(),
+        assigns: BTreeMap::new(),
     }
 }
 
@@ -91,16 +92,16 @@ fn a_single_patient_takes_what_is_nobodys() {
 #[test]
 fn patients_are_named_by_reference_identifier_and_containment() {
     for (subject, key) in [
-        (r#"{"reference":"Patient/7"}"#, ("source:ehr", "7")),
-        (r#"{"reference":"https://h/fhir/Patient/7/_history/2"}"#, ("url", "https://h/fhir/Patient/7")),
-        (r#"{"identifier":{"system":"s","value":" 1 "}}"#, ("s", "1")),
-        (r#"{"reference":"Patient?identifier=s|1"}"#, ("s", "1")),
+        (r#"{"reference":"Patient/7"}"#, PatientKey::of_source("ehr", "7")),
+        (r#"{"reference":"https://h/fhir/Patient/7/_history/2"}"#, PatientKey::url("ehr", "https://h/fhir/Patient/7")),
+        (r#"{"identifier":{"system":"s","value":" 1 "}}"#, PatientKey::identifier("s", "1", false)),
+        (r#"{"reference":"Patient?identifier=s|1"}"#, PatientKey::identifier("s", "1", false)),
     ] {
         let text =
             format!(r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{subject}}}"#);
         let canonical = fhir(&text).expect("good");
         assert_eq!(canonical.cases()[0].patient, Some(0), "{subject}");
-        assert!(canonical.patients()[0].0 == [(key.0.to_owned(), key.1.to_owned())], "{subject}");
+        assert!(canonical.patients()[0].0 == [key], "{subject}");
     }
 }
 
@@ -151,8 +152,8 @@ fn hl7_and_fhir_name_the_same_patient() {
     let hl7 = normaliser().normalise_with(Format::Hl7v2, "adt", message, &ids).expect("good");
     let fhir =
         fhir(r#"{"resourceType":"Patient","identifier":[{"system":"urn:oid:1.2.3","value":"4711"}]}"#).expect("good");
-    assert!(hl7.patients()[0].0.contains(&("urn:oid:1.2.3".into(), "4711".into())));
-    assert!(fhir.patients()[0].0.contains(&("urn:oid:1.2.3".into(), "4711".into())));
+    let number = PatientKey::identifier("urn:oid:1.2.3", "4711", true);
+    assert!(hl7.patients()[0].0.contains(&number) && fhir.patients()[0].0.contains(&number));
     let patient = hl7.cases()[0].units.iter().find(|unit| unit.resource_type == "Patient").expect("a Patient");
     assert!(patient.identity == Identity::Patient(0));
     let encounter = hl7.cases()[0].units.iter().find(|unit| unit.resource_type == "Encounter").expect("an Encounter");
@@ -190,9 +191,41 @@ fn equal_numbers_of_two_hospitals_are_two_patients() {
     let own = [("MRN".to_owned(), "urn:oid:2.999.7".to_owned())];
     let defaults = connectors_source::Hl7Defaults { authorities: own.into(), ..Default::default() };
     with.sources.insert("south".into(), defaults);
-    let known = [("urn:oid:2.999.7".to_owned(), "4712".to_owned())];
+    let known = [PatientKey::identifier("urn:oid:2.999.7", "4712", true)];
     assert_eq!(of(&with, "south", "SOUTH", "MRN").0, known, "a connector's own authority");
     assert_ne!(of(&with, "north", "SOUTH", "MRN").0, known, "another connector's");
+}
+
+#[test]
+fn a_client_finds_patients_and_ties_no_number_to_them() {
+    let ids = |kind: &str, key: &[&str]| format!("{kind}.{}", key.join("."));
+    let patient =
+        r#"{"resourceType":"Patient","id":"7","identifier":[{"system":"s","value":"1"},{"system":"t","value":"2"}]}"#;
+    let mut with = normaliser();
+    let of = |with: &Normaliser, source: &str, text: &str| {
+        let canonical = with.normalise_with(Format::Fhir, source, text.as_bytes(), &ids).expect("good");
+        canonical.patients()[0].0.clone()
+    };
+    let app = client_source("app");
+    let key = |system: &str, value: &str, vouched| PatientKey::identifier(system, value, vouched);
+    assert_eq!(
+        of(&with, "ehr", patient),
+        [key("s", "1", true), key("t", "2", true), PatientKey::of_source("ehr", "7")],
+        "a connector is the hospital's own"
+    );
+    let own = PatientKey::of_source(&app, "7");
+    assert_eq!(of(&with, &app, patient), [key("s", "1", false), key("t", "2", false), own.clone()]);
+    with.assigns.insert(app.clone(), vec!["t".into()]);
+    assert_eq!(of(&with, &app, patient), [key("s", "1", false), key("t", "2", true), own]);
+    // said in passing: not even a connector's word
+    let inside = format!(
+        r##"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{{"reference":"#7"}},"contained":[{patient}]}}"##
+    );
+    assert_eq!(of(&with, "ehr", &inside), [key("s", "1", false), key("t", "2", false)]);
+    // another kind of name cannot be written as an identifier
+    let forged = r#"{"resourceType":"Patient","identifier":[{"system":"source:ehr","value":"7"}]}"#;
+    let vault_free = of(&with, &app, forged);
+    assert!(vault_free.iter().all(|key| *key != PatientKey::of_source("ehr", "7")));
 }
 
 #[test]
