@@ -114,6 +114,14 @@ impl Access<'_> {
         if needs_tls && uri.scheme != AMQPScheme::AMQPS { Err(ConnectError::Plain) } else { Ok(uri) }
     }
 
+    /// Reads the address and makes TLS of the files.
+    pub fn rehearse(&self) -> Result<(), ConnectError> {
+        match self.uri(0)?.scheme {
+            AMQPScheme::AMQPS => self.tls().map(drop),
+            AMQPScheme::AMQP => Ok(()),
+        }
+    }
+
     /// What TLS is spoken with: the authorities of `tls_roots` alone, or the system's where there is no such file.
     pub fn tls(&self) -> Result<ClientConfig, ConnectError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -9,6 +9,7 @@ use schemas::limits;
 use serde::Deserialize;
 
 use crate::access::{Access, Auth, access, is_loopback};
+use crate::connection::ConnectError;
 
 /// `[[connector]]` with `kind = "amqp"`.
 #[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -142,6 +143,14 @@ impl PublisherConfig {
         tls.into_iter().chain([&mut self.url_file]).flatten()
     }
 
+    /// As that of a connector.
+    ///
+    /// # Errors
+    /// `ConnectError`.
+    pub fn rehearse(&self) -> Result<(), ConnectError> {
+        access!(self).rehearse()
+    }
+
     pub(crate) fn access(&self) -> Access<'_> {
         access!(self)
     }
@@ -161,6 +170,14 @@ const fn default_lanes() -> u16 {
 }
 
 impl AmqpConfig {
+    /// Reads the address and makes TLS of the files that it names, as a connection will.
+    ///
+    /// # Errors
+    /// `ConnectError`.
+    pub fn rehearse(&self) -> Result<(), ConnectError> {
+        access!(self).rehearse()
+    }
+
     /// The queue's name.
     pub fn queue_name(&self) -> String {
         self.queue.clone().unwrap_or_else(|| format!("chartseal.{}", self.name))
@@ -190,12 +207,16 @@ impl AmqpConfig {
             return Err("management_file: expected `management_url` beside it".into());
         }
         if self.bindings.is_empty() || self.exchange.is_empty() {
-            return Err("expected an exchange and at least one binding".into());
+            return Err("bindings: expected an exchange and at least one binding".into());
         }
         // with the end of a lane's name
         let queue = format!("{}.lanes", self.queue_name());
         let names = [&self.exchange, &queue].into_iter().chain(&self.bindings).any(|n| n.len() > 255);
-        if names { Err("expected names of at most 255 bytes".into()) } else { Ok(()) }
+        if names {
+            Err("queue: expected names of at most 255 bytes, the exchange's and bindings' too".into())
+        } else {
+            Ok(())
+        }
     }
 
     /// What is allowed and yet seldom meant.

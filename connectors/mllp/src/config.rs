@@ -157,7 +157,7 @@ impl MllpConfig {
             return Err("name: expected 1 to 64 letters, digits, `-`, `.` or `_`".into());
         }
         if self.tls_certificate.is_some() != self.tls_key.is_some() {
-            return Err("expected `tls_certificate` and `tls_key` together".into());
+            return Err("tls_certificate: expected it and `tls_key` together".into());
         }
         if self.tls_clients.is_some() && self.tls_certificate.is_none() {
             return Err(

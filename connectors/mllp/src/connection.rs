@@ -33,6 +33,8 @@ pub(crate) const LARGE_FRAMES_MAX: usize = 4;
 const PIPELINE_MAX: usize = 64;
 /// Longest that a frame may take from its first byte to its last, in milliseconds.
 const FRAME_MS_MAX: u64 = 120_000;
+/// A frame that ends without its carriage return is whole when nothing follows for so long.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Longest wait for an answer to be sent, in milliseconds.
 const ANSWER_MS_MAX: u64 = 10_000;
 /// Longest wait for the peer to close too, in milliseconds.
@@ -226,6 +228,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 () = closing.cancelled(), if !closing.is_cancelled() => self.waiting = None,
                 () = tokio::time::sleep_until(deadline), if may_read && self.pending.is_empty() => return End::Idle,
+                // its sender writes no carriage return and waits for the answer
+                () = tokio::time::sleep_until(self.moved + SILENCE), if may_read && self.decoder.may_be_whole(&self.buffer) => {
+                    self.buffer.extend_from_slice(b"\r");
+                }
             }
         }
     }

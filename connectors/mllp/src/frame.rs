@@ -9,6 +9,7 @@ const VT: u8 = 0x0b;
 /// Ends it, before a carriage return.
 const FS: u8 = 0x1c;
 const CR: u8 = b'\r';
+const LF: u8 = b'\n';
 /// Of a frame that is too long this much is kept, in bytes: whom to answer stands at its beginning.
 const HEAD_BYTES_MAX: usize = 4 << 10;
 
@@ -85,6 +86,11 @@ impl Decoder {
         !matches!(self.state, State::Outside)
     }
 
+    /// Whether what is there ends like a frame without its carriage return: some senders leave it out and wait for an answer.
+    pub fn may_be_whole(&self, buffer: &BytesMut) -> bool {
+        matches!(self.state, State::Inside { .. } | State::TooLong { .. }) && buffer.last() == Some(&FS)
+    }
+
     /// Takes the next event out of `buffer`; `None`: more bytes are needed, `buffer` holds only what still matters.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Option<Event> {
         loop {
@@ -143,7 +149,8 @@ impl Decoder {
     }
 }
 
-/// Looks for the end of a frame. `FS` ends it before `CR`, and before `VT` for senders that leave the `CR` out; a `VT` before
+/// Looks for the end of a frame. `FS` ends it before `CR`, or `LF` of senders that write that, and before `VT` for senders that leave both
+/// out; a `VT` before
 /// `MSH` begins another one, as a sender does that lost its connection behind a proxy that did not. Both may stand inside a
 /// message otherwise.
 fn find_end(buffer: &[u8], from: usize) -> Found {
@@ -153,7 +160,7 @@ fn find_end(buffer: &[u8], from: usize) -> Found {
         let behind = &buffer[at + 1..];
         match (buffer[at], behind) {
             (FS, []) => return Found::Nothing(at),
-            (FS, [CR, ..]) => return Found::End(at, at + 2),
+            (FS, [CR | LF, ..]) => return Found::End(at, at + 2),
             (FS, [VT, ..]) => return Found::End(at, at + 1),
             (VT, [b'M', b'S', b'H', ..]) => return Found::Anew(at + 1),
             (VT, _) if b"MSH".starts_with(behind) => return Found::Nothing(at),

@@ -32,6 +32,17 @@ impl TlsError {
     }
 }
 
+impl MllpConfig {
+    /// Makes TLS of the files that it names, as the listener and the sender of acknowledgements will.
+    ///
+    /// # Errors
+    /// `TlsError`.
+    pub fn rehearse(&self) -> Result<(), TlsError> {
+        acceptor(self)?;
+        self.application_ack.as_ref().map_or(Ok(()), |ack| connector(&ack.sender()).map(drop))
+    }
+}
+
 /// Of a listener; `None` where it speaks plain TCP.
 pub(crate) fn acceptor(config: &MllpConfig) -> Result<Option<TlsAcceptor>, TlsError> {
     let Some((certificate, key)) = config.tls_certificate.as_deref().zip(config.tls_key.as_deref()) else {

@@ -234,6 +234,31 @@ async fn a_listener_that_hangs_up_after_each_answer_is_no_fault() {
 }
 
 #[tokio::test]
+async fn a_sender_that_leaves_the_end_of_its_frame_out_is_answered() {
+    let address = free().await;
+    let mut source = listening(config(address, 4)).await;
+    let receiving = tokio::spawn(async move {
+        for _ in 0..3 {
+            let delivery = source.next().await.expect("no error").expect("a delivery");
+            assert_eq!(delivery.body.as_ref(), MESSAGE);
+            delivery.accept().await.expect("told");
+        }
+    });
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    // FS alone, FS and a line feed, and as it should be, each after the answer to the one before
+    for end in [&b"\x1c"[..], b"\x1c\n", b"\x1c\r"] {
+        stream.write_all(&[b"\x0b", MESSAGE, end].concat()).await.expect("sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\x1c\r") {
+            let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await;
+            assert!(read.expect("in time").expect("read") > 0, "closed");
+        }
+        assert!(String::from_utf8_lossy(&answer).contains("\rMSA|CA|"), "{}", String::from_utf8_lossy(&answer));
+    }
+    receiving.await.expect("no panic");
+}
+
+#[tokio::test]
 async fn what_wanted_no_answer_arrives_although_its_sender_has_gone() {
     let address = free().await;
     let mut source = listening(config(address, 1)).await;

@@ -41,6 +41,9 @@ pub struct Config {
     /// Telemetry.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+    /// What stands in that folder and cannot be read as a connector: it is left out, and touches no other.
+    #[serde(skip)]
+    pub faults: Vec<ConfigError>,
     /// The file that it was read from.
     #[serde(skip)]
     pub file: PathBuf,
@@ -200,7 +203,8 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads and checks a file; relative paths are taken from its folder.
+    /// Reads and checks a file, and the connectors beside it; relative paths are taken from its folder. What is wrong with a connector's
+    /// file is in `faults`.
     ///
     /// # Errors
     /// `ConfigError` with file, line, column, found and expected.
@@ -212,11 +216,12 @@ impl Config {
             suggestion: None,
         })?;
         let mut config = Self::parse(&text, path)?;
-        let folder = path.parent().unwrap_or(Path::new(".")).join(connector::FOLDER);
-        for connector in connector::read_folder(&folder) {
-            config.connectors.push(connector?);
+        for (file, read) in connector::read_folder(&connector::folder_of(path)) {
+            match read.and_then(|connector| connector::apart(connector, &file, &config.connectors)) {
+                Ok(connector) => config.connectors.push(connector),
+                Err(fault) => config.faults.push(fault),
+            }
         }
-        config.check_names(path, &text)?;
         Ok(config)
     }
 
@@ -225,6 +230,7 @@ impl Config {
     /// # Errors
     /// As `load`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut config: Self = toml::from_str(text).map_err(|e| place::of_toml(path, text, &e))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         config.check(path, text)?;

@@ -1,6 +1,8 @@
 //! The set of connectors that run: started, paused, resumed, drained and exchanged while everything else goes on. One that cannot be
 //! started is named and touches no other. It decides nothing about messages.
 
+mod rehearse;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,9 +18,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::acknowledge::Acknowledger;
 use crate::bridge;
-use crate::config::ConnectorConfig;
+use crate::config::{ConfigError, ConnectorConfig};
 use crate::ingest::{Ingest, now_ms};
 use crate::store::{self, Store, StoreError, application_acks, dead_letters};
+
+pub use rehearse::rehearse;
 
 /// Longest wait for messages in hand when a connector is drained, in milliseconds.
 const DRAIN_MS_MAX: u64 = 30_000;
@@ -44,6 +48,23 @@ pub struct ConnectorState {
     pub last_delivery: Option<u64>,
     /// Why it does not run, where it cannot.
     pub fault: Option<String>,
+}
+
+impl ConnectorState {
+    /// One whose file could not be read.
+    fn of_unread(fault: &ConfigError) -> Self {
+        Self {
+            name: fault.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            kind: "unread",
+            paused: false,
+            connected: false,
+            unsettled: 0,
+            reconnects: 0,
+            careful: 0,
+            last_delivery: None,
+            fault: Some(fault.to_string()),
+        }
+    }
 }
 
 /// What a reload changed.
@@ -87,6 +108,8 @@ enum StartError {
 #[derive(Clone)]
 pub struct Connectors {
     set: Arc<Mutex<BTreeMap<String, Running>>>,
+    /// Files of connectors that could not be read at the start, until a reload takes all.
+    unread: Arc<Mutex<Vec<ConfigError>>>,
     /// One change at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
     ingest: Arc<Ingest>,
@@ -102,16 +125,20 @@ impl Connectors {
     /// # Errors
     /// `StoreError`.
     pub async fn start(
-        configs: &[ConnectorConfig],
+        (configs, unread): (&[ConnectorConfig], &[ConfigError]),
         ingest: Arc<Ingest>,
         (store, vault): (Store, Arc<Vault>),
         markers: Arc<dyn Markers>,
         message_bytes_max: usize,
     ) -> Result<Self, StoreError> {
         let paused = dead_letters::paused(&store).await?;
-        application_acks::keep_only(&store, &telling(configs)).await?;
-        let (set, turn) = (Arc::default(), Arc::default());
-        let connectors = Self { set, turn, ingest, store, vault, markers, message_bytes_max };
+        // what one of the unread owes is owed on
+        if unread.is_empty() {
+            application_acks::keep_only(&store, &telling(configs)).await?;
+        }
+        unread.iter().for_each(|fault| tracing::error!("a connector is left out: {fault}"));
+        let (set, turn, unread) = (Arc::default(), Arc::default(), Arc::new(Mutex::new(unread.to_vec())));
+        let connectors = Self { set, unread, turn, ingest, store, vault, markers, message_bytes_max };
         {
             let mut set = connectors.lock();
             for config in configs {
@@ -138,7 +165,8 @@ impl Connectors {
                 fault: running.fault.clone(),
             }
         };
-        self.lock().iter().map(state).collect()
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().iter().map(state).chain(unread.iter().map(ConnectorState::of_unread)).collect()
     }
 
     /// The configuration of one.
@@ -211,6 +239,7 @@ impl Connectors {
         let _turn = self.turn.lock().await;
         let paused = dead_letters::paused(&self.store).await?;
         application_acks::keep_only(&self.store, &telling(&configs)).await?;
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut done = Reloaded::default();
         let (mut begin, mut ending) = (Vec::new(), Vec::new());
         {

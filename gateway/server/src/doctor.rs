@@ -16,7 +16,8 @@ use schemas::block::SignedHead;
 use schemas::id::TimeMs;
 use schemas::limits;
 
-use crate::config::{Config, ConnectorConfig};
+use crate::config::{Config, ConfigError, ConnectorConfig};
+use crate::connectors::rehearse;
 use crate::ingest::now_ms;
 use crate::store::migrations::{self, Schema};
 use crate::store::{Engine, StoreError};
@@ -41,7 +42,14 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(files::findings(&files::named(config), now_ms()));
     findings.push(database(config).await);
     findings.extend(ledger(config).await);
+    let unread =
+        |fault: &ConfigError| Finding::bad("connector", fault.to_string(), "a file that can be read as a connector");
+    findings.extend(config.faults.iter().map(unread));
     for connector in &config.connectors {
+        if let Err(fault) = rehearse(connector) {
+            findings.push(Finding::bad(connector.name(), fault, "files that its connections can be made with"));
+            continue;
+        }
         match connector {
             ConnectorConfig::Amqp(amqp) => findings.extend(inspect(amqp).await),
             ConnectorConfig::Bridge(bridge) => {

@@ -368,7 +368,7 @@ fn way_in(
 async fn connect(ground: &Ground, config: &Config, ingest: &Arc<Ingest>) -> Result<Connectors, StoreError> {
     let markers = Arc::new(StoredMarkers { store: ground.store.clone(), vault: Arc::clone(&ground.vault) });
     let (on, kept) = (Arc::clone(ingest), (ground.store.clone(), Arc::clone(&ground.vault)));
-    Connectors::start(&config.connectors, on, kept, markers, config.gateway.message_bytes_max).await
+    Connectors::start((&config.connectors, &config.faults), on, kept, markers, config.gateway.message_bytes_max).await
 }
 
 /// Tells the hospital's systems what became of messages, where that is configured.

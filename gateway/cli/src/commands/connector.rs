@@ -20,7 +20,7 @@ use serde_json::json;
 
 pub use control::at;
 
-use super::run::load;
+use super::run::load_with_connectors;
 use crate::failure::{Exit, Failure, Outcome, read_text};
 use crate::output::{Output, strong};
 
@@ -163,7 +163,7 @@ fn tls_of(mllp: &MllpConfig) -> &'static str {
 }
 
 fn list(config: Option<&Path>, output: Output) -> Outcome {
-    let config = config.map(load).transpose()?;
+    let config = config.map(|path| load_with_connectors(path, output)).transpose()?;
     let mapper = mapper(config.as_ref())?;
     let types = mapper.message_types();
     let mut connectors = Vec::new();

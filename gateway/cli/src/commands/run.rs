@@ -10,7 +10,7 @@ use schemas::ErrorClass;
 
 use crate::children::until_told;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::output::Output;
+use crate::output::{Output, bad};
 
 /// Runs a gateway and its connectors until it is told to stop.
 #[derive(clap::Args)]
@@ -31,6 +31,16 @@ pub struct Args {
 /// Usage, with file, line, column, found and expected.
 pub fn load(path: &std::path::Path) -> Result<Config, Failure> {
     Config::load(path).map_err(Failure::usage)
+}
+
+/// The same, with a note of every connector that is left out because its file is wrong.
+///
+/// # Errors
+/// As `load`.
+pub fn load_with_connectors(path: &std::path::Path, output: Output) -> Result<Config, Failure> {
+    let config = load(path)?;
+    config.faults.iter().for_each(|fault| output.note(format_args!("{} {fault}; it is left out", bad("error"))));
+    Ok(config)
 }
 
 /// A runtime for a command.

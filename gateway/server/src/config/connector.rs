@@ -2,6 +2,7 @@
 //! between sites or be secret stands outside: `${NAME}` is a variable of the environment, `${file:PATH}` the one line of a file, both
 //! inside quoted text only. It must never repeat such a value in an error.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use connectors_amqp::{AmqpConfig, PublisherConfig};
@@ -79,6 +80,15 @@ impl ConnectorConfig {
             Self::Amqp(amqp) => Some(&amqp.hl7v2),
             Self::Mllp(mllp) => Some(&mllp.hl7v2),
             Self::Bridge(_) | Self::Fhir(_) | Self::FhirHook(_) => None,
+        }
+    }
+
+    /// Where it listens itself.
+    pub const fn listens(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Mllp(mllp) => Some(mllp.listen),
+            Self::Bridge(bridge) => Some(bridge.mllp.listen),
+            Self::Amqp(_) | Self::Fhir(_) | Self::FhirHook(_) => None,
         }
     }
 
@@ -165,14 +175,70 @@ pub fn schema() -> String {
     format!("{schema:#}\n")
 }
 
-/// The files of a folder in the order of their names, each read and checked; none where there is no folder.
-pub fn read_folder(folder: &Path) -> Vec<Result<ConnectorConfig, ConfigError>> {
-    let Ok(entries) = folder.read_dir() else { return Vec::new() };
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| is_connector(path)).collect();
+/// The folder beside a gateway's file.
+pub fn folder_of(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new(".")).join(FOLDER)
+}
+
+/// The files of a folder in the order of their names, each read and checked; none where there is no folder. One that cannot be looked
+/// through is a fault: an empty set would stop every feed.
+pub fn read_folder(folder: &Path) -> Vec<(PathBuf, Result<ConnectorConfig, ConfigError>)> {
+    let fault = |message: String| {
+        let error = ConfigError { file: folder.to_owned(), place: None, message, suggestion: None };
+        vec![(folder.to_owned(), Err(error))]
+    };
+    let unreadable = |e: &std::io::Error| format!("found no readable folder ({}), expected connectors", e.kind());
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(e) => return fault(unreadable(&e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => files.extend(Some(entry.path()).filter(|path| is_connector(path))),
+            Err(e) => return fault(unreadable(&e)),
+        }
+    }
+    if files.len() > FILES_MAX {
+        return fault(format!("found {} connectors, expected at most {FILES_MAX}", files.len()));
+    }
     files.sort();
-    files.truncate(FILES_MAX);
-    files.iter().map(|file| read(file)).collect()
+    files.into_iter().map(|file| (file.clone(), read(&file))).collect()
+}
+
+/// A connector that is not in the way of others: of another name, on another port.
+///
+/// # Errors
+/// `ConfigError` in its file.
+pub fn apart(
+    connector: ConnectorConfig,
+    file: &Path,
+    others: &[ConnectorConfig],
+) -> Result<ConnectorConfig, ConfigError> {
+    let fault = |key: &str, message: String| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        Err(place::of_key(file, &text, key, message))
+    };
+    if others.iter().any(|other| other.name() == connector.name()) {
+        return fault(
+            "name",
+            format!("name: found `{}`, which another connector has, expected one of its own", connector.name()),
+        );
+    }
+    let taken = |other: &&ConnectorConfig| match (other.listens(), connector.listens()) {
+        (Some(other), Some(own)) => {
+            let same = other.ip() == own.ip() || other.ip().is_unspecified() || own.ip().is_unspecified();
+            other.port() == own.port() && own.port() != 0 && same
+        }
+        _ => false,
+    };
+    match others.iter().find(taken) {
+        Some(other) => {
+            fault("listen", format!("listen: found the address of `{}`, expected one of its own", other.name()))
+        }
+        None => Ok(connector),
+    }
 }
 
 fn is_connector(path: &Path) -> bool {
@@ -191,7 +257,8 @@ pub fn read(file: &Path) -> Result<ConnectorConfig, ConfigError> {
         suggestion: None,
     };
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    parse(&text, file, &|name| std::env::var(name).ok())
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    parse(text, file, &|name| std::env::var(name).ok())
 }
 
 /// Checks a text; `file` is for messages, its name and relative paths, `variable` the environment.

@@ -15,9 +15,26 @@ pub fn of_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError 
     ConfigError { file: file.to_owned(), place, message, suggestion }
 }
 
-/// A fault of a key or table, placed at its first mention.
+/// A fault of a key or table, placed where it is set, else at its first mention outside of comments.
 pub fn of_key(file: &Path, text: &str, key: &str, message: String) -> ConfigError {
-    let place = text.find(key).map(|at| line_column(text, at));
+    let starts = text.split_inclusive('\n').scan(0, |end, line| {
+        let start = *end;
+        *end += line.len();
+        Some((start, line))
+    });
+    let (mut set, mut mentioned) = (None, None);
+    for (start, line) in starts {
+        let code = line.split('#').next().unwrap_or_default();
+        let indent = code.len() - code.trim_start().len();
+        let rest = code.trim_start().strip_prefix(key);
+        // not the beginning of a longer key
+        let whole = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        if set.is_none() && rest.is_some_and(whole) {
+            set = Some(start + indent);
+        }
+        mentioned = mentioned.or_else(|| code.find(key).map(|at| start + at));
+    }
+    let place = set.or(mentioned).map(|at| line_column(text, at));
     ConfigError { file: file.to_owned(), place, message, suggestion: None }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Config;
 
-const GOOD: &str = r#"
+pub(super) const GOOD: &str = r#"
 [gateway]
 institution = "Hospital North"
 institution_id = "000102030405060708090a0b0c0d0e0f"

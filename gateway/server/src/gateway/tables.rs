@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use connectors_hl7v2::Mapper;
 use tokio::sync::watch;
 
 use super::GatewayError;
-use crate::config::Config;
+use crate::config::{Config, connector};
+use crate::connectors::rehearse;
 use crate::ingest::normalise::{Normaliser, client_source};
 use crate::operators::hands::Reload;
 
@@ -48,8 +50,23 @@ pub(super) fn normaliser(config: &Config) -> Result<Arc<Normaliser>, GatewayErro
 
 /// Reads the configuration again: connectors and mapping tables are taken over, whole or not at all. Everything else needs a restart.
 pub(super) fn reload(file: PathBuf, tables: watch::Sender<Arc<Normaliser>>) -> Reload {
+    let folder = connector::folder_of(&file);
+    let was_there = AtomicBool::new(folder.is_dir());
     Arc::new(move || {
+        let is_there = folder.is_dir();
+        if was_there.fetch_or(is_there, Ordering::Relaxed) && !is_there {
+            return Err(format!(
+                "{}: found no folder any more, expected the connectors that run; empty it to stop them",
+                folder.display()
+            ));
+        }
         let config = Config::load(&file).map_err(|e| e.to_string())?;
+        let mut faults: Vec<String> = config.faults.iter().map(ToString::to_string).collect();
+        // what could not be started must not end what runs
+        faults.extend(config.connectors.iter().filter_map(|connector| rehearse(connector).err()));
+        if !faults.is_empty() {
+            return Err(faults.join("\n"));
+        }
         tables.send_replace(normaliser(&config).map_err(|e| e.to_string())?);
         Ok(config.connectors)
     })

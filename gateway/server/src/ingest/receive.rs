@@ -444,15 +444,19 @@ fn content_key(connector: &str, content: &Digest) -> Vec<u8> {
     Parts::new("cs1/key/content").part(&connector).part(content).finish()
 }
 
-/// The source's own key of a message: MSH-3, 4, 7, 10; or source, type, id and version of one FHIR resource. None: the
-/// content is the key.
+/// The source's own key of a message: MSH-3, 4, 7, 10, and the connector where the sender does not say who it is (MSH-3 and 4 empty);
+/// or source, type, id and version of one FHIR resource. None: the content is the key.
 fn key_of(message: &Message) -> Option<Vec<u8>> {
     match Format::of(&message.content_type, &message.body).ok()? {
         Format::Hl7v2 => {
             let key = connectors_hl7v2::source_key(&message.body).ok()?;
-            let named = !key.control_id.is_empty();
+            if key.control_id.is_empty() {
+                return None;
+            }
+            let nobody = key.sending_application.is_empty() && key.sending_facility.is_empty();
             let parts = [key.sending_application, key.sending_facility, key.time, key.control_id];
-            named.then(|| parts.iter().fold(Parts::new("cs1/key/hl7v2"), Parts::part).finish())
+            let key = parts.iter().fold(Parts::new("cs1/key/hl7v2"), Parts::part);
+            Some(if nobody { key.part(&message.connector) } else { key }.finish())
         }
         Format::Fhir => {
             let tree = json::parse(&message.body).ok()?;

@@ -420,7 +420,9 @@ fn content(vault: &Vault, unit: &CanonicalUnit) -> Digest {
     vault.blind("content", &bytes.to_string())
 }
 
-/// A late preliminary does not replace a final. Types whose status goes back and forth are ordered by time alone.
+/// A late preliminary does not replace a final. What was final may be corrected, cancelled and given anew: there the time decides, and so it
+/// does for types whose status goes back and forth. (formats.md §1 orders by status first: a result that was entered in error
+/// would hide the one that follows it for good.)
 pub(super) fn status_rank(resource: &Value) -> i64 {
     if !matches!(resource.resource_type(), Some("Observation" | "DiagnosticReport")) {
         return 0;
@@ -428,9 +430,7 @@ pub(super) fn status_rank(resource: &Value) -> i64 {
     match resource.text("status") {
         Some("registered") => 1,
         Some("partial" | "preliminary") => 2,
-        Some("final") => 3,
-        Some("amended" | "corrected" | "appended" | "cancelled") => 4,
-        Some("entered-in-error") => 5,
+        Some("final" | "amended" | "corrected" | "appended" | "cancelled" | "entered-in-error") => 3,
         _ => 0,
     }
 }

@@ -48,7 +48,7 @@ impl Ward {
         let running = world.start().await;
         let markers = Arc::new(StoredMarkers { store: running.store.clone(), vault: world.vault.clone() });
         let (on, kept) = (Arc::clone(&running.ingest), (running.store.clone(), world.vault.clone()));
-        let connectors = Connectors::start(&[config], on, kept, markers, 1 << 20).await.expect("started");
+        let connectors = Connectors::start((&[config], &[]), on, kept, markers, 1 << 20).await.expect("started");
         Self { running, connectors }
     }
 

@@ -97,7 +97,7 @@ impl Ward {
             .collect();
         let markers = Arc::new(StoredMarkers { store: running.store.clone(), vault: world.vault.clone() });
         let (on, kept) = (Arc::clone(&running.ingest), (running.store.clone(), world.vault.clone()));
-        let connectors = Connectors::start(&configs, on, kept, markers, 1 << 20).await.expect("started");
+        let connectors = Connectors::start((&configs, &[]), on, kept, markers, 1 << 20).await.expect("started");
         Self { running, connectors, feed, flooded, _silent: silent, _taken: taken }
     }
 }

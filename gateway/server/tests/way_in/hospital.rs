@@ -140,7 +140,9 @@ fn polling(folder: &Path, ward: &Ward) -> ConnectorConfig {
 async fn connect(world: &World, running: &Running, config: &ConnectorConfig) -> Connectors {
     let markers = StoredMarkers { store: running.store.clone(), vault: world.vault.clone() };
     let (ingest, kept) = (Arc::clone(&running.ingest), (running.store.clone(), world.vault.clone()));
-    Connectors::start(std::slice::from_ref(config), ingest, kept, Arc::new(markers), 1 << 20).await.expect("started")
+    Connectors::start((std::slice::from_ref(config), &[]), ingest, kept, Arc::new(markers), 1 << 20)
+        .await
+        .expect("started")
 }
 
 async fn received(running: &Running) -> u64 {

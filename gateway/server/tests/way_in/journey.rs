@@ -71,6 +71,59 @@ async fn hl7_and_fhir_become_cases_of_one_subject() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_word_on_a_final_result_counts_in_whatever_order_they_arrive() {
+    // status and hour of what is said, in the order of arrival; which of them counts in the end
+    let stories: [(&[(&str, u8)], usize); 6] = [
+        (&[("final", 9), ("entered-in-error", 10), ("final", 11)], 2),
+        (&[("final", 11), ("final", 9), ("entered-in-error", 10)], 0),
+        (&[("corrected", 10), ("final", 9)], 0),
+        (&[("cancelled", 9), ("preliminary", 11), ("final", 10)], 2),
+        (&[("preliminary", 9), ("final", 10), ("preliminary", 11)], 1),
+        (&[("final", 9), ("amended", 10), ("corrected", 11), ("amended", 8)], 2),
+    ];
+    for world in worlds().await {
+        let running = world.start().await;
+        for (n, (said, _)) in stories.iter().enumerate() {
+            for (version, (status, hour)) in said.iter().enumerate() {
+                let time = format!("2024-01-02T{hour:02}:00:00Z");
+                let text = observation(&format!("o{n}"), &format!("v{version}"), status, &time, &format!("p{n}"));
+                assert_eq!(running.send(FHIR, &text).await, Outcome::Received);
+                running.idle().await;
+            }
+        }
+        for (n, (said, counts)) in stories.iter().enumerate() {
+            let subject = subject_of(&world, &running, &format!("p{n}")).await;
+            let heads = units::heads(&running.store, &subject, Some("Observation")).await.expect("read");
+            let time: jiff::Timestamp = format!("2024-01-02T{:02}:00:00Z", said[*counts].1).parse().expect("a time");
+            assert_eq!(
+                heads.iter().map(|head| head.event_time).collect::<Vec<_>>(),
+                [time.as_millisecond()],
+                "{said:?}"
+            );
+        }
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_without_a_name_have_keys_of_their_own() {
+    let message = |patient: &str| {
+        format!(
+            "MSH|^~\\&|||X|Y|||ADT^A01^ADT_A01|77|P|2.5\rEVN|A01|20240101120000\rPID|1||{patient}^^^HOSP^MR\rPV1|1|I\r"
+        )
+    };
+    for world in worlds().await {
+        let running = world.start().await;
+        assert_eq!(running.send_as("north", HL7, &message("a")).await, Outcome::Received);
+        assert_eq!(running.send_as("south", HL7, &message("b")).await, Outcome::Received);
+        assert_eq!(running.send_as("north", HL7, &message("a")).await, Outcome::Duplicate);
+        assert_eq!(running.send_as("north", HL7, &message("c")).await, Outcome::Conflict);
+        running.indexed(2).await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn duplicates_are_dropped_and_conflicts_kept_aside() {
     for world in worlds().await {
         let running = world.start().await;

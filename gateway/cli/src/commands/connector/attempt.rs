@@ -11,7 +11,7 @@ use gateway_server::ingest::normalise::{Canonical, Format, Normaliser};
 use schemas::cbor::Parts;
 use schemas::json::Value;
 
-use crate::commands::run::load;
+use crate::commands::run::load_with_connectors;
 use crate::failure::{Exit, Failure, Outcome, read};
 use crate::output::{Output, bad, strong};
 
@@ -49,7 +49,7 @@ struct Refused {
 
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
-    let config = args.config.as_deref().map(load).transpose()?;
+    let config = args.config.as_deref().map(|path| load_with_connectors(path, output)).transpose()?;
     let body = input(args)?;
     let format = format(&args.name, config.as_ref(), &body)?;
     let normaliser = normaliser(config.as_ref())?;

@@ -7,7 +7,7 @@ use gateway_server::ingest::normalise::{Format, Normaliser};
 use serde_json::{Value, json};
 
 use super::attempt;
-use crate::commands::run::load;
+use crate::commands::run::load_with_connectors;
 use crate::failure::{Exit, Failure, Outcome, read, read_text};
 use crate::output::{Output, bad, good};
 
@@ -31,7 +31,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
-    let config = args.config.as_deref().map(load).transpose()?;
+    let config = args.config.as_deref().map(|path| load_with_connectors(path, output)).transpose()?;
     let normaliser = attempt::normaliser(config.as_ref())?;
     let mut files = Vec::new();
     collect(&args.dir, &mut files)?;

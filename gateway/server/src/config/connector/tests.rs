@@ -45,6 +45,40 @@ fn values_from_outside_are_put_in_and_never_repeated() {
 }
 
 #[test]
+fn a_wrong_file_touches_no_other_and_says_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    let mllp = |port: u16| format!("kind = \"mllp\"\nlisten = \"127.0.0.1:{port}\"\n");
+    write("gateway.toml", crate::config::tests::GOOD);
+    std::fs::create_dir(folder.path().join(FOLDER)).expect("made");
+    let connector = |name: &str, text: &str| write(&format!("{FOLDER}/{name}.toml"), text);
+    connector("a", &mllp(2575));
+    connector("b", "# listen where nobody is\nkind = \"mllp\"\nlisten = \"0.0.0.0:2576\"\n");
+    connector("c", &format!("name = \"a\"\n{}", mllp(2577)));
+    connector("d", &mllp(2575));
+    connector("e", &format!("\u{feff}{}", mllp(2578)));
+    connector("f", &format!("{}[hl7v2]\nzone = \"Mars/Phobos\"\n", mllp(2579)));
+    let config =
+        crate::config::Config::load(&folder.path().join("gateway.toml")).expect("the gateway's own file is good");
+    let names: Vec<_> = config.connectors.iter().map(ConnectorConfig::name).collect();
+    assert_eq!(names, ["ehr", "a", "e"]);
+    let faults: Vec<_> = config.faults.iter().map(ToString::to_string).collect();
+    let begin = |at: usize, place: &str, text: &str| {
+        let fault = &faults[at];
+        assert!(fault.contains(place) && fault.contains(text), "{fault}");
+    };
+    begin(0, "b.toml:3:1: ", "no TLS");
+    begin(1, "c.toml:1:1: ", "found `a`, which another connector has");
+    begin(2, "d.toml:2:1: ", "found the address of `a`");
+    begin(3, "f.toml:4:1: ", "expected an offset such as `+01:00` or an IANA name");
+    assert_eq!(faults.len(), 4);
+    // a folder that is none must not look like an empty one
+    let none = folder.path().join("gateway.toml");
+    assert!(matches!(&read_folder(&none)[..], [(_, Err(fault))] if fault.to_string().contains("no readable folder")));
+    assert!(read_folder(&folder.path().join("missing")).is_empty());
+}
+
+#[test]
 fn faults_have_places_and_the_nearest_name() {
     let good = "kind = \"mllp\"\nlisten = \"127.0.0.1:2575\"\n";
     let table = [
@@ -85,7 +119,7 @@ fn a_folder_is_read_in_order_and_a_bad_file_hides_no_other() {
     std::fs::write(folder.join("a.toml"), "kind = \"x\"\n").expect("written");
     std::fs::write(folder.join("notes.txt"), "not a connector").expect("written");
     let read = read_folder(&folder);
-    assert!(matches!(&read[..], [Err(_), Ok(good)] if good.name() == "b"));
+    assert!(matches!(&read[..], [(_, Err(_)), (_, Ok(good))] if good.name() == "b"));
     std::fs::remove_dir_all(&folder).expect("removed");
     assert!(read_folder(&folder).is_empty());
 }
