@@ -1,6 +1,7 @@
 //! The mapper: an input → its messages → their cases. Order of the steps, and nothing else.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::bounds::{MAX_CASES_BYTES, MAX_MESSAGE_RESOURCES};
@@ -8,7 +9,7 @@ use crate::charset::Charset;
 use crate::error::{MapError, TableError};
 use crate::run::{Ground, Reading, Seen, build_case};
 use crate::structure::{CaseSplit, Placed};
-use crate::table::{EMBEDDED, MessageTable, Tables, link};
+use crate::table::{EMBEDDED, MessageTable, Tables, doubts, link};
 use crate::time::{Stamp, Zone};
 use crate::token::{Message, RawMessage, split_messages};
 use crate::{MapOptions, Mapped, MappedCase, SourceKey};
@@ -16,6 +17,9 @@ use crate::{MapOptions, Mapped, MappedCase, SourceKey};
 /// Compiled tables. Built once, shared by all.
 pub struct Mapper {
     tables: Tables,
+    /// Of a site's own tables.
+    doubts: Vec<TableError>,
+    has_site_tables: bool,
 }
 
 impl Mapper {
@@ -46,7 +50,21 @@ impl Mapper {
                 }
             }
         }
-        Ok(Self { tables: link(&files)? })
+        let tables = link(&files)?;
+        let ours: HashSet<(&str, &str)> = EMBEDDED.iter().copied().collect();
+        let site: HashSet<&str> = files.iter().filter(|file| !ours.contains(*file)).map(|(name, _)| *name).collect();
+        let doubts = if site.is_empty() { Vec::new() } else { doubts(&link(EMBEDDED)?, &tables, &site) };
+        Ok(Self { tables, doubts, has_site_tables: !site.is_empty() })
+    }
+
+    /// What of a site's own tables is allowed and seldom meant: an element or a field that none of ours names.
+    pub fn doubts(&self) -> &[TableError] {
+        &self.doubts
+    }
+
+    /// Whether a site's own tables are among them: what ours make is known to be FHIR.
+    pub const fn has_site_tables(&self) -> bool {
+        self.has_site_tables
     }
 
     /// Whether there is a table for a message type (`ORU_R01`, `ADT_A04`).
@@ -185,7 +203,8 @@ fn key_of(message: &Message<'_>) -> SourceKey {
     SourceKey { sending_application: text(3), sending_facility: text(4), time: text(7), control_id: text(10) }
 }
 
-/// `ORU_R01` from MSH-9: code and trigger, or the structure where the trigger is missing.
+/// `ORU_R01` from MSH-9: code and trigger, or the structure where the trigger is missing, or the event that EVN-1 names, as messages
+/// before v2.3 have it.
 fn message_type(message: &Message<'_>) -> Result<String, MapError> {
     let refuse = |text: &str| Err(MapError::new("no-message-type", "MSH-9", field_offset(message, 9), text));
     let Some(piece) = message.field(0, 9).and_then(|span| message.repetitions(span).next()) else {
@@ -195,7 +214,10 @@ fn message_type(message: &Message<'_>) -> Result<String, MapError> {
     let name = match (part(1), part(2), part(3)) {
         (Some(code), Some(trigger), _) => format!("{code}_{trigger}"),
         (_, _, Some(structure)) => structure.to_owned(),
-        (Some(code), None, None) => code.to_owned(),
+        (Some(code), None, None) => match event(message) {
+            Some(trigger) => format!("{code}_{trigger}"),
+            None => code.to_owned(),
+        },
         _ => return refuse("found no message code, expected a message type such as ORU^R01"),
     };
     // the type is repeated to the caller: nothing but a name may stand there
@@ -203,6 +225,13 @@ fn message_type(message: &Message<'_>) -> Result<String, MapError> {
         return refuse("found no message type, expected letters and digits such as ORU^R01");
     }
     Ok(name)
+}
+
+/// EVN-1.
+fn event<'m>(message: &'m Message<'_>) -> Option<&'m str> {
+    let evn = message.segments.iter().position(|segment| segment.name == *b"EVN")?;
+    let first = message.repetitions(message.field(evn, 1)?).next()?;
+    message.raw_value(message.leaf(first))
 }
 
 fn field_offset(message: &Message<'_>, n: u16) -> usize {

@@ -231,6 +231,13 @@ fn explanations_name_element_rule_and_field() {
 }
 
 #[test]
+fn an_event_that_stands_in_evn_alone_is_found() {
+    let mapped = map(b"MSH|^~\\&|A|B|C|D|20240101||ADT|1|P|2.1\rEVN|A04|20240101\rPID|1||1^^^H^MR\rPV1|1|O\r");
+    assert!(mapped.errors.is_empty(), "{:?}", mapped.errors);
+    assert_eq!(mapped.message_type.as_deref(), Some("ADT_A04"));
+}
+
+#[test]
 fn times_get_the_zone_of_the_message_or_the_site() {
     let raw = |msh7: &str| {
         format!("MSH|^~\\&|A|B|||{msh7}||ORU^R01|1\rPID|1||5\rOBR|1||F|C|||202607011230\rOBX|1|NM|X||0012.50")

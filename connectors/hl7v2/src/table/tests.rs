@@ -1,6 +1,8 @@
 //! Mistakes in tables: file, line, found, expected, the nearest name. And the embedded ones have none.
 
-use super::{EMBEDDED, link};
+use std::collections::HashSet;
+
+use super::{EMBEDDED, doubts, link};
 
 fn refused(files: &[(&str, &str)]) -> String {
     link(files).err().expect("a refusal").to_string()
@@ -17,6 +19,27 @@ fn embedded_names_are_unique_without_their_folder() {
     let mut names: Vec<&str> = EMBEDDED.iter().filter_map(|(file, _)| file.rsplit('/').next()).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn a_sites_tables_are_measured_by_ours() {
+    let own = "segment ZPI\ninto Patient\ngendr <- ZPI-2\nname[] {\n  famly <- PID-777\n}\nactive <- PID-8 if ZZZ-1 and PDI-7\n";
+    let files: Vec<(&str, &str)> = EMBEDDED.iter().copied().chain([("segments/ZPI.map", own)]).collect();
+    let (ours, tables) = (link(EMBEDDED).expect("good"), link(&files).expect("good"));
+    let found: Vec<String> =
+        doubts(&ours, &tables, &HashSet::from(["segments/ZPI.map"])).iter().map(ToString::to_string).collect();
+    let expected = [
+        ("segments/ZPI.map:5: found the element `famly`", "(did you mean `family`?)"),
+        ("segments/ZPI.map:5: found the field `PID-777`", "expected one up to about PID-"),
+        ("segments/ZPI.map:3: found the element `gendr`", "(did you mean `gender`?)"),
+        ("segments/ZPI.map:7: found the segment `PDI`", "(did you mean `P"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (begin, end) in expected {
+        assert!(found.iter().any(|f| f.starts_with(begin) && f.contains(end)), "{begin} {end}: {found:#?}");
+    }
+    let all = EMBEDDED.iter().map(|(name, _)| *name).collect();
+    assert!(doubts(&ours, &ours, &all).is_empty(), "ours are the measure");
 }
 
 #[test]

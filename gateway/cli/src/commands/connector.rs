@@ -139,6 +139,12 @@ pub fn mapper(config: Option<&Config>) -> Result<Mapper, Failure> {
     Mapper::with_tables(&tables).map_err(|e| Failure::usage(format_args!("{}: {e}", folder.display())))
 }
 
+/// Prints what of a site's tables is seldom meant; how much that is.
+fn name_doubts(mapper: &Mapper, output: Output) -> usize {
+    mapper.doubts().iter().for_each(|doubt| output.note(format_args!("{} {doubt}", strong("warning"))));
+    mapper.doubts().len()
+}
+
 /// Every file below a folder, by its path from there.
 fn collect(root: &Path, folder: &Path, tables: &mut Vec<(String, String)>) -> Result<(), Failure> {
     let at = |e: std::io::Error| Failure::usage(format_args!("{}: {e}; expected a folder of tables", folder.display()));

@@ -34,7 +34,9 @@ fn mapper(config: &Config) -> Result<Mapper, GatewayError> {
         }
     }
     tables.sort();
-    Mapper::with_tables(&tables).map_err(|e| GatewayError::Table(e.to_string()))
+    let mapper = Mapper::with_tables(&tables).map_err(|e| GatewayError::Table(e.to_string()))?;
+    mapper.doubts().iter().for_each(|doubt| tracing::warn!("a mapping table: {doubt}"));
+    Ok(mapper)
 }
 
 /// What messages are normalised with.

@@ -56,6 +56,32 @@ async fn a_mended_mapping_and_a_retry_empty_the_dead_letters() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_sites_table_makes_and_fhir_does_not_know_is_not_sealed() {
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/mappings/segments/PID.map");
+    let table = std::fs::read_to_string(table).expect("our own table");
+    let broken = table.replacen("gender     <-", "active[] <-", 1);
+    assert_ne!(table, broken);
+    for world in worlds().await {
+        let running = world.start().await;
+        let own =
+            |text: &str| Mapper::with_tables(&[("segments/PID.map".to_owned(), text.to_owned())]).expect("it links");
+        running.tables.send_replace(Arc::new(normaliser(own(&broken))));
+        assert_eq!(running.send(HL7, &admission("1", "a")).await, Outcome::Received);
+        running.idle().await;
+        let list = async || dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
+        let letters = list().await;
+        let told = letters.iter().map(|l| (l.code.as_str(), l.path.as_str())).collect::<Vec<_>>();
+        assert_eq!(told, [("bad-mapping", "Patient.active")]);
+        running.tables.send_replace(Arc::new(normaliser(own(&format!("{table}\n# mended\n")))));
+        let (retried, _) = running.ingest.retry(Filter::default(), ALL).await.expect("retried");
+        assert_eq!(retried, Retried { retried: 1, left: 0 });
+        running.indexed(1).await;
+        assert_eq!(list().await, []);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_joins_two_subjects_and_is_taken_back() {
     for world in worlds().await {
         let running = world.start().await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use connectors_hl7v2::{Explained, Mapped};
+use connectors_hl7v2::{Explained, MapError, Mapped};
 use gateway_server::config::{Config, ConnectorConfig};
 use gateway_server::ingest::normalise::{Canonical, Format, Normaliser};
 use schemas::cbor::Parts;
@@ -53,6 +53,7 @@ pub fn run(args: &Args, output: Output) -> Outcome {
     let body = input(args)?;
     let format = format(&args.name, config.as_ref(), &body)?;
     let normaliser = normaliser(config.as_ref())?;
+    super::name_doubts(&normaliser.mapper, output);
     let tried = attempt(format, &args.name, &body, &normaliser, args.explain);
     let accepted = !tried.cases.is_empty() || tried.errors.is_empty();
     if output.json {
@@ -136,17 +137,26 @@ fn plain_id(resource_type: &str, key: &[&str]) -> String {
 }
 
 fn of_hl7(mapped: Mapped) -> Tried {
-    Tried {
-        message_type: mapped.message_type,
-        cases: mapped.cases.into_iter().map(|case| (case.message_type, case.bundle)).collect(),
-        unmapped: mapped.unmapped,
-        errors: mapped
-            .errors
-            .into_iter()
-            .map(|e| Refused { code: e.code.into(), path: e.path, offset: Some(e.offset), message: e.message })
-            .collect(),
-        explained: mapped.explained,
+    let refused =
+        |e: MapError| Refused { code: e.code.into(), path: e.path, offset: Some(e.offset), message: e.message };
+    let mut errors: Vec<Refused> = mapped.errors.into_iter().map(refused).collect();
+    let mut cases = Vec::new();
+    for case in mapped.cases {
+        // as the way in does where tables are a site's own
+        match case.bundle.list("entry").iter().filter_map(|entry| entry.get("resource")).find_map(not_fhir) {
+            Some(error) => errors.push(error),
+            None => cases.push((case.message_type, case.bundle)),
+        }
     }
+    let (message_type, unmapped, explained) = (mapped.message_type, mapped.unmapped, mapped.explained);
+    Tried { message_type, cases, unmapped, errors, explained }
+}
+
+fn not_fhir(resource: &Value) -> Option<Refused> {
+    let kind = resource.resource_type()?;
+    let problem = schemas_fhir::check(kind, &resource.canonical()).err()?;
+    let message = "the tables make an element that R4 does not have so (`--explain` names the row)".to_owned();
+    Some(Refused { code: "bad-mapping".into(), path: format!("{kind}.{}", problem.path), offset: None, message })
 }
 
 fn of_fhir(canonical: &Canonical) -> Tried {

@@ -33,6 +33,7 @@ pub struct Args {
 pub fn run(args: &Args, output: Output) -> Outcome {
     let config = args.config.as_deref().map(|path| load_with_connectors(path, output)).transpose()?;
     let normaliser = attempt::normaliser(config.as_ref())?;
+    super::name_doubts(&normaliser.mapper, output);
     let mut files = Vec::new();
     collect(&args.dir, &mut files)?;
     files.sort();

@@ -39,12 +39,11 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
-    let connectors = match (&args.path, &args.config) {
-        (Some(path), _) => alone(path, output)?,
+    let (connectors, mut warned) = match (&args.path, &args.config) {
+        (Some(path), _) => (alone(path, output)?, false),
         (None, Some(config)) => whole(config, output)?,
-        (None, None) => Vec::new(),
+        (None, None) => (Vec::new(), false),
     };
-    let mut warned = false;
     for connector in &connectors {
         for warning in connector.warnings() {
             warned = true;
@@ -106,8 +105,8 @@ fn with_files(connector: &ConnectorConfig) -> Result<(), String> {
     rehearse(connector)
 }
 
-/// A gateway with all that it names.
-fn whole(path: &Path, output: Output) -> Result<Vec<ConnectorConfig>, Failure> {
+/// A gateway with all that it names, and whether something of it is seldom meant.
+fn whole(path: &Path, output: Output) -> Result<(Vec<ConnectorConfig>, bool), Failure> {
     let config = load(path)?;
     let mut faults: Vec<String> = config.faults.iter().map(ToString::to_string).collect();
     faults.extend(config.connectors.iter().filter_map(|connector| with_files(connector).err()));
@@ -144,7 +143,8 @@ fn whole(path: &Path, output: Output) -> Result<Vec<ConnectorConfig>, Failure> {
         config.clients.len(),
         mapper.message_types().len()
     ));
-    Ok(config.connectors)
+    let doubts = super::name_doubts(&mapper, output);
+    Ok((config.connectors, doubts > 0))
 }
 
 /// Each connector as the gateway would start it, until it is connected. All are tried.

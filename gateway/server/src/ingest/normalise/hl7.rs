@@ -52,6 +52,9 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
         let mut case = case;
         tell_unmapped(&mut case.bundle, &mapped.unmapped);
         let units = units(case, patient, &named)?;
+        if with.mapper.has_site_tables() {
+            are_fhir(&units)?;
+        }
         match cases.iter_mut().find(|other| other.patient == patient) {
             // two messages of one batch about one patient are one case of this delivery
             Some(other) => {
@@ -65,6 +68,16 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
     merges.retain(|merged| merged.prior != merged.surviving);
     let message_type = mapped.message_type.unwrap_or_else(|| "HL7".into());
     Ok(Canonical { message_type, patients: patients.list, merges, cases, unmapped: mapped.unmapped })
+}
+
+/// What a site's own tables made: an element of another kind than FHIR's would be sealed for good and read by nobody.
+fn are_fhir(units: &[CanonicalUnit]) -> Result<(), Refusal> {
+    for unit in units {
+        let problem = schemas_fhir::check(&unit.resource_type, &unit.bytes);
+        problem
+            .map_err(|problem| Refusal::caller("bad-mapping", format!("{}.{}", unit.resource_type, problem.path)))?;
+    }
+    Ok(())
 }
 
 /// Writes on the message's Provenance which populated fields reached no resource, by path, so that readers of the case know what the
