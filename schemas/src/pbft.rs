@@ -5,7 +5,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::block::{Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorSignature, View, Vote};
-use crate::id::{Digest, Height, Signature};
+use crate::id::{ChainId, Digest, Height, Signature};
 use crate::transfer::{Asked, Offer, Told};
 use crate::view::{NewView, SignedViewChange};
 
@@ -282,6 +282,19 @@ impl Record {
             Self::ViewChange(_, signed) => Some(signed.change.epoch),
             Self::NewView(_, new_view) => Some(new_view.epoch),
             Self::Decided(decision) => Some(decision.batch.epoch),
+        }
+    }
+
+    /// The chain that it is of. A commit certificate names none: it is of the chain of the body before it.
+    pub const fn chain(&self) -> Option<ChainId> {
+        match self {
+            Self::Accepted(pre_prepare, _) => Some(pre_prepare.batch.chain),
+            Self::Prepared(prepared) => Some(prepared.vote.chain),
+            Self::Committed(_) | Self::Recovering(..) => None,
+            Self::Repeated(repeated) => Some(repeated.vote.chain),
+            Self::ViewChange(_, signed) => Some(signed.change.chain),
+            Self::NewView(_, new_view) => Some(new_view.chain),
+            Self::Decided(decision) => Some(decision.batch.chain),
         }
     }
 

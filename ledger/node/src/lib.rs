@@ -218,7 +218,7 @@ impl Opened {
             VoteLog::exists(&log_folder)? || !(mark.exists() || Store::exists(&store_folder)),
             "whoever has voted has a log"
         );
-        let (log, records) = VoteLog::open(&log_folder, &mark)?;
+        let (log, records) = VoteLog::open(&log_folder, &chain, &mark)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = match over.store {
             Some(store) => store,
