@@ -178,6 +178,11 @@ pub const TRANSFER_DEPTH_MAX: u8 = 15;
 pub const TRANSFER_PIECE_BYTES: usize = 256 << 10;
 /// Log entries of a piece, as a power of two.
 pub const TRANSFER_LOG_LEVEL: u32 = 12;
+/// Pieces of the log in a manifest: what execution can still ask for, and one more at each end.
+pub const TRANSFER_LOG_PIECES_MAX: usize =
+    (VALID_UNTIL_AHEAD_MAX as usize * BATCH_TRANSACTIONS_MAX).div_ceil(1 << TRANSFER_LOG_LEVEL) + 2;
+/// Rows of a piece of state: the smallest takes more than this part of a frame.
+pub const TRANSFER_ROWS_MAX: usize = PEER_FRAME_BYTES_MAX / 32;
 /// Pieces on their way from one validator.
 pub const TRANSFER_PIECES_PER_PEER_MAX: usize = 4;
 /// Pieces on their way from all validators.
