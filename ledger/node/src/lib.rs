@@ -2,6 +2,7 @@
 //! vote log and the block store, and serves the RPC. It never sends what is not durable, and ends at the first failed sync.
 
 mod admitted;
+mod allowance;
 mod backup;
 mod behind;
 mod config;
@@ -19,6 +20,7 @@ mod node;
 mod operators;
 mod peers;
 mod protocol;
+mod refusals;
 mod rpc;
 mod snapshots;
 mod store;

@@ -200,7 +200,8 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
         return Err(full());
     }
     prepare(node, &transaction, &request);
-    node.offer(None, Input::Request(request)).map_err(|_| full())?;
+    let length = request.len();
+    node.offer(None, Input::Request(request), length).map_err(|_| full())?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -2,6 +2,8 @@
 //! gets here is verified by `ledger-client` against the genesis.
 
 mod epochs;
+mod log;
+mod malice;
 mod proofs;
 mod recovery;
 mod validators;
