@@ -2,7 +2,6 @@
 //! frame costs in memory must never be many times the frame.
 
 #[path = "support/samples.rs"]
-#[allow(dead_code, reason = "shared with the golden tests")]
 mod samples;
 
 use schemas::block::{Block, TransactionBytes, ValidatorSignature};
@@ -31,7 +30,10 @@ fn pre_prepare(count: usize) -> Message {
 /// Whether a message is read, and where reading stopped otherwise.
 fn read(message: &Message) -> Result<(), usize> {
     match cbor::decode::<Message>(&cbor::encode(message)) {
-        Ok(same) => Ok(assert_eq!(&same, message)),
+        Ok(same) => {
+            assert_eq!(&same, message);
+            Ok(())
+        }
         Err(CborError::Malformed { offset, .. }) => Err(offset),
         Err(other) => panic!("{other}"),
     }
