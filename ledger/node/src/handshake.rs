@@ -43,7 +43,10 @@ pub(crate) enum Ungreeted {
     /// Somebody else's.
     #[error("found a key that may not connect here, or none")]
     Key,
-    /// An alert of TLS, or a handshake that breaks its rules.
+    /// It took this validator for another one, or does not take its key.
+    #[error("it broke the handshake off: it expects another key here")]
+    Alert,
+    /// A handshake that breaks the rules of TLS.
     #[error("its TLS handshake failed")]
     Tls,
     /// In the middle of it.
@@ -57,6 +60,7 @@ impl Ungreeted {
             Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => Self::NoTls,
             Some(rustls::Error::PeerIncompatible(_)) => Self::NoTls,
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Self::Key,
+            Some(rustls::Error::AlertReceived(_)) => Self::Alert,
             Some(_) => Self::Tls,
             None => Self::Closed,
         }

@@ -28,6 +28,12 @@ pub async fn said(parts: &[&str]) -> String {
     find(&found.expect("it listens")).expect("it was found")
 }
 
+/// What was said by now with all of these.
+pub fn all(parts: &[&str]) -> Vec<String> {
+    let lines = LINES.get().expect("it listens").borrow();
+    lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+}
+
 struct Listener;
 
 struct Line(String);
