@@ -4,8 +4,9 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::cbor::{self, Parts};
+use crate::cbor::{self, Parts, list};
 use crate::id::{ChainId, Digest, Height, Signature, TimeMs};
+use crate::limits;
 use crate::merkle;
 
 /// A view number within an epoch.
@@ -187,6 +188,7 @@ pub struct CommitCertificate {
     pub view: View,
     /// At least q signatures over the commit vote.
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub commits: Vec<ValidatorSignature>,
 }
 
@@ -199,6 +201,7 @@ pub struct Block {
     pub batch: Batch,
     /// The signed transactions' bytes.
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { limits::BATCH_TRANSACTIONS_MAX }>")]
     pub transactions: Vec<TransactionBytes>,
     /// Proof that it was agreed.
     #[n(2)]
@@ -208,6 +211,7 @@ pub struct Block {
     pub header: Header,
     /// Signatures over the header: ≥ q makes the block final for everyone outside.
     #[n(4)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub attestations: Vec<ValidatorSignature>,
 }
 

@@ -2,8 +2,9 @@
 //! What does not re-encode to the same bytes is refused. Also the labelled hashes of formats.md: `‖` is a CBOR array of
 //! the parts with the label first.
 
+use minicbor::decode::Error;
 use minicbor::encode::Write;
-use minicbor::{Decode, Encode, Encoder};
+use minicbor::{Decode, Decoder, Encode, Encoder};
 use sha2::{Digest as _, Sha256};
 
 use crate::id::Digest;
@@ -80,6 +81,29 @@ impl Write for Same<'_> {
         self.rest = self.rest.strip_prefix(written).ok_or(Other)?;
         Ok(())
     }
+}
+
+/// Reads an array of at most `MAX` elements, for `#[cbor(decode_with = …)]`. What announces more is refused before the first
+/// of them: an element of one byte may take fifty in memory.
+///
+/// # Errors
+/// The decoder's, also for an array of indefinite length, which is no deterministic encoding.
+pub fn list<'b, C, T, const MAX: usize>(decoder: &mut Decoder<'b>, context: &mut C) -> Result<Vec<T>, Error>
+where
+    T: Decode<'b, C>,
+{
+    let at = decoder.position();
+    let announced = decoder.array()?.and_then(|count| usize::try_from(count).ok());
+    let Some(count) = announced.filter(|&count| count <= MAX) else {
+        return Err(Error::message("found a list longer than allowed, or without a length").at(at));
+    };
+    // whoever announces much and sends little gets no room for it
+    let left = decoder.input().len() - decoder.position();
+    let mut out = Vec::with_capacity(count.min(left));
+    for _ in 0..count {
+        out.push(decoder.decode_with(context)?);
+    }
+    Ok(out)
 }
 
 fn short_name<T>() -> &'static str {

@@ -160,6 +160,26 @@ pub const RPC_IDLE_MS_MAX: u64 = 60_000;
 pub const PEER_HANDSHAKES_MAX: usize = 64;
 /// Inputs waiting for the protocol loop.
 pub const LOOP_QUEUE_MAX: usize = 8_192;
+/// Bytes of one validator's inputs that wait for the protocol loop.
+pub const LOOP_PEER_BYTES_MAX: usize = 4 * PEER_FRAME_BYTES_MAX;
+/// Bytes of all clients' inputs that wait for it.
+pub const LOOP_CLIENTS_BYTES_MAX: usize = MEMPOOL_BYTES_MAX;
+/// Messages of another validator that do not verify, before its connection is closed; one is forgiven each second.
+pub const PEER_INVALID_MAX: u32 = 32;
+/// A validator whose connection was closed for what it said is let in again after this, in milliseconds.
+pub const PEER_PAUSE_MS_MIN: u64 = 1_000;
+/// The same after many times, each of which doubles it, in milliseconds.
+pub const PEER_PAUSE_MS_MAX: u64 = 60_000;
+/// After this without another fault the pauses are short again, in milliseconds.
+pub const PEER_PAUSE_FORGOTTEN_MS: u64 = 600_000;
+/// Votes and attestations of one validator that are verified in a second; the rest waits on its connection.
+pub const PEER_VOTES_PER_SECOND_MAX: u32 = 4_000;
+/// Lines of one port about what was refused there, in a minute.
+pub const REFUSALS_SAID_MAX: usize = 30;
+/// Of these, about one remote side.
+pub const REFUSALS_SAID_OF_ONE_MAX: usize = 6;
+/// The minute, in milliseconds.
+pub const REFUSALS_SAID_MS: u64 = 60_000;
 /// Largest frame between validators, in bytes.
 pub const PEER_FRAME_BYTES_MAX: usize = 4 << 20;
 /// Frames queued for one peer.
@@ -178,6 +198,11 @@ pub const TRANSFER_DEPTH_MAX: u8 = 15;
 pub const TRANSFER_PIECE_BYTES: usize = 256 << 10;
 /// Log entries of a piece, as a power of two.
 pub const TRANSFER_LOG_LEVEL: u32 = 12;
+/// Pieces of the log in a manifest: what execution can still ask for, and one more at each end.
+pub const TRANSFER_LOG_PIECES_MAX: usize =
+    (VALID_UNTIL_AHEAD_MAX as usize * BATCH_TRANSACTIONS_MAX).div_ceil(1 << TRANSFER_LOG_LEVEL) + 2;
+/// Rows of a piece of state: the smallest takes more than this part of a frame.
+pub const TRANSFER_ROWS_MAX: usize = PEER_FRAME_BYTES_MAX / 32;
 /// Pieces on their way from one validator.
 pub const TRANSFER_PIECES_PER_PEER_MAX: usize = 4;
 /// Pieces on their way from all validators.
@@ -198,6 +223,8 @@ pub const TRANSFER_VIEW_IDLE_MS: u64 = 60_000;
 pub const TRANSFER_VIEW_MS_MAX: u64 = 1_800_000;
 /// One validator may ask for another snapshot this often, in milliseconds.
 pub const TRANSFER_VIEW_AGAIN_MS: u64 = 500;
+/// For all of them together the loop stands this often, in milliseconds.
+pub const TRANSFER_FREEZE_AGAIN_MS: u64 = 1_000;
 /// Questions about snapshots that wait at one validator.
 pub const TRANSFER_QUEUE_MAX: usize = 256;
 /// Largest difference between a proposal's time and a replica's clock, in milliseconds.
@@ -303,6 +330,9 @@ const _: () = assert!(VALIDATORS_MAX * (VALIDATOR_NAME_MAX + 120) + 512 <= BALLO
 const _: () = assert!(BALLOT_BYTES_MAX <= TRANSACTION_BYTES_MAX);
 const _: () = assert!(EPOCH_INTERVAL.is_multiple_of(CHECKPOINT_INTERVAL) && WATERMARK_WINDOW < EPOCH_INTERVAL);
 const _: () = assert!(PEER_FRAME_BYTES_MAX <= CATCH_UP_BYTES_MAX);
+const _: () = assert!(PEER_FRAME_BYTES_MAX <= LOOP_PEER_BYTES_MAX && SUBMISSION_BYTES_MAX <= LOOP_CLIENTS_BYTES_MAX);
+const _: () = assert!(PEER_PAUSE_MS_MIN < PEER_PAUSE_MS_MAX && PEER_PAUSE_MS_MAX < PEER_PAUSE_FORGOTTEN_MS);
+const _: () = assert!(REFUSALS_SAID_OF_ONE_MAX < REFUSALS_SAID_MAX);
 const _: () = assert!(CHECKPOINT_INTERVAL * 2 <= WATERMARK_WINDOW);
 const _: () = assert!(BLOCKS_IN_FLIGHT_MAX < CHECKPOINT_INTERVAL);
 const _: () = assert!(BATCH_BYTES_MAX * (BLOCKS_IN_FLIGHT_MAX as usize) <= PROPOSALS_BYTES_MAX);
@@ -327,6 +357,8 @@ const _: () = assert!(FORWARD_MAX * 16 <= MEMPOOL_RESERVE && MEMPOOL_RESERVE * 2
 const _: () = assert!(WATERMARK_WINDOW * 4 <= BLOCK_HISTORY_MIN);
 const _: () = assert!(TRANSFER_PIECE_BYTES * 4 <= PEER_FRAME_BYTES_MAX / 2);
 const _: () = assert!(100 << TRANSFER_LOG_LEVEL <= PEER_FRAME_BYTES_MAX / 2);
+const _: () = assert!(TRANSFER_VIEW_AGAIN_MS <= TRANSFER_FREEZE_AGAIN_MS);
+const _: () = assert!(TRANSFER_FREEZE_AGAIN_MS < TRANSFER_HEIGHT_MS_MAX);
 const _: () = assert!(TRANSFER_PIECES_PER_PEER_MAX * VALIDATORS_MAX <= TRANSFER_QUEUE_MAX);
 const _: () = assert!(TRANSFER_HEIGHTS_AHEAD <= WATERMARK_WINDOW && TRANSFER_VIEW_AGAIN_MS < TRANSFER_ASK_AGAIN_MS);
 /// Largest manifest in bytes: of the state 40 for each piece, of the log 36, and q attestations.

@@ -3,6 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::cbor::list;
 use crate::id::Digest;
 
 /// MTH of the empty tree.
@@ -146,6 +147,7 @@ pub struct Frontier {
     #[n(0)]
     size: u64,
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { u64::BITS as usize }>")]
     peaks: Vec<Digest>,
 }
 

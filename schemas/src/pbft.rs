@@ -5,7 +5,9 @@
 use minicbor::{Decode, Encode};
 
 use crate::block::{Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorSignature, View, Vote};
-use crate::id::{Digest, Height, Signature};
+use crate::cbor::list;
+use crate::id::{ChainId, Digest, Height, Signature};
+use crate::limits;
 use crate::transfer::{Asked, Offer, Told};
 use crate::view::{NewView, SignedViewChange};
 
@@ -32,7 +34,11 @@ pub enum Message {
     Fetch(#[n(0)] Height),
     /// Final blocks in order of height.
     #[n(6)]
-    Blocks(#[n(0)] Vec<Block>),
+    Blocks(
+        #[n(0)]
+        #[cbor(decode_with = "list::<_, _, { limits::CATCH_UP_BLOCKS_MAX }>")]
+        Vec<Block>,
+    ),
     /// The sender leaves its view.
     #[n(7)]
     ViewChange(#[n(0)] SignedViewChange),
@@ -99,6 +105,7 @@ pub struct PrePrepare {
     pub batch: Batch,
     /// The signed transactions' bytes under the batch's root.
     #[n(2)]
+    #[cbor(decode_with = "list::<_, _, { limits::BATCH_TRANSACTIONS_MAX }>")]
     pub transactions: Vec<TransactionBytes>,
     /// The primary's signature over the PRE-PREPARE vote.
     #[n(3)]
@@ -235,6 +242,7 @@ pub struct Decision {
     pub batch: Batch,
     /// The signed transactions' bytes under the batch's root.
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { limits::BATCH_TRANSACTIONS_MAX }>")]
     pub transactions: Vec<TransactionBytes>,
     /// q commits of one view.
     #[n(2)]
@@ -250,6 +258,7 @@ pub struct Prepared {
     pub vote: Vote,
     /// At least q − 1 prepares of backups, sorted by index.
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub prepares: Vec<ValidatorSignature>,
     /// The own signature over `vote`.
     #[n(2)]
@@ -282,6 +291,19 @@ impl Record {
             Self::ViewChange(_, signed) => Some(signed.change.epoch),
             Self::NewView(_, new_view) => Some(new_view.epoch),
             Self::Decided(decision) => Some(decision.batch.epoch),
+        }
+    }
+
+    /// The chain that it is of. A commit certificate names none: it is of the chain of the body before it.
+    pub const fn chain(&self) -> Option<ChainId> {
+        match self {
+            Self::Accepted(pre_prepare, _) => Some(pre_prepare.batch.chain),
+            Self::Prepared(prepared) => Some(prepared.vote.chain),
+            Self::Committed(_) | Self::Recovering(..) => None,
+            Self::Repeated(repeated) => Some(repeated.vote.chain),
+            Self::ViewChange(_, signed) => Some(signed.change.chain),
+            Self::NewView(_, new_view) => Some(new_view.chain),
+            Self::Decided(decision) => Some(decision.batch.chain),
         }
     }
 

@@ -6,6 +6,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::block::{Epoch, Header, ValidatorSignature};
+use crate::cbor::list;
 use crate::id::{Digest, Height};
 use crate::limits;
 use crate::merkle::{self, Frontier};
@@ -88,10 +89,18 @@ pub enum Content {
     Manifest(#[n(0)] Box<Manifest>),
     /// Rows of the state, sorted by place.
     #[n(2)]
-    State(#[n(0)] Vec<Row>),
+    State(
+        #[n(0)]
+        #[cbor(decode_with = "list::<_, _, { limits::TRANSFER_ROWS_MAX }>")]
+        Vec<Row>,
+    ),
     /// Entries of the log in order.
     #[n(3)]
-    Log(#[n(0)] Vec<LogEntry>),
+    Log(
+        #[n(0)]
+        #[cbor(decode_with = "list::<_, _, { 1 << limits::TRANSFER_LOG_LEVEL }>")]
+        Vec<LogEntry>,
+    ),
 }
 
 /// A row of the state.
@@ -115,9 +124,11 @@ pub struct Manifest {
     pub header: Header,
     /// At least q signatures over it, sorted by validator.
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub attestations: Vec<ValidatorSignature>,
     /// All subtrees of the state at one depth, from left to right.
     #[n(2)]
+    #[cbor(decode_with = "list::<_, _, { 1 << limits::TRANSFER_DEPTH_MAX }>")]
     pub state: Vec<Subtree>,
     /// Of the log as much as execution still asks for.
     #[n(3)]
@@ -133,6 +144,7 @@ pub struct LogManifest {
     pub before: Frontier,
     /// Roots of the pieces after these. The last may be of fewer entries.
     #[n(1)]
+    #[cbor(decode_with = "list::<_, _, { limits::TRANSFER_LOG_PIECES_MAX }>")]
     pub pieces: Vec<Digest>,
 }
 
@@ -190,9 +202,11 @@ impl Manifest {
 impl LogManifest {
     /// The root of a log of `size` entries. `None` when it is cut into another number of pieces, or into more than can be needed.
     pub fn root(&self, size: u64) -> Option<Digest> {
-        let needed = (limits::VALID_UNTIL_AHEAD_MAX * limits::BATCH_TRANSACTIONS_MAX as u64).div_ceil(LOG_PIECE) + 2;
         let count = size.div_ceil(LOG_PIECE).checked_sub(self.before.size())?;
-        if !self.before.is_consistent() || count > needed || count != self.pieces.len() as u64 {
+        if !self.before.is_consistent()
+            || count > limits::TRANSFER_LOG_PIECES_MAX as u64
+            || count != self.pieces.len() as u64
+        {
             return None;
         }
         let (mut frontier, is_whole) = (self.before.clone(), size.is_multiple_of(LOG_PIECE));

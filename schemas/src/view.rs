@@ -5,8 +5,9 @@
 use minicbor::{Decode, Encode};
 
 use crate::block::{Epoch, Phase, ValidatorSignature, View, Vote};
-use crate::cbor::Parts;
+use crate::cbor::{Parts, list};
 use crate::id::{ChainId, Digest, Height, Signature};
+use crate::limits;
 
 /// Proof that everything up to a height is final (§4.3): q attestations of its header. Every final height is one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -20,6 +21,7 @@ pub struct Checkpoint {
     pub header: Digest,
     /// At least q signatures over the header, sorted by validator; none at genesis.
     #[n(2)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub attestations: Vec<ValidatorSignature>,
 }
 
@@ -48,6 +50,7 @@ pub struct PreparedCertificate {
     pub pre_prepare: Signature,
     /// q − 1 prepares of backups, sorted by index.
     #[n(4)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub prepares: Vec<ValidatorSignature>,
 }
 
@@ -76,6 +79,7 @@ pub struct ViewChange {
     pub checkpoint: Checkpoint,
     /// What prepared above the checkpoint, of each height the certificate of the highest view, in order of height.
     #[n(4)]
+    #[cbor(decode_with = "list::<_, _, { limits::OPEN_HEIGHTS_MAX as usize }>")]
     pub prepared: Vec<PreparedCertificate>,
 }
 
@@ -123,10 +127,12 @@ pub struct NewView {
     pub view: View,
     /// V: exactly q view changes for this view, sorted by sender.
     #[n(3)]
+    #[cbor(decode_with = "list::<_, _, { limits::VALIDATORS_MAX }>")]
     pub changes: Vec<SignedViewChange>,
     /// O: the primary's signatures over the PRE-PREPARE votes of every height above the newest checkpoint in V, up to the
     /// highest that prepared. Which digests they are over follows from V.
     #[n(4)]
+    #[cbor(decode_with = "list::<_, _, { limits::OPEN_HEIGHTS_MAX as usize }>")]
     pub pre_prepares: Vec<Signature>,
     /// The primary's signature over all of it.
     #[n(5)]

@@ -28,6 +28,45 @@ struct UnderWay {
     all: BTreeMap<u64, (IpAddr, CancellationToken)>,
 }
 
+/// Why a connection does not come to be. In our words: what the other side sent is in none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Ungreeted {
+    /// Others of its network have all the places, or it lost its own to another network.
+    #[error("too many handshakes under way, most of them from its network")]
+    NoRoom,
+    /// Nothing, or only a part, within the time.
+    #[error("no handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Slow,
+    /// Random bytes, HTTP, another protocol.
+    #[error("found bytes that are no TLS 1.3 handshake")]
+    NoTls,
+    /// Somebody else's.
+    #[error("found a key that may not connect here, or none")]
+    Key,
+    /// It took this validator for another one, or does not take its key.
+    #[error("it broke the handshake off: it expects another key here")]
+    Alert,
+    /// A handshake that breaks the rules of TLS.
+    #[error("its TLS handshake failed")]
+    Tls,
+    /// In the middle of it.
+    #[error("closed before its handshake was done")]
+    Closed,
+}
+
+impl Ungreeted {
+    fn of(error: &std::io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. }) => Self::NoTls,
+            Some(rustls::Error::PeerIncompatible(_)) => Self::NoTls,
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Self::Key,
+            Some(rustls::Error::AlertReceived(_)) => Self::Alert,
+            Some(_) => Self::Tls,
+            None => Self::Closed,
+        }
+    }
+}
+
 /// One handshake's place; freed when dropped.
 pub(crate) struct Place {
     handshakes: Arc<Handshakes>,
@@ -73,12 +112,17 @@ impl UnderWay {
 }
 
 impl Place {
-    /// The handshake. `None` when it fails, takes too long or loses its place.
-    pub async fn greet(self, acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        stream.set_nodelay(true).ok()?;
+    /// The handshake.
+    ///
+    /// # Errors
+    /// `Ungreeted` when it fails, takes too long or loses its place.
+    pub async fn greet(self, acceptor: &TlsAcceptor, stream: TcpStream) -> Result<TlsStream<TcpStream>, Ungreeted> {
+        stream.set_nodelay(true).map_err(|_| Ungreeted::Closed)?;
         tokio::select! {
-            () = self.lost.cancelled() => None,
-            shaken = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => shaken.ok()?.ok(),
+            () = self.lost.cancelled() => Err(Ungreeted::NoRoom),
+            shaken = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => {
+                shaken.map_err(|_| Ungreeted::Slow)?.map_err(|e| Ungreeted::of(&e))
+            }
         }
     }
 }
@@ -90,7 +134,7 @@ impl Drop for Place {
 }
 
 /// Who shares an address for sure: an IPv4 address, an IPv6 network of 64 bits.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 => v4,

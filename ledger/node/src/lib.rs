@@ -2,6 +2,7 @@
 //! vote log and the block store, and serves the RPC. It never sends what is not durable, and ends at the first failed sync.
 
 mod admitted;
+mod allowance;
 mod backup;
 mod behind;
 mod config;
@@ -19,6 +20,7 @@ mod node;
 mod operators;
 mod peers;
 mod protocol;
+mod refusals;
 mod rpc;
 mod snapshots;
 mod store;
@@ -218,7 +220,7 @@ impl Opened {
             VoteLog::exists(&log_folder)? || !(mark.exists() || Store::exists(&store_folder)),
             "whoever has voted has a log"
         );
-        let (log, records) = VoteLog::open(&log_folder, &mark)?;
+        let (log, records) = VoteLog::open(&log_folder, &chain, &mark)?;
         let changes = ledger_contract::genesis_changes(&genesis);
         let store = match over.store {
             Some(store) => store,

@@ -170,12 +170,12 @@ impl Node {
         }
     }
 
-    /// Hands a verified input of a peer, or of a client, to the loop without waiting.
+    /// Hands a verified input of a peer, or of a client, to the loop without waiting. It came in so many bytes.
     ///
     /// # Errors
     /// `Busy`: whatever it was is lost; the protocol asks again, a client is told.
-    pub fn offer(&self, from: Option<ValidatorIndex>, input: Input) -> Result<(), Busy> {
-        self.inputs.offer(from, input).inspect_err(|busy| {
+    pub fn offer(&self, from: Option<ValidatorIndex>, input: Input, bytes: usize) -> Result<(), Busy> {
+        self.inputs.offer(from, input, bytes).inspect_err(|busy| {
             if *busy == Busy::Full {
                 self.metrics.dropped.inc();
             }
@@ -221,6 +221,13 @@ impl Node {
     pub fn is_news(&self, view: View) -> bool {
         let current = self.view.load(Ordering::Relaxed);
         view > current || (view == current && self.changing.load(Ordering::Relaxed))
+    }
+
+    /// What people call a validator or a guest: its name in the genesis, if its key is there.
+    pub fn name_of(&self, validator: ValidatorIndex) -> String {
+        let key = self.validators.keys().iter().chain(&self.guests).nth(usize::from(validator));
+        let named = self.genesis.validators.iter().find(|named| Some(&named.key) == key);
+        named.map_or_else(|| format!("validator of index {validator}"), |named| named.name.clone())
     }
 
     /// The key of a validator.

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use crate::metrics::Now;
 use crate::node::Node;
+use crate::refusals::Refusals;
 use crate::rpc::{Idle, converse};
 
 /// All paths.
@@ -33,11 +34,13 @@ pub(crate) fn router(node: Arc<Node>) -> Router {
 pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(limits::OPERATOR_CONNECTIONS_MAX));
     let idle = Duration::from_millis(limits::RPC_IDLE_MS_MAX);
+    let refusals = Arc::new(Refusals::new("operators"));
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        refusals.sum_up();
         let (stream, place) = match (accepted, Arc::clone(&places).try_acquire_owned()) {
-            (Ok((stream, _)), Ok(place)) => (stream, place),
-            (Ok(_), Err(_)) => {
-                warn!("too many connections of operators, one is closed");
+            (Ok((stream, address)), Ok(place)) => ((stream, address), place),
+            (Ok((_, address)), Err(_)) => {
+                refusals.of_address(address, &"too many connections of operators");
                 continue;
             }
             (Err(e), _) => {
@@ -46,9 +49,12 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
                 continue;
             }
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let ((stream, address), router, stop) = (stream, router.clone(), stop.clone());
+        let refusals = Arc::clone(&refusals);
         tokio::spawn(async move {
-            converse(Idle::new(stream, idle), router, idle, stop).await;
+            if let Err(rude) = converse(Idle::new(stream, idle), router, idle, stop).await {
+                refusals.of_address(address, &rude);
+            }
             drop(place);
         });
     }

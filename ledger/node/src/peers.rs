@@ -2,8 +2,10 @@
 //! that they dialled. Frames are a length and CBOR, inside mutual TLS pinned to the epoch's members. Queues are bounded and drop the
 //! oldest frame: statuses and catch-up heal what is lost.
 
+mod conduct;
 mod dial;
 mod listen;
+mod read;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

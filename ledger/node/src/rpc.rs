@@ -142,12 +142,7 @@ async fn submit_many(
     ConnectInfo(client): ConnectInfo<Client>,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    let bad = |text: String| refused(StatusCode::BAD_REQUEST, text);
-    let list: Vec<TransactionBytes> = cbor::decode(&body).map_err(|e| bad(e.to_string()))?;
-    if list.len() > limits::SUBMISSION_TRANSACTIONS_MAX {
-        let (found, expected) = (list.len(), limits::SUBMISSION_TRANSACTIONS_MAX);
-        return Err(bad(format!("found {found} transactions, expected at most {expected}")));
-    }
+    let list = submission(&body).map_err(|text| refused(StatusCode::BAD_REQUEST, text))?;
     if !client.may_submit(list.len()) {
         return Ok(in_cbor(&vec![StatusCode::TOO_MANY_REQUESTS.as_u16(); list.len()]));
     }
@@ -158,6 +153,18 @@ async fn submit_many(
     let taking = move || list.into_iter().map(|bytes| code(take(&node, bytes))).collect::<Result<Vec<u16>, _>>();
     let taken = tokio::task::spawn_blocking(taking).await;
     Ok(in_cbor(&taken.map_err(|_| refused(StatusCode::INTERNAL_SERVER_ERROR, "taking was interrupted"))??))
+}
+
+/// Many transactions. Their number is looked at before any of them is: an element of one byte takes fifty in memory.
+fn submission(body: &[u8]) -> Result<Vec<TransactionBytes>, String> {
+    let (announced, expected) = (minicbor::Decoder::new(body).array(), limits::SUBMISSION_TRANSACTIONS_MAX);
+    match announced {
+        Ok(Some(found)) if found > expected as u64 => {
+            Err(format!("found {found} transactions, expected at most {expected}"))
+        }
+        Ok(Some(_)) => cbor::decode(body).map_err(|e| e.to_string()),
+        _ => Err("found no list of transactions in deterministic CBOR".to_owned()),
+    }
 }
 
 fn too_many() -> Failure {
@@ -193,7 +200,8 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
         return Err(full());
     }
     prepare(node, &transaction, &request);
-    node.offer(None, Input::Request(request)).map_err(|_| full())?;
+    let length = request.len();
+    node.offer(None, Input::Request(request), length).map_err(|_| full())?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -331,3 +339,6 @@ async fn limit_rate(ConnectInfo(client): ConnectInfo<Client>, request: HttpReque
         (StatusCode::TOO_MANY_REQUESTS, "too many requests of this client").into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;

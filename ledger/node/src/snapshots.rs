@@ -1,6 +1,7 @@
 //! Snapshots for validators that copy the state, and for backups: of the height that one asks for, taken between two blocks, kept while somebody asks for
 //! pieces. One thread makes all answers, one after the other, so that copying never takes more than its share. Each peer
-//! has one snapshot and a few open questions; the loop waits for no more than one answer.
+//! has one snapshot and a few open questions; the loop waits for no more than one answer, and once a second at most, however
+//! many ask.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const FREEZE_MAX: Duration = Duration::from_millis(200);
 const IDLE: Duration = Duration::from_millis(limits::TRANSFER_VIEW_IDLE_MS);
 const AGE: Duration = Duration::from_millis(limits::TRANSFER_VIEW_MS_MAX);
+/// Between two times that the loop stands.
+const FREEZE_AGAIN: Duration = Duration::from_millis(limits::TRANSFER_FREEZE_AGAIN_MS);
 const AGAIN: Duration = Duration::from_millis(limits::TRANSFER_VIEW_AGAIN_MS);
 
 /// The way to the thread that answers.
@@ -35,6 +38,8 @@ pub(crate) struct Snapshots {
     wanted: Mutex<BTreeSet<Height>>,
     /// The loop stands between two blocks until this is told.
     freeze: Mutex<Option<SyncSender<()>>>,
+    /// When the loop stood last.
+    stood: Mutex<Option<Instant>>,
 }
 
 /// What the thread is asked.
@@ -47,8 +52,8 @@ pub(crate) enum Question {
 impl Snapshots {
     pub fn new() -> (Self, Receiver<Question>) {
         let (questions, inbox) = sync_channel(limits::TRANSFER_QUEUE_MAX);
-        let (open, wanted, freeze) = (Mutex::default(), Mutex::default(), Mutex::default());
-        (Self { questions, open, wanted, freeze }, inbox)
+        let (open, wanted, freeze, stood) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        (Self { questions, open, wanted, freeze, stood }, inbox)
     }
 
     /// Takes a peer's question, if it has not too many open ones: it asks again.
@@ -71,7 +76,8 @@ impl Snapshots {
             wanted.retain(|&other| other > height);
             is_wanted
         };
-        if !is_wanted {
+        // who finds it gone asks for another height
+        if !is_wanted || !self.may_stand(Instant::now()) {
             return;
         }
         let (taken, waits) = sync_channel(1);
@@ -82,6 +88,16 @@ impl Snapshots {
             *lock(&self.freeze) = None;
             warn!(height, "no snapshot in time; whoever wants one asks for another height");
         }
+    }
+
+    /// Whether the loop may stand now; then it may not for a while.
+    fn may_stand(&self, now: Instant) -> bool {
+        let mut stood = lock(&self.stood);
+        let may = stood.is_none_or(|at| now.saturating_duration_since(at) >= FREEZE_AGAIN);
+        if may {
+            *stood = Some(now);
+        }
+        may
     }
 }
 
@@ -255,5 +271,23 @@ impl<'a> Serving<'a> {
 
     fn tell(&self, to: ValidatorIndex, asked: Asked, content: Content) {
         self.node.outboxes.send(Some(to), &Message::Piece(Told { asked, content }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loop_stands_once_a_second_however_many_heights_are_wanted() {
+        // nobody answers: each time that the loop stands is a question in the queue
+        let ((snapshots, questions), start) = (Snapshots::new(), Instant::now());
+        lock(&snapshots.wanted).extend(1..=100);
+        (1..=50).for_each(|height| snapshots.executed(height));
+        let stood = lock(&snapshots.stood).expect("it stood");
+        let seconds = start.elapsed().as_millis() / FREEZE_AGAIN.as_millis();
+        assert!(questions.try_iter().count() as u128 <= 1 + seconds, "once");
+        assert!(!snapshots.may_stand(stood + FREEZE_AGAIN / 2));
+        assert!(snapshots.may_stand(stood + FREEZE_AGAIN) && !snapshots.may_stand(stood + FREEZE_AGAIN));
     }
 }

@@ -12,7 +12,7 @@ use ledger_proof::{AwsLc, Epochs};
 use schemas::block::{ValidatorSignature, attestation_bytes, quorum};
 use schemas::cose::Verifier as _;
 use schemas::genesis::Genesis;
-use schemas::id::{Digest, Height};
+use schemas::id::{ChainId, Digest, Height};
 use schemas::limits;
 use schemas::pbft::{Record, Recovery};
 use schemas::proof::EpochProof;
@@ -84,7 +84,7 @@ pub(crate) async fn prepare(
         return Ok(());
     }
     let (genesis, key) = identify(config)?;
-    let (epochs, _) = epoch::known(config, &genesis)?;
+    let ((epochs, _), chain) = (epoch::known(config, &genesis)?, genesis.chain_id());
     // one that comes with a later epoch begins with the state of that one
     let is_new = !has_votes && !has_voted;
     if is_new && epochs.newest().epoch() == 0 {
@@ -104,10 +104,10 @@ pub(crate) async fn prepare(
     }
     if is_new {
         // it has said nothing in any epoch behind the first
-        begin_votes(&folders, &mark, height, Recovery { epoch: 0, until: 0, above: 0 })?;
+        begin_votes(&folders, &chain, &mark, height, Recovery { epoch: 0, until: 0, above: 0 })?;
     } else if !has_votes {
         warn!("this validator lost its votes: it follows in silence until nothing that it may have said can matter");
-        begin_votes(&folders, &mark, height, Recovery::unknown())?;
+        begin_votes(&folders, &chain, &mark, height, Recovery::unknown())?;
     }
     if Store::exists(&folders.blocks_new) {
         swap(&folders)?;
@@ -122,9 +122,15 @@ fn is_of_later_epoch(config: &NodeConfig) -> Result<bool, NodeError> {
 }
 
 /// A vote log whose first record says what others may be missing: whole or not at all.
-fn begin_votes(folders: &Folders, mark: &Path, height: Height, recovery: Recovery) -> Result<(), NodeError> {
+fn begin_votes(
+    folders: &Folders,
+    chain: &ChainId,
+    mark: &Path,
+    height: Height,
+    recovery: Recovery,
+) -> Result<(), NodeError> {
     let lost = Mark::read(mark)?.unwrap_or_default();
-    VoteLog::begin(&folders.votes_new, &lost, &Record::Recovering(height + 1, recovery))?;
+    VoteLog::begin(&folders.votes_new, chain, &lost, &Record::Recovering(height + 1, recovery))?;
     remove(&folders.votes)?;
     rename(&folders.votes_new, &folders.votes)
 }

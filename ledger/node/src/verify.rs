@@ -175,13 +175,16 @@ fn shown(node: &Node, certified: Height, signed: SignedVote) -> Result<SignedVot
 fn attestation(node: &Node, certified: Height, from: ValidatorIndex, attest: Attest) -> Result<Attest, Dropped> {
     let Attest { height, by, .. } = attest;
     let until = if by.validator == from { height } else { height.saturating_add(limits::WITNESS_HEIGHTS) };
-    // it names no epoch: what lies beyond this one is signed by others
-    if until <= certified || height > node.seal.load(Ordering::Relaxed) {
+    // it names no epoch: what lies before or beyond this one is signed by others
+    let is_before = height <= node.config.base.height;
+    if until <= certified || is_before || height > node.seal.load(Ordering::Relaxed) {
         return Err(Dropped::Old);
     }
     let bytes = block::attestation_bytes(&node.chain, node.config.epoch, height, &attest.header);
     if !node.is_signed(by.validator, &bytes, &by.signature) {
-        return Err(Dropped::Invalid("attestation"));
+        // the epoch may end a window behind what is executed here: further on nobody can say who signs
+        let known = node.heights.borrow().executed.saturating_add(limits::WATERMARK_WINDOW);
+        return Err(if height > known { Dropped::Old } else { Dropped::Invalid("attestation") });
     }
     Ok(attest)
 }

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 use schemas::ErrorClass;
 use schemas::cbor;
-use schemas::id::{Digest, Height};
+use schemas::id::{ChainId, Digest, Height};
 use schemas::pbft::Record;
 
 pub(crate) use self::mark::Mark;
@@ -41,6 +41,32 @@ pub enum LogError {
         "vote log {path}, byte {offset}: found {what}; bring nothing older back; `chartseal restore` makes the validator begin anew, in silence until it is safe"
     )]
     Corrupt {
+        /// The file.
+        path: String,
+        /// Where in it.
+        offset: u64,
+        /// What was found.
+        what: &'static str,
+    },
+    /// It holds votes of another chain.
+    #[error(
+        "vote log {path}: found votes of chain {found}, expected chain {expected}, the genesis file's; name the genesis file of this \
+         data folder, or the data folder of this genesis: votes of one chain mean nothing in another"
+    )]
+    OtherChain {
+        /// The file.
+        path: String,
+        /// The chain that it names.
+        found: ChainId,
+        /// The genesis'.
+        expected: ChainId,
+    },
+    /// What a newer program wrote: whole, and unknown here.
+    #[error(
+        "vote log {path}, byte {offset}: found {what} of a newer version, whole but unknown here; start the version that wrote it, \
+         or a newer one"
+    )]
+    Newer {
         /// The file.
         path: String,
         /// Where in it.
@@ -95,6 +121,7 @@ impl LogError {
             Self::Corrupt { .. } | Self::Older { .. } | Self::Mark { .. } | Self::Forgotten { .. } => {
                 ErrorClass::Corrupt
             }
+            Self::OtherChain { .. } | Self::Newer { .. } => ErrorClass::Caller,
             Self::TooLarge { .. } => ErrorClass::Bug,
         }
     }
@@ -107,6 +134,8 @@ pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> LogError
 /// The open log.
 pub(crate) struct VoteLog {
     folder: PathBuf,
+    /// The chain whose votes it holds.
+    of: ChainId,
     /// Highest height of the records in each segment.
     heights: BTreeMap<u64, Height>,
     segment: u64,
@@ -137,13 +166,13 @@ impl VoteLog {
         Ok(segment::list(folder)?.first().is_some_and(|&first| first > 1))
     }
 
-    /// Opens or creates the log and reads every record. It must reach as far as the mark at `mark`.
+    /// Opens or creates the log of a chain and reads every record. It must reach as far as the mark at `mark`.
     ///
     /// # Errors
     /// `LogError` for anything but a torn last group.
-    pub fn open(folder: &Path, mark: &Path) -> Result<(Self, Vec<Record>), LogError> {
+    pub fn open(folder: &Path, of: &ChainId, mark: &Path) -> Result<(Self, Vec<Record>), LogError> {
         let known = Mark::read(mark)?.unwrap_or_default();
-        let (mut log, records) = open::open(folder, &known)?;
+        let (mut log, records) = open::open(folder, of, &known)?;
         log.mark = Some((mark.to_owned(), log.next));
         log.mark()?;
         Ok((log, records))
@@ -153,8 +182,8 @@ impl VoteLog {
     ///
     /// # Errors
     /// `LogError` when it cannot be made.
-    pub fn begin(folder: &Path, lost: &Mark, record: &Record) -> Result<(), LogError> {
-        let (mut log, records) = open::open(folder, &Mark::default())?;
+    pub fn begin(folder: &Path, of: &ChainId, lost: &Mark, record: &Record) -> Result<(), LogError> {
+        let (mut log, records) = open::open(folder, of, &Mark::default())?;
         assert!(records.is_empty(), "the folder is new");
         log.next = lost.next;
         log.append(record);
@@ -183,7 +212,7 @@ impl VoteLog {
         }
         let (bytes, digest) = group::encode(self.next, &self.chain, &self.pending);
         let length = bytes.len() as u64;
-        if length > SEGMENT_BYTES {
+        if length > SEGMENT_BYTES - segment::HEAD_BYTES {
             return Err(LogError::TooLarge { bytes: bytes.len() });
         }
         if self.offset + length > SEGMENT_BYTES {
@@ -263,11 +292,11 @@ impl VoteLog {
         let path = segment::path(&self.folder, next);
         match self.preparing.take().map(JoinHandle::join) {
             Some(Ok(result)) => result.map_err(file_error(&path))?,
-            Some(Err(_)) | None => segment::create(&self.folder, next).map_err(file_error(&path))?,
+            Some(Err(_)) | None => segment::create(&self.folder, next, &self.of).map_err(file_error(&path))?,
         }
         self.file = segment::open(&path).map_err(file_error(&path))?;
         self.segment = next;
-        self.offset = 0;
+        self.offset = segment::HEAD_BYTES;
         Ok(())
     }
 
@@ -276,8 +305,8 @@ impl VoteLog {
         if self.preparing.is_some() || self.offset < SEGMENT_BYTES / 2 {
             return;
         }
-        let (folder, next) = (self.folder.clone(), self.segment + 1);
-        self.preparing = Some(std::thread::spawn(move || segment::create(&folder, next)));
+        let (folder, next, of) = (self.folder.clone(), self.segment + 1, self.of);
+        self.preparing = Some(std::thread::spawn(move || segment::create(&folder, next, &of)));
     }
 }
 

@@ -85,8 +85,11 @@ enum Command {
         max: Option<u64>,
     },
     /// Shows the epoch: its validators, proof against them, votes for the next one, and what is decided.
-    #[command(after_help = "Exit codes: 0 shown, 75 fewer than a quorum answer with a fresh head.\n\n\
-    Example: chartseal ledger validators --members members.json")]
+    #[command(
+        after_help = "Exit codes: 0 shown, 75 fewer than a quorum answer with a fresh head: what is shown is of the newest height\n\
+    that anybody proves, and says how old it is.\n\n\
+    Example: chartseal ledger validators --members members.json"
+    )]
     Validators {
         /// Writes the list of now, to be changed and voted for.
         #[arg(long, value_name = "FILE")]

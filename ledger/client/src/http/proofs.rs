@@ -1,7 +1,7 @@
 //! Proofs of `HttpLedger`: every validator is asked at once, and the first answer that verifies wins. COSE receipts are gathered
 //! until a quorum's are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger_proof::{
     Epochs, Validators as _, VerifyError, verify_consistency_proof, verify_cose_receipt, verify_cose_receipts,
@@ -25,6 +25,24 @@ impl HttpLedger {
             if proof.key == key && proof.header.height == height { verify_state_proof(epochs, proof) } else { ANOTHER }
         })
         .await
+    }
+
+    /// What a key of the state held after the newest block that anybody who answers can prove, for people whose ledger stands still:
+    /// the proof's header says of when that is. Nothing says that there is no later block. `None`: nobody proves any.
+    ///
+    /// # Errors
+    /// Transient when no validator answers.
+    pub async fn newest_state(&self, key: &[u8]) -> Result<Option<StateProof>, LedgerError> {
+        let all = self.all_status().await;
+        let claimed = all.iter().filter_map(|one| one.status.as_ref()?["height"].as_u64());
+        // each says what it likes, so each is tried: as many as there are validators, and what verifies is proved
+        let heights: BTreeSet<Height> = claimed.filter(|&height| height > 0).collect();
+        for &height in heights.iter().rev() {
+            if let Some(proof) = self.prove_state(key, height).await? {
+                return Ok(Some(proof));
+            }
+        }
+        if all.iter().any(|one| one.status.is_some()) { Ok(None) } else { Err(self.unreachable()) }
     }
 
     pub(super) async fn prove_consistency(

@@ -1,66 +1,112 @@
 //! What one client of the RPC may use, over all of its connections: so many connections at once, so many requests and transactions
-//! a second. A client is a key that the genesis names, so there are no more shares than such keys. What one client does must
-//! never keep another one out.
+//! a second. A client is a key that the genesis names, so there are no more shares than such keys. What some clients do must
+//! never keep another one out: when all places are taken, who has most of them loses one to who has fewer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use schemas::id::PublicKey;
 use schemas::limits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::allowance::Allowance;
 
 /// Everyone's shares.
 pub(crate) struct Clients {
-    places: Arc<Semaphore>,
+    open: Mutex<Open>,
     shares: Mutex<BTreeMap<PublicKey, Arc<Share>>>,
+}
+
+/// Connections in order of arrival.
+#[derive(Default)]
+struct Open {
+    next: u64,
+    all: BTreeMap<u64, (PublicKey, CancellationToken)>,
 }
 
 /// One client's.
 #[derive(Debug)]
 struct Share {
-    places: Arc<Semaphore>,
     large: Arc<Semaphore>,
     requests: Allowance,
     transactions: Allowance,
 }
 
-/// A connection of a client. Its places are free again when it ends.
-#[derive(Clone, Debug)]
+/// A connection of a client. Its place is free again when it ends.
+#[derive(Clone)]
 pub(crate) struct Client {
     share: Arc<Share>,
-    _places: Arc<[OwnedSemaphorePermit; 2]>,
+    place: Arc<Place>,
+}
+
+struct Place {
+    clients: Arc<Clients>,
+    number: u64,
+    lost: CancellationToken,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.clients.open.lock().unwrap_or_else(PoisonError::into_inner).all.remove(&self.number);
+    }
 }
 
 /// Why a connection is closed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Crowded {
     /// This client has too many.
+    #[error("this client has {} connections already", limits::RPC_CONNECTIONS_PER_CLIENT_MAX)]
     Client,
-    /// All together have.
+    /// All together have, and nobody has more than this one.
+    #[error("there are {} connections already, and no other client has more of them", limits::RPC_CONNECTIONS_MAX)]
     All,
 }
 
 impl Clients {
     /// Nobody is connected.
-    pub fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(limits::RPC_CONNECTIONS_MAX)), shares: Mutex::default() }
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { open: Mutex::default(), shares: Mutex::default() })
     }
 
-    /// Another connection of a client whose key is known.
-    pub fn connect(&self, key: PublicKey) -> Result<Client, Crowded> {
+    /// Another connection of a client whose key is known, if need be in the place of the oldest one of who has most.
+    pub fn connect(self: &Arc<Self>, key: PublicKey) -> Result<Client, Crowded> {
+        let (number, lost) = self.open.lock().unwrap_or_else(PoisonError::into_inner).enter(key)?;
+        let place = Arc::new(Place { clients: Arc::clone(self), number, lost });
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let share = Arc::clone(shares.entry(key).or_insert_with(|| Arc::new(Share::new())));
-        let own = Arc::clone(&share.places).try_acquire_owned().map_err(|_| Crowded::Client)?;
-        let of_all = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Crowded::All)?;
-        Ok(Client { share, _places: Arc::new([own, of_all]) })
+        Ok(Client { share, place })
+    }
+}
+
+impl Open {
+    fn enter(&mut self, key: PublicKey) -> Result<(u64, CancellationToken), Crowded> {
+        let mut counts: BTreeMap<PublicKey, (usize, u64)> = BTreeMap::new();
+        for (&number, (of, _)) in &self.all {
+            counts.entry(*of).or_insert((0, number)).0 += 1;
+        }
+        let own = counts.get(&key).map_or(0, |(count, _)| *count);
+        if own >= limits::RPC_CONNECTIONS_PER_CLIENT_MAX {
+            return Err(Crowded::Client);
+        }
+        if self.all.len() >= limits::RPC_CONNECTIONS_MAX {
+            let most = counts.into_values().max_by_key(|(count, _)| *count);
+            let (_, oldest) = most.filter(|(count, _)| *count > own).ok_or(Crowded::All)?;
+            let (_, lost) = self.all.remove(&oldest).ok_or(Crowded::All)?;
+            lost.cancel();
+        }
+        let (number, lost) = (self.next, CancellationToken::new());
+        self.next += 1;
+        self.all.insert(number, (key, lost.clone()));
+        assert!(self.all.len() <= limits::RPC_CONNECTIONS_MAX, "never more than there is room for");
+        Ok((number, lost))
     }
 }
 
 impl Share {
     fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(limits::RPC_CONNECTIONS_PER_CLIENT_MAX)),
             large: Arc::new(Semaphore::new(limits::RPC_LARGE_ANSWERS_MAX)),
             requests: Allowance::new(limits::RPC_REQUESTS_PER_SECOND_MAX),
             transactions: Allowance::new(limits::RPC_TRANSACTIONS_PER_SECOND_MAX),
@@ -69,6 +115,11 @@ impl Share {
 }
 
 impl Client {
+    /// Cancelled when its place goes to another client: the connection must end.
+    pub fn lost(&self) -> CancellationToken {
+        self.place.lost.clone()
+    }
+
     /// Whether it may ask once more now.
     pub fn may_ask(&self) -> bool {
         self.share.requests.take(1, Instant::now())
@@ -82,32 +133,6 @@ impl Client {
     /// Whether it may hand in so many transactions now: all or none.
     pub fn may_submit(&self, transactions: usize) -> bool {
         u32::try_from(transactions).is_ok_and(|n| self.share.transactions.take(n, Instant::now()))
-    }
-}
-
-/// Fills up over a second.
-#[derive(Debug)]
-struct Allowance {
-    per_second: u32,
-    /// What is left, as the time that it took to fill, and as of when.
-    left: Mutex<(Duration, Option<Instant>)>,
-}
-
-impl Allowance {
-    fn new(per_second: u32) -> Self {
-        Self { per_second, left: Mutex::new((Duration::from_secs(1), None)) }
-    }
-
-    fn take(&self, n: u32, now: Instant) -> bool {
-        let mut guard = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, at) = &mut *guard;
-        let since = at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        *at = Some(at.map_or(now, |at| at.max(now)));
-        *left = left.saturating_add(since).min(Duration::from_secs(1));
-        let price = Duration::from_secs(1) * n / self.per_second;
-        let rest = left.checked_sub(price);
-        *left = rest.unwrap_or(*left);
-        rest.is_some()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Reading the log at the start. Each group is synced before the next is written, so only the last one can be torn, and a
-//! torn one lacks sectors: they still hold the segment's zeros. Whatever else does not fit was altered.
+//! torn one lacks sectors: they still hold the segment's zeros. Whatever else does not fit was altered, of another chain or of a
+//! newer version: nothing of it is used.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use schemas::id::{Digest, Height};
+use schemas::id::{ChainId, Digest, Height};
 use schemas::pbft::Record;
 
 use super::group::{self, HEAD, Head, SECTOR};
@@ -19,20 +20,35 @@ struct Reader {
     next: u64,
     chain: Option<Digest>,
     mark: Mark,
+    /// Whose votes these must be.
+    of: ChainId,
 }
 
-pub(super) fn open(folder: &Path, mark: &Mark) -> Result<(VoteLog, Vec<Record>), LogError> {
+/// What does not fit.
+enum Fault {
+    Damage(&'static str),
+    Newer(&'static str),
+    OtherChain(ChainId),
+}
+
+impl From<&'static str> for Fault {
+    fn from(what: &'static str) -> Self {
+        Self::Damage(what)
+    }
+}
+
+pub(super) fn open(folder: &Path, of: &ChainId, mark: &Mark) -> Result<(VoteLog, Vec<Record>), LogError> {
     std::fs::create_dir_all(folder).map_err(file_error(folder))?;
     let mut numbers = segment::list(folder)?;
     if numbers.is_empty() {
-        segment::create(folder, 1).map_err(file_error(folder))?;
+        segment::create(folder, 1, of).map_err(file_error(folder))?;
         // the folder itself must outlast a power cut that a store made later does
         if let Some(parent) = folder.parent() {
             File::open(parent).and_then(|parent| parent.sync_all()).map_err(file_error(parent))?;
         }
         numbers.push(1);
     }
-    let mut reader = Reader { records: vec![], heights: BTreeMap::new(), next: 0, chain: None, mark: *mark };
+    let mut reader = Reader { records: vec![], heights: BTreeMap::new(), next: 0, chain: None, mark: *mark, of: *of };
     let mut end = (numbers[0], 0);
     for (at, &number) in numbers.iter().enumerate() {
         let path = segment::path(folder, number);
@@ -45,7 +61,11 @@ pub(super) fn open(folder: &Path, mark: &Mark) -> Result<(VoteLog, Vec<Record>),
             return Err(corrupt(bytes.len() as u64, "a segment of another size"));
         }
         let first = reader.next;
-        let stop = reader.read(number, &bytes).map_err(|(offset, what)| corrupt(offset as u64, what))?;
+        let stop = reader.read(number, &bytes).map_err(|(offset, fault)| match fault {
+            Fault::Damage(what) => corrupt(offset as u64, what),
+            Fault::Newer(what) => LogError::Newer { path: path.display().to_string(), offset: offset as u64, what },
+            Fault::OtherChain(found) => LogError::OtherChain { path: path.display().to_string(), found, expected: *of },
+        })?;
         let is_used = reader.next > first || at == 0;
         if let Stop::Torn(offset) = stop {
             if follows(folder, &numbers[at + 1..], &bytes[offset..], reader.next)? {
@@ -68,6 +88,7 @@ pub(super) fn open(folder: &Path, mark: &Mark) -> Result<(VoteLog, Vec<Record>),
     // segments after the end are empty and durable: used again in their turn
     let log = VoteLog {
         folder: folder.to_owned(),
+        of: *of,
         heights: reader.heights,
         segment: end.0,
         file,
@@ -93,31 +114,36 @@ enum Stop {
 
 impl Reader {
     /// Reads the groups of one segment.
-    fn read(&mut self, segment: u64, bytes: &[u8]) -> Result<Stop, (usize, &'static str)> {
-        let mut offset = 0;
+    fn read(&mut self, segment: u64, bytes: &[u8]) -> Result<Stop, (usize, Fault)> {
+        let mut offset = self.read_head(segment, bytes).map_err(|fault| (0, fault))?;
         while let Some(sector) = bytes.get(offset..offset + SECTOR) {
             if is_zero(sector) {
                 let is_end = bytes[offset..].chunks(SECTOR).all(is_zero);
                 return Ok(if is_end { Stop::End(offset) } else { Stop::Torn(offset) });
             }
-            let head = group::read_head(sector).ok_or((offset, "a damaged head of a group"))?;
-            self.check_chain(&head).map_err(|what| (offset, what))?;
+            let damage = |what: &'static str| (offset, Fault::Damage(what));
+            let head = group::read_head(sector).ok_or(damage("a damaged head of a group"))?;
+            self.check_chain(&head).map_err(damage)?;
             let end = offset + HEAD + head.length;
-            let payload = bytes.get(offset + HEAD..end).ok_or((offset, "a group longer than its segment"))?;
+            let payload = bytes.get(offset + HEAD..end).ok_or(damage("a group longer than its segment"))?;
             let whole = &bytes[offset..end.next_multiple_of(SECTOR).min(bytes.len())];
             if group::digest_of(head.number, &head.previous, payload) != head.digest {
                 if whole.chunks(SECTOR).any(is_zero) {
                     return Ok(Stop::Torn(offset));
                 }
-                return Err((offset, "a group with another hash than it was written with"));
+                return Err(damage("a group with another hash than it was written with"));
             }
             if whole[HEAD + head.length..].iter().any(|&b| b != 0) {
-                return Err((offset, "bytes behind a group"));
+                return Err(damage("bytes behind a group"));
             }
             if head.number + 1 == self.mark.next && head.digest != self.mark.digest {
-                return Err((offset, "another group than the mark beside the key names"));
+                return Err(damage("another group than the mark beside the key names"));
             }
-            let records = group::records(payload).ok_or((offset, "a group without records"))?;
+            // the hash says that this is what was written
+            let records = group::records(payload).ok_or((offset, Fault::Newer("a record")))?;
+            if let Some(other) = records.iter().filter_map(Record::chain).find(|chain| *chain != self.of) {
+                return Err((offset, Fault::OtherChain(other)));
+            }
             let highest = self.heights.entry(segment).or_default();
             *highest = records.iter().map(Record::height).max().unwrap_or(0).max(*highest);
             self.records.extend(records);
@@ -126,6 +152,21 @@ impl Reader {
             offset += whole.len();
         }
         Ok(Stop::End(offset))
+    }
+
+    /// Where the groups of a segment begin: behind its head, if it was written since there are any.
+    fn read_head(&self, segment: u64, bytes: &[u8]) -> Result<usize, Fault> {
+        match segment::read_head(bytes) {
+            Some(segment::Head::Of { chain, .. }) if chain != self.of => Err(Fault::OtherChain(chain)),
+            Some(segment::Head::Of { number, .. }) if number != segment => Err("another segment".into()),
+            Some(segment::Head::Of { .. }) => Ok(SECTOR),
+            Some(segment::Head::Newer) => Err(Fault::Newer("a segment")),
+            // without one a torn group may stand at the beginning, but never a sector further
+            None if group::read_head(bytes).is_none() && bytes.get(SECTOR..).and_then(group::read_head).is_some() => {
+                Err("a damaged head of a segment".into())
+            }
+            None => Ok(0),
+        }
     }
 
     /// The first group that is kept may follow dropped ones.

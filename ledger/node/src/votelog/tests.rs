@@ -6,13 +6,14 @@ use schemas::pbft::{Committed, Prepared, Record};
 
 use super::*;
 
+const CHAIN: ChainId = ChainId([1; 32]);
+
 fn record(height: Height) -> Record {
     if height.is_multiple_of(2) {
         let certificate = CommitCertificate { view: 0, commits: vec![] };
         return Record::Committed(Committed { height, digest: Digest([9; 32]), certificate });
     }
-    let vote =
-        Vote { chain: ChainId([1; 32]), epoch: 0, view: 0, height, phase: Phase::Commit, digest: Digest([3; 32]) };
+    let vote = Vote { chain: CHAIN, epoch: 0, view: 0, height, phase: Phase::Commit, digest: Digest([3; 32]) };
     let commit = Signature(RawSignature([5; 64]));
     let prepares =
         (0..20).map(|validator| schemas::block::ValidatorSignature { validator, signature: commit }).collect();
@@ -21,7 +22,7 @@ fn record(height: Height) -> Record {
 
 /// Opened with a mark that stands beside it.
 fn opened(folder: &Path) -> Result<(VoteLog, Vec<Record>), LogError> {
-    VoteLog::open(&folder.join("votes"), &folder.join("key.started"))
+    VoteLog::open(&folder.join("votes"), &CHAIN, &folder.join("key.started"))
 }
 
 /// A log with one group per height; returns where each group starts.
@@ -55,6 +56,64 @@ fn what_was_synced_is_read_again_and_continued() {
     log.sync().unwrap();
     drop(log);
     assert_eq!(opened(folder.path()).unwrap().1.len(), 11);
+}
+
+#[test]
+fn votes_of_another_chain_and_of_a_newer_version_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 3);
+    let (votes, mark) = (folder.path().join("votes"), folder.path().join("key.started"));
+    let other = ChainId([2; 32]);
+    let refused = |of: &ChainId| VoteLog::open(&votes, of, &mark).map(|_| ()).unwrap_err();
+    assert!(matches!(refused(&other), LogError::OtherChain { found: CHAIN, .. }), "the segment says it");
+    // written before segments had a head: the records say it
+    headless(folder.path());
+    assert!(matches!(refused(&other), LogError::OtherChain { found: CHAIN, .. }), "the records say it");
+    assert_eq!(opened(folder.path()).unwrap().1.len(), 3, "it is used where it belongs");
+
+    // a kind of record that is not known here, in a group with the right hash
+    let (mut log, _) = opened(folder.path()).unwrap();
+    group::push_record(&mut log.pending, &[0x82, 0x18, 0x63, 0x80]);
+    log.sync().unwrap();
+    drop(log);
+    let newer = refused(&CHAIN);
+    assert!(matches!(newer, LogError::Newer { what: "a record", .. }), "{newer}");
+    assert!(newer.to_string().contains("the version that wrote it"), "{newer}");
+}
+
+/// Turns the first segment into one of the time before segments had heads.
+fn headless(folder: &Path) {
+    alter(folder, |bytes| {
+        bytes.drain(..group::SECTOR);
+        bytes.resize(SEGMENT_BYTES as usize, 0);
+    });
+}
+
+#[test]
+fn a_log_without_heads_is_continued_and_its_next_segment_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 5);
+    headless(folder.path());
+    let (mut log, records) = opened(folder.path()).unwrap();
+    assert_eq!(records.len(), 5);
+    while log.segment < 2 {
+        log.append(&record(6));
+        log.sync().unwrap();
+    }
+    let last = log.next;
+    drop(log);
+    assert_eq!(opened(folder.path()).unwrap().1.len() as u64, last);
+    let second = std::fs::read(segment::path(&folder.path().join("votes"), 2)).unwrap();
+    assert_eq!(segment::read_head(&second), Some(segment::Head::Of { number: 2, chain: CHAIN }));
+}
+
+#[test]
+fn a_lost_head_before_the_only_group_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    written(folder.path(), 1);
+    std::fs::remove_file(folder.path().join("key.started")).unwrap();
+    alter(folder.path(), |bytes| bytes[..group::SECTOR].fill(0));
+    assert!(matches!(opened(folder.path()).map(|_| ()), Err(LogError::Corrupt { .. })), "it is not torn");
 }
 
 #[test]
@@ -209,7 +268,7 @@ fn a_log_that_begins_anew_goes_on_behind_the_lost_one() {
     std::fs::remove_dir_all(folder.path().join("votes")).unwrap();
     let mark = Mark::read(&folder.path().join("key.started")).unwrap().unwrap();
     assert_eq!(mark.next, 20);
-    VoteLog::begin(&folder.path().join("votes"), &mark, &record(7)).unwrap();
+    VoteLog::begin(&folder.path().join("votes"), &CHAIN, &mark, &record(7)).unwrap();
     assert_eq!(opened(folder.path()).unwrap().1, [record(7)]);
     brought_back(folder.path(), "old");
     assert!(matches!(opened(folder.path()).map(|_| ()), Err(LogError::Older { .. })), "the lost one is older now");

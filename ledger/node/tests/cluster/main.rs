@@ -2,6 +2,8 @@
 //! gets here is verified by `ledger-client` against the genesis.
 
 mod epochs;
+mod log;
+mod malice;
 mod proofs;
 mod recovery;
 mod validators;
@@ -123,6 +125,20 @@ async fn an_altered_vote_log_refuses_to_start() {
         assert!(matches!(refused, NodeError::Log(LogError::Corrupt { .. })), "byte {at} of {used}: {refused}");
         assert!(refused.to_string().contains("chartseal restore"), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn votes_of_another_chain_are_refused() {
+    let (mut one, other) = (Validators::new(4), Validators::new(4));
+    one.start_all();
+    let ledger = one.ledger("transport.key");
+    execute(&ledger, one.subject(1)).await;
+    one.stop(0).await;
+    std::fs::create_dir_all(&other.configs[0].data).unwrap();
+    std::fs::rename(one.configs[0].data.join("votes"), other.configs[0].data.join("votes")).unwrap();
+    let refused = other.refusal(0).await;
+    assert!(matches!(refused, NodeError::Log(LogError::OtherChain { .. })), "{refused}");
+    assert!(refused.to_string().contains("name the genesis file"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

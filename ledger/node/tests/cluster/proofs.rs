@@ -107,3 +107,26 @@ async fn receipts_of_a_later_view_verify() {
     );
     replay(&ledger, &genesis, height).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_looks_while_the_ledger_stands_is_told_what_is_proved_and_of_when() {
+    let mut validators = Validators::new(4);
+    validators.start_all();
+    let ledger = validators.ledger("transport.key");
+    let last = execute(&ledger, validators.subject(1)).await.header;
+    caught_up(&ledger, &[0, 1], last.height).await;
+    validators.stop(2).await;
+    validators.stop(3).await;
+    let (heads, key) = (ledger.heads().await, schemas::state::newest_epoch_key());
+    assert_eq!(
+        ledger.validators().proved_fresh(0, &heads, crate::validators::now()),
+        None,
+        "two of four prove nothing fresh"
+    );
+    let proof = ledger.newest_state(&key).await.unwrap().expect("two of them prove a height");
+    assert_eq!((proof.header.height, proof.header.time), (last.height, last.time));
+    assert!(proof.value.is_some(), "the epoch is known");
+    validators.stop(0).await;
+    validators.stop(1).await;
+    assert!(ledger.newest_state(&key).await.is_err(), "nobody answers");
+}

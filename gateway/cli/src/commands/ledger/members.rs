@@ -1,6 +1,6 @@
 //! `chartseal ledger validators|vote|join`: who the validators are, who is voted for, and a validator's own vote. All of it is read
-//! with proofs from the state at one fresh height; the key that signs stays in its file. It must never sign what it did not
-//! show, and never more than one ballot.
+//! with proofs from the state at one height, fresh or said not to be; the key that signs stays in its file. It must never sign
+//! what it did not show or what is not fresh, and never more than one ballot.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,11 +14,11 @@ use schemas::block::{Epoch, ValidatorIndex, quorum};
 use schemas::cbor::{self, Record};
 use schemas::cose;
 use schemas::genesis::{Genesis, Validator};
-use schemas::id::Height;
+use schemas::id::{Height, TimeMs};
 use schemas::state::{self, CastBallot, EpochRecord, Evidence};
 use schemas::transaction::{Body, Core, Signed, Signer, Transaction};
 
-use super::{failed, hand_in, prove};
+use super::{failed, hand_in, prove, timestamp};
 use crate::failure::{Exit, Failure, Outcome, read_text};
 use crate::output::{Output, bad, strong};
 
@@ -35,7 +35,22 @@ struct Standing {
 impl Standing {
     /// As the state says at a height that is proved fresh.
     async fn read(ledger: &HttpLedger, genesis: &Genesis) -> Result<Self, Failure> {
-        let height = prove::fresh(ledger).await?;
+        Self::at(ledger, genesis, prove::fresh(ledger).await?).await
+    }
+
+    /// The same, to be looked at; where too few validators answer for a fresh height, at the newest that any of them proves, and
+    /// of when its block is.
+    async fn newest(ledger: &HttpLedger, genesis: &Genesis) -> Result<(Self, Option<TimeMs>), Failure> {
+        let stands = match prove::fresh(ledger).await {
+            Ok(height) => return Ok((Self::at(ledger, genesis, height).await?, None)),
+            Err(failure) => failure,
+        };
+        let proof = ledger.newest_state(&state::newest_epoch_key()).await.map_err(failed)?.ok_or(stands)?;
+        let (height, time) = (proof.header.height, proof.header.time);
+        Ok((Self::at(ledger, genesis, height).await?, Some(time)))
+    }
+
+    async fn at(ledger: &HttpLedger, genesis: &Genesis, height: Height) -> Result<Self, Failure> {
         if height == 0 {
             let current = EpochRecord::genesis(genesis.validators.clone());
             return Ok(Self { height, current, next: None });
@@ -88,13 +103,16 @@ async fn proved<T: Record>(ledger: &HttpLedger, key: &[u8], height: Height) -> R
 
 /// Shows the epoch, its validators, what is held against them, the votes, and what is decided.
 pub(super) async fn show(ledger: &HttpLedger, genesis: &Genesis, file: Option<&Path>, output: Output) -> Outcome {
-    let standing = Standing::read(ledger, genesis).await?;
+    let (standing, stands) = Standing::newest(ledger, genesis).await?;
     let evidence: Vec<Option<Evidence>> = standing.of_each(ledger, state::evidence_key).await?;
     let cast: Vec<Option<CastBallot>> = standing.of_each(ledger, state::ballot_key).await?;
     let Standing { height, current, next } = &standing;
     let (epoch, first, needed) = (current.epoch, current.first, standing.quorum());
     let title = format_args!("epoch {epoch} from height {first}, {needed} make a quorum, as of height {height}");
     output.line(strong(title));
+    if let Some(time) = stands {
+        show_age(time, output);
+    }
     let mut validators = Vec::new();
     for ((index, validator), held) in current.members.iter().enumerate().zip(&evidence) {
         let word = if held.is_some() { bad("  signed two votes that contradict each other") } else { String::new() };
@@ -127,13 +145,25 @@ pub(super) async fn show(ledger: &HttpLedger, genesis: &Genesis, file: Option<&P
         write_members(file, &current.members, output)?;
     }
     output.document(&serde_json::json!({
-        "chain": genesis.chain_id(), "height": height, "epoch": epoch, "first": first, "quorum": needed,
+        "chain": genesis.chain_id(), "height": height, "fresh": stands.is_none(), "time": stands.map(timestamp),
+        "epoch": epoch, "first": first, "quorum": needed,
         "validators": validators, "ballots": ballots, "next": next.as_ref().map(|next| serde_json::json!({
             "epoch": next.epoch, "first": next.first, "seal": next.previous_seal(), "decided_at": next.decided_at,
             "validators": next.members,
         })),
     }))?;
-    Ok(Exit::Done)
+    Ok(if stands.is_none() { Exit::Done } else { Exit::TryAgain })
+}
+
+/// How old it is what is shown, when the ledger stands.
+fn show_age(time: TimeMs, output: Output) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    let age_s = now.saturating_sub(time) / 1_000;
+    output.line(bad(format_args!(
+        "not fresh: fewer than a quorum show a head younger than 5 s; this is proved as of {}, {age_s} s ago, and what came later is \
+         not in it",
+        timestamp(time)
+    )));
 }
 
 /// A list beside the one of now: who comes, who stays, who leaves.

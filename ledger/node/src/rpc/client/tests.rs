@@ -1,5 +1,7 @@
 //! Shares: one client's connections and requests count together, another's apart.
 
+use std::time::Duration;
+
 use schemas::id::RawPublicKey;
 
 use super::*;
@@ -42,11 +44,27 @@ fn a_client_that_opens_many_connections_keeps_nobody_out() {
     assert!(connect(2).is_ok(), "others have places");
     open.pop();
     open.push(connect(1).expect("a place is free again"));
-    let rest = limits::RPC_CONNECTIONS_MAX - open.len();
-    let mut others: Vec<_> = (0..rest).map(|n| connect(2 + (n / 200) as u8).expect("a place")).collect();
-    assert_eq!(connect(9).err(), Some(Crowded::All));
-    others.clear();
-    assert!(connect(9).is_ok());
+    let second: Vec<_> = (open.len()..limits::RPC_CONNECTIONS_MAX).map(|_| connect(2).expect("a place")).collect();
+    assert_eq!(connect(2).err(), Some(Crowded::Client));
+    let lost = |held: &[Client]| held.iter().filter(|client| client.lost().is_cancelled()).count();
+    let third: Vec<_> = (0..10).map(|_| connect(3).expect("a place of who has most")).collect();
+    assert_eq!((lost(&open) + lost(&second), lost(&third)), (10, 0), "the two who have all give");
+    assert!(lost(&open) > 0 && lost(&second) > 0 && open[0].lost().is_cancelled(), "in turn, their oldest first");
+    let held = third.len() + connect(4).iter().count();
+    assert_eq!(held, 11, "and another one still");
+}
+
+#[test]
+fn whoever_has_as_many_as_anybody_takes_no_place_of_others() {
+    let clients = Clients::new();
+    let connect = |n| clients.connect(key(n));
+    let each = limits::RPC_CONNECTIONS_MAX / 4;
+    let held: Vec<_> = (0..4 * each).map(|n| connect((n % 4) as u8).expect("a place")).collect();
+    assert_eq!(connect(1).err(), Some(Crowded::All));
+    assert!(held.iter().all(|client| !client.lost().is_cancelled()));
+    drop(held);
+    assert!(clients.open.lock().unwrap().all.is_empty(), "all places came back");
+    assert!(connect(1).is_ok());
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn a_dripping_header_ends_the_connection() {
         }
     });
     answers.read_to_end(&mut Vec::new()).await.expect("closed");
-    serving.await.expect("served");
+    assert_eq!(serving.await.expect("served"), Ok(()));
     dripping.await.expect("nobody listens any more");
 }
 
@@ -42,5 +42,12 @@ async fn a_whole_header_is_answered_and_a_stop_ends_what_waits() {
         assert_ne!(client.read_buf(&mut text).await.expect("read"), 0, "closed before the answer");
     }
     stop.cancel();
-    serving.await.expect("served");
+    assert_eq!(serving.await.expect("served"), Ok(()));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_request_are_said_to_be_none() {
+    let (mut client, server) = duplex(4096);
+    client.write_all(b"\x00\x01\x02 what is this\r\n\r\n").await.expect("taken");
+    assert_eq!(converse(server, router(), WAIT, CancellationToken::new()).await, Err(Rude));
 }
