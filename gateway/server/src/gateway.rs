@@ -205,7 +205,7 @@ impl Gateway {
             imports,
             replays: Replays::new(Arc::clone(&ingest), foundation),
             dead_letters: dead_letters(&ground, &ingest),
-            reload: tables::reload(config.file.clone(), normalisers),
+            reload: tables::reload(config.clone(), normalisers),
             metrics: ground.metrics.clone(),
         };
         let servers = vec![
