@@ -345,6 +345,14 @@ fn belongs(config: &Config, vault: &Vault, genesis: &Genesis) -> Result<(), Gate
     Err(GatewayError::Institution { id: id.to_string(), found })
 }
 
+/// Whether the keys of a vault are those of the configured institution in the genesis.
+///
+/// # Errors
+/// `GatewayError`: the genesis, or what does not fit.
+pub(crate) fn institution(config: &Config, vault: &Vault) -> Result<(), GatewayError> {
+    belongs(config, vault, &genesis(config)?)
+}
+
 fn way_in(
     ground: &Ground,
     config: &Config,
