@@ -1,5 +1,5 @@
-//! The other side of the broker, a hospital system's: persistent, mandatory, confirmed publishing into the exchange, a bounded number
-//! in flight. The demo, the benches and the tests stand on it. A confirm does not mean routed, so a returned message is an error; no
+//! The publishing side of the broker: persistent, mandatory, confirmed, a bounded number in flight. A gateway's bridges and notices
+//! stand on it, and the hospital systems of demo, benches and tests. A confirm does not mean routed, so a returned message is an error; no
 //! error carries the address or a body.
 
 use std::collections::VecDeque;

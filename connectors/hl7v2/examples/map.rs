@@ -1,6 +1,7 @@
-//! Maps files and prints for each the document of `chartseal connector try hl7v2 FILE --json`: for scoring and for a look.
-//! `--list FILE` names further files, one a line; `--tables DIR` reads tables from a folder, so that none need be compiled to be tried; `--bench N` maps each file N times
-//! instead and prints messages per second.
+//! Maps files and prints for each the document of `chartseal connector try hl7v2 FILE --json`, with ids of its own in it: for scoring and for
+//! a look. Of several files each line names its file beside the document. `--list FILE` names further files, one a line; `--tables DIR` reads
+//! tables from the folders in a folder, so that none need be compiled to be tried; `--bench N` maps each file N times instead and prints
+//! messages per second.
 
 use std::path::Path;
 use std::time::Instant;

@@ -28,14 +28,16 @@ pub enum SendError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The receiver cannot be reached, or was lost: the message may have arrived.
-    #[error("{address}: {doing}: {kind}")]
+    #[error("{address}: {doing}: {said}")]
     Away {
         /// The receiver.
         address: String,
         /// What was being done.
         doing: &'static str,
-        /// What the system said.
+        /// What kind of fault it is.
         kind: io::ErrorKind,
+        /// What the system, the resolver or TLS said.
+        said: String,
     },
     /// What came back is no acknowledgement of the message.
     #[error(
@@ -99,7 +101,7 @@ impl MllpSender {
     /// `SendError`.
     pub async fn reach(&mut self) -> Result<(), SendError> {
         let limit = Duration::from_millis(self.config.timeout_ms);
-        let late = Err(self.away("connecting", io::ErrorKind::TimedOut));
+        let late = Err(self.away("connecting", io::ErrorKind::TimedOut.into()));
         tokio::time::timeout(limit, self.connected()).await.unwrap_or(late)
     }
 
@@ -111,7 +113,7 @@ impl MllpSender {
     async fn connected(&mut self) -> Result<(), SendError> {
         if self.live.is_none() {
             let connecting = connect(&self.config.address, self.tls.as_ref()).await;
-            let stream = connecting.map_err(|error| self.away("connecting", error.kind()))?;
+            let stream = connecting.map_err(|error| self.away("connecting", error))?;
             self.live = Some((stream, Decoder::new(ANSWER_BYTES_MAX), BytesMut::new()));
         }
         Ok(())
@@ -134,7 +136,7 @@ impl MllpSender {
         let limit = Duration::from_millis(self.config.timeout_ms);
         let sent = match tokio::time::timeout(limit, self.exchange(message)).await {
             Ok(sent) => sent,
-            Err(_) => Err(self.away("waiting for the acknowledgement", io::ErrorKind::TimedOut)),
+            Err(_) => Err(self.away("waiting for the acknowledgement", io::ErrorKind::TimedOut.into())),
         };
         if sent.is_err() {
             self.live = None;
@@ -146,7 +148,7 @@ impl MllpSender {
         let address = self.config.address.clone();
         let away = |doing| {
             let address = address.clone();
-            move |error: io::Error| SendError::Away { address, doing, kind: error.kind() }
+            move |error: io::Error| SendError::Away { address, doing, kind: error.kind(), said: error.to_string() }
         };
         self.connected().await?;
         let Some((stream, decoder, buffer)) = &mut self.live else { return Ok(None) };
@@ -173,8 +175,8 @@ impl MllpSender {
         }
     }
 
-    fn away(&self, doing: &'static str, kind: io::ErrorKind) -> SendError {
-        SendError::Away { address: self.config.address.clone(), doing, kind }
+    fn away(&self, doing: &'static str, error: io::Error) -> SendError {
+        SendError::Away { address: self.config.address.clone(), doing, kind: error.kind(), said: error.to_string() }
     }
 }
 
@@ -184,7 +186,8 @@ async fn connect(address: &str, tls: Option<&TlsConnector>) -> io::Result<Box<dy
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(host).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let unnamed = |_| io::Error::new(io::ErrorKind::InvalidInput, "found no host name that a certificate can be for");
+    let name = ServerName::try_from(host).map_err(unnamed)?;
     Ok(Box::new(tls.connect(name, stream).await?))
 }
 

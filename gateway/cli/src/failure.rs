@@ -65,6 +65,14 @@ impl Failure {
         };
         Self::new(exit, error)
     }
+
+    /// Why a process cannot start or a configuration be used: what its caller can change is bad usage, of all else the class decides.
+    pub fn starting(class: ErrorClass, error: impl fmt::Display) -> Self {
+        match class {
+            ErrorClass::Caller => Self::usage(error),
+            class => Self::classed(class, error),
+        }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -1,5 +1,5 @@
 //! The operators' listener of a running gateway, as commands use it: its address from the configuration, its token from the gateway's
-//! home, the name of whoever runs the command beside it. It must never print the token.
+//! home, the name of the user whose process this is beside it. It must never print the token.
 
 use gateway_server::http::form;
 use gateway_server::operators::hands::{OPERATOR, TOKEN_FILE};
@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::commands::run::load;
 use crate::failure::{Exit, Failure};
+use crate::usage;
 
 /// A running gateway's operators' listener.
 pub struct Hands {
@@ -28,8 +29,7 @@ impl Hands {
             let what = "the token that a gateway writes when it starts, as the user that runs it";
             Failure::usage(format_args!("{}: {e}; expected {what}", file.display()))
         })?;
-        let operator =
-            std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_else(|_| "unknown".into());
+        let operator = usage::user(std::env::var("SUDO_USER").ok().as_deref());
         let base = format!("http://{}", config.gateway.operators);
         Ok(Self { http: reqwest::Client::new(), base, token: token.trim().to_owned(), operator })
     }

@@ -1,5 +1,6 @@
 //! The folders that init, demo and bench write: keys, genesis, commented configurations. Secrets are files with mode 0600 in
-//! folders with mode 0700, never overwritten. Stands before anything runs; must never read a key back.
+//! folders that are made with mode 0700 (and closed where `init` finds an empty one), never overwritten. Stands before anything runs;
+//! must never read a key back.
 
 pub mod config;
 
@@ -8,7 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::net::TcpListener;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -79,7 +80,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
     gateway_vault::random().map_err(|e| Failure::classed(e.class(), e))
 }
 
-/// Makes a folder that only its owner may enter; the folders above it as the umask says.
+/// Makes a folder that only its owner may enter; the folders above it as the umask says. One that is there already stays as it is.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -93,6 +94,19 @@ pub fn make_private_folder(path: &Path) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Closes an empty folder that was there before to everyone but its owner.
+///
+/// # Errors
+/// When it is somebody else's.
+pub fn close_folder(path: &Path) -> Result<(), Failure> {
+    let closed = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    closed.map_err(|e| {
+        let expected =
+            "a folder of this user, which only its owner may enter: run `chmod 700` on it, or name a new one";
+        Failure::usage(format_args!("{}: {e}; expected {expected}", path.display()))
+    })
 }
 
 /// Writes a new file with mode 0600, synced.

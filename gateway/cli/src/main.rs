@@ -16,6 +16,8 @@ mod smart;
 mod usage;
 mod watch;
 
+use std::io::{ErrorKind, Write as _};
+
 use clap::{Parser, Subcommand};
 
 use failure::{Exit, Outcome};
@@ -28,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Seals what hospitals emit, anchors the proof in a ledger that they run together, and gives it back under consent.
 #[derive(Parser)]
 #[command(name = "chartseal", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 invalid (verify), 3 shredded, 4 incomplete, 64 bad usage or \
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 invalid (verify, trace), 4 incomplete, 64 bad usage or \
 configuration, 69 a service is unavailable, 75 try again.\n\nExample: chartseal demo --exit")]
 struct Cli {
     /// One JSON document for machines instead of text.
@@ -79,7 +81,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Trace(args) => commands::trace::run(&args, output),
         Command::Verify(args) => commands::verify::run(&args, output),
         Command::Bench(args) => commands::bench::run(args, output),
-        Command::Completions(args) => commands::completions::run::<Cli>(&args),
+        Command::Completions(args) => commands::completions::run::<Cli>(&args, output),
     }
 }
 
@@ -89,14 +91,15 @@ fn main() -> std::process::ExitCode {
         Err(error) => {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             // A closed pipe is no reason to fail: `chartseal --help | head`.
-            let _ = error.print();
-            return exit.into();
+            let is_lost = error.print().is_err_and(|e| e.kind() != ErrorKind::BrokenPipe);
+            return if is_lost && exit == Exit::Done { Exit::Failed } else { exit }.into();
         }
     };
-    match run(cli) {
+    match output::whole(run(cli)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            anstream::eprintln!("chartseal: {failure}");
+            // where standard error cannot be written either, the exit code says it
+            let _ = writeln!(anstream::stderr(), "chartseal: {failure}");
             failure.exit.into()
         }
     }

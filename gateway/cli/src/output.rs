@@ -1,11 +1,41 @@
 //! What a command prints: results on standard output (text, or one JSON document with `--json`), progress on standard error.
-//! Colour only on a terminal and never with NO_COLOR (anstream strips it). Must never print secrets.
+//! Colour only on a terminal and never with NO_COLOR (anstream strips it). What could not be written is remembered, and the command then
+//! fails (`whole`). Must never print secrets.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure, Outcome};
+
+/// The first write to standard output that failed: a process has one output, and whoever prints a line can do nothing about it.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+fn note_lost(written: std::io::Result<()>) {
+    if let Err(error) = written {
+        // a later one says nothing new
+        let _ = LOST.set(error);
+    }
+}
+
+/// How a command ends whose output may be lost. A closed pipe is its reader's wish; what was lost otherwise (a full disk) makes a command
+/// that was done a failed one, and leaves a worse end as it is.
+///
+/// # Errors
+/// Failed: the result is not whole.
+pub fn whole(outcome: Outcome) -> Outcome {
+    note_lost(std::io::stdout().flush());
+    match (&outcome, LOST.get()) {
+        (Ok(Exit::Done), Some(error)) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Failed,
+            format_args!(
+                "standard output: {error}; expected room for all of the result: what was done is done, what was printed is not whole"
+            ),
+        )),
+        _ => outcome,
+    }
+}
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +60,13 @@ impl Output {
     /// A line of the result. A closed pipe ends the output, not the command.
     pub fn line(self, text: impl std::fmt::Display) {
         if !self.json {
-            let _ = writeln!(anstream::stdout(), "{text}");
+            note_lost(writeln!(anstream::stdout(), "{text}"));
         }
+    }
+
+    /// Whether nothing can be printed any more: the end of a command that goes on until it is stopped.
+    pub fn is_gone(self) -> bool {
+        LOST.get().is_some()
     }
 
     /// A line about progress, on standard error.
@@ -49,7 +84,7 @@ impl Output {
     /// Bytes of the result as they are. A closed pipe ends the output, not the command.
     pub fn bytes(self, bytes: &[u8]) -> Outcome {
         let mut out = std::io::stdout().lock();
-        let _ = out.write_all(bytes).and_then(|()| out.flush());
+        note_lost(out.write_all(bytes).and_then(|()| out.flush()));
         Ok(Exit::Done)
     }
 
@@ -57,8 +92,7 @@ impl Output {
     pub fn last_line(self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(|e| Failure::new(Exit::Failed, e))?;
         let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{text}");
-        let _ = out.flush();
+        note_lost(writeln!(out, "{text}").and_then(|()| out.flush()));
         Ok(())
     }
 }

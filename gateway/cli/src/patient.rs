@@ -32,7 +32,7 @@ impl Custody {
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         let vault = Vault::open(&config.vault.dir).map_err(Failure::usage)?;
         let url = config.database_url().map_err(Failure::usage)?;
-        let store = Store::open(&url).await.map_err(|e| Failure::classed(e.class(), e))?;
+        let store = Store::open(&url).await.map_err(|e| Failure::starting(e.class(), e))?;
         Ok(Self { vault, store })
     }
 

@@ -1,5 +1,5 @@
-//! What the system says about processes and folders: time on the cores, memory, bytes on the disk. Reads `/proc` (proc(5)) and
-//! folders, changes nothing; where the system does not say, it is 0.
+//! What the system says about processes and folders: whose they are, time on the cores, memory, bytes on the disk. Reads `/proc` (proc(5)),
+//! `/etc/passwd` and folders, changes nothing; where the system does not say, it is 0.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,6 +81,30 @@ pub fn family(root: u32) -> Vec<u32> {
     family
 }
 
+/// The user whose process this is, as the system knows it and not as the environment says; for root the one who became it by sudo, too.
+pub fn user(sudo_user: Option<&str>) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    user_of(&status, &passwd, sudo_user)
+}
+
+fn user_of(status: &str, passwd: &str, sudo_user: Option<&str>) -> String {
+    // the first of the four is the real one
+    let Some(uid) = field(status, "Uid:") else { return "unknown".to_owned() };
+    let named = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    };
+    let name = passwd.lines().find_map(named).unwrap_or_else(|| format!("uid {uid}"));
+    let name = match sudo_user.filter(|by| uid == 0 && !by.is_empty()) {
+        Some(by) => format!("{by} ({name})"),
+        None => name,
+    };
+    // it travels in a header
+    name.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
 /// Resident memory of a process and all its descendants, in kilobytes.
 pub fn resident_kb(root: u32) -> u64 {
     family(root).into_iter().map(|process| memory(process).resident_kb).sum()
@@ -110,6 +134,18 @@ mod tests {
         let status = "Name:\tx\nPPid:\t1\nVmHWM:\t  900 kB\nVmRSS:\t  800 kB\nRssAnon:\t  700 kB\n";
         assert_eq!(of_status(status), Memory { resident_kb: 800, anonymous_kb: 700, peak_kb: 900 });
         assert_eq!(of_status(""), Memory::default());
+    }
+
+    #[test]
+    fn the_user_is_the_systems_word_and_not_the_environments() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nnobody\nada:x:1000:1000:,,,:/home/ada:/bin/sh\n";
+        let status = |uid: u32| format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\nGid:\t0\t0\t0\t0\n");
+        assert_eq!(user_of(&status(1000), passwd, Some("root")), "ada");
+        assert_eq!(user_of(&status(0), passwd, None), "root");
+        assert_eq!(user_of(&status(0), passwd, Some("b\u{f6}b")), "b?b (root)");
+        assert_eq!(user_of(&status(7), passwd, None), "uid 7", "in a container, from a directory");
+        assert_eq!(user_of("", passwd, None), "unknown");
+        assert_ne!(user(None), "unknown");
     }
 
     #[test]

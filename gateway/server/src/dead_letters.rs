@@ -159,36 +159,94 @@ pub(crate) fn deed(operator: &str, deed: &str, about: String) -> OperatorDeed {
     OperatorDeed { at: now_ms().cast_signed(), operator: operator.to_owned(), deed: deed.to_owned(), about }
 }
 
+/// Milliseconds since 1970 as people read them.
+pub(crate) fn when(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
+}
+
 fn about(filter: &Filter) -> String {
     let number = |name: &str, value: Option<i64>| value.map(|value| format!("{name} {value}"));
+    let time = |name: &str, value: Option<i64>| value.map(|value| format!("{name} {}", when(value)));
     let text = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name} {value}"));
     let all = [
         number("dead letter", filter.id),
         text("connector", &filter.connector),
         text("code", &filter.code),
-        number("since", filter.since),
-        number("until", filter.until),
+        time("since", filter.since),
+        time("until", filter.until),
     ];
     let said: Vec<String> = all.into_iter().flatten().collect();
     if said.is_empty() { "all".to_owned() } else { said.join(", ") }
 }
 
-/// What to do about dead letters with a code.
+/// What to do about dead letters with a code. Every code that a message can be refused with has a line of its own (`tests`).
 pub fn hint(code: &str) -> &'static str {
     match code {
         "unsupported-message" => "add a table for the message type to your mappings, reload, retry; or discard",
-        "no-message-type" | "no-msh" | "bad-msh" => "the sender must state MSH-9; discard and have it sent again",
-        "unknown-charset" | "bad-charset" | "not-decodable" => {
-            "MSH-18 and the bytes disagree: have the sender state its character set"
+        "nothing-mapped" => {
+            "its table makes no resource of it: mend the table in your mappings, reload, retry; or discard"
+        }
+        "no-message-type" => "the sender must state MSH-9; discard and have it sent again",
+        "no-msh" => {
+            "no line begins with MSH: it is no HL7 v2 message, or text stands before it; discard and have it sent again"
+        }
+        "bad-delimiters" => {
+            "MSH-1 and MSH-2 must be distinct delimiters, such as |^~\\&; discard and have it sent again"
+        }
+        "bad-encoding" => {
+            "its bytes are of another character set than MSH-18 states: have the sender state its own; where MSH-18 is empty, add \
+             [hl7v2] charset = \"8859/1\" to the connector's file, reload, retry"
+        }
+        "unsupported-charset" => {
+            "MSH-18 names a character set that is not known: have the sender use one of HL7 table 0211, such as UNICODE UTF-8 or \
+             8859/1, and send it again, then discard"
+        }
+        "bad-zone" => {
+            "the zone of times that name none is not known: set [hl7v2] zone = \"Europe/Berlin\" in the connector's file, reload, retry"
         }
         "same-key-other-content" => "the sender used a control id twice: have it sent under a new one, then discard",
-        "too-large" => "raise gateway.message_bytes_max and restart, then retry; or discard",
-        "unknown-content-type" => "state the content type in the sender or as the connector's content_type, then retry",
-        "raw-unreadable" => "stored bytes are damaged: have the sender send it again, then discard",
-        "normaliser-failed" => "a fault of ours: report it with `chartseal connector try`; retry after an update",
-        code if code.starts_with("json-") => "no valid JSON: have the sender mend it and send it again, then discard",
-        _ => {
-            "try it: chartseal dlq show ID --raw | chartseal connector try NAME - ; mend the mapping or the sender, retry"
+        "identity-conflict" => {
+            "its identifiers name two patients: have the sending system merge them (ADT A40) or correct the message, then retry or discard"
         }
+        "too-large" => "raise gateway.message_bytes_max and restart, then retry; or discard",
+        "too-many-messages" | "too-many-patients" | "too-many-resources" | "too-many-rows" | "too-many-segments"
+        | "too-many-fields" | "too-many-units" => {
+            "more than one message may hold: have the sender send it in parts, then discard"
+        }
+        "cannot-be-sealed" => {
+            "a resource in it is larger than a case may hold: have the sender send it in parts, then discard"
+        }
+        "unknown-content-type" => "state the content type in the sender or as the connector's content_type, then retry",
+        "no-resource-type" => {
+            "a resource in it does not say its resourceType: have the sender mend it and send it again, then discard"
+        }
+        "unknown-resource-type" => {
+            "a resource in it is of no type of FHIR R4: have the sender mend it and send it again, then discard"
+        }
+        "missing-element" | "bad-element" => {
+            "a resource in it lacks the element that is named, or has it in another form: mend the sender or the mapping table, retry"
+        }
+        "not-a-list" | "not-an-object" => {
+            "Bundle.entry must be a list of objects: have the sender mend it and send it again, then discard"
+        }
+        "bad-id" => {
+            "an id must be 1 to 64 letters, digits, - and .: have the sender mend it and send it again, then discard"
+        }
+        "raw-unreadable" => "stored bytes are damaged: have the sender send it again, then discard",
+        "normaliser-failed" => {
+            "a fault of ours: report it with what `chartseal connector try NAME - --config gateway.toml` says; retry after an update"
+        }
+        "abandoned" => {
+            "a sealed case did not check, and was not anchored: a fault of ours; report it with the log, then retry"
+        }
+        code if code.starts_with("json-") => "no valid JSON: have the sender mend it and send it again, then discard",
+        _ => GENERIC,
     }
 }
+
+/// Of codes that this program does not know: those of an older or newer one.
+const GENERIC: &str = "try it: `chartseal dlq show ID --raw --config gateway.toml | chartseal connector try NAME - --config gateway.toml`; \
+                       mend the mapping or the sender, retry";
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! and changes nothing; what it could not look at it says so. No finding holds a secret or anything of a record.
 
 mod files;
+mod local;
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use connectors_amqp::inspect::{inspect, inspect_publisher};
 use connectors_fhir::{FhirError, Server, ServerConfig};
 use connectors_mllp::{ApplicationAckConfig, MllpSender, SendError};
 use connectors_source::Finding;
-use gateway_vault::Vault;
 use ledger_client::{HttpLedger, Ledger as _, LedgerConfig, ValidatorAddress};
 use schemas::block::SignedHead;
 use schemas::id::TimeMs;
@@ -33,13 +33,11 @@ const CLOCK_MS_MAX: u64 = 2 * limits::HEAD_INTERVAL_MS;
 
 /// Everything that can be said about a configuration and its surroundings.
 pub async fn examine(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![match Vault::open(&config.vault.dir) {
-        Ok(_) => Finding::good("keys", format!("{} with its keys", config.vault.dir.display())),
-        Err(error) => {
-            Finding::bad("keys", error.to_string(), "the institution's keys, which only their owner can read")
-        }
-    }];
+    let mut findings = local::keys(config);
     findings.extend(files::findings(&files::named(config), now_ms()));
+    findings.extend(local::token(config));
+    findings.push(local::objects(config));
+    findings.extend(local::listeners(config).await);
     findings.push(database(config).await);
     findings.extend(ledger(config).await);
     let unread =
@@ -108,7 +106,8 @@ async fn database(config: &Config) -> Finding {
             }
         }
         Err(StoreError::Refused { .. }) => Finding::warning("database", "a database without a schema", start),
-        Err(StoreError::Away { .. }) if url.starts_with("sqlite:") => {
+        // who may not make it finds out from `objects` and `disk` beside it
+        Err(StoreError::Opening { .. }) if url.starts_with("sqlite:") => {
             Finding::warning("database", "no SQLite file that can be read", start)
         }
         Err(error) => Finding::bad("database", error.to_string(), "a database that answers"),

@@ -205,7 +205,7 @@ impl Gateway {
             imports,
             replays: Replays::new(Arc::clone(&ingest), foundation),
             dead_letters: dead_letters(&ground, &ingest),
-            reload: tables::reload(config.file.clone(), normalisers),
+            reload: tables::reload(config.clone(), normalisers),
             metrics: ground.metrics.clone(),
         };
         let servers = vec![
@@ -343,6 +343,14 @@ fn belongs(config: &Config, vault: &Vault, genesis: &Genesis) -> Result<(), Gate
         Some(_) => return Ok(()),
     };
     Err(GatewayError::Institution { id: id.to_string(), found })
+}
+
+/// Whether the keys of a vault are those of the configured institution in the genesis.
+///
+/// # Errors
+/// `GatewayError`: the genesis, or what does not fit.
+pub(crate) fn institution(config: &Config, vault: &Vault) -> Result<(), GatewayError> {
+    belongs(config, vault, &genesis(config)?)
 }
 
 fn way_in(

@@ -14,7 +14,7 @@ use schemas::{ErrorClass, limits};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::dead_letters::deed;
+use crate::dead_letters::{deed, when};
 use crate::ingest::look::{self, Difference};
 use crate::ingest::{Foundation, Ingest, Made, StepError};
 use crate::store::inbox::{self, RawPlace};
@@ -162,7 +162,8 @@ impl Replays {
     pub async fn begin(&self, name: &str, asked: Asked, operator: &str) -> Result<ReplayState, ReplayError> {
         let messages = self.count(name, asked).await?;
         let how = if asked.dry_run { ", dry run" } else { "" };
-        let about = format!("connector {name}, from {} to {}, {messages} messages{how}", asked.from, asked.to);
+        let (from, to) = (when(asked.from), when(asked.to));
+        let about = format!("connector {name}, from {from} to {to}, {messages} messages{how}");
         let mut write = self.on.store.begin().await?;
         dead_letters::note(&mut write, &deed(operator, "replay", about)).await?;
         store::commit(write).await?;

@@ -17,6 +17,7 @@ pub mod markers;
 pub mod merges;
 pub mod migrations;
 pub mod notices;
+mod opening;
 pub mod replays;
 pub mod rows;
 pub mod subjects;
@@ -81,6 +82,16 @@ pub enum StoreError {
         /// What was being done.
         doing: &'static str,
     },
+    /// It cannot be opened.
+    #[error("database {place}: {why}")]
+    Opening {
+        /// Which: file, or name and host; never a password.
+        place: String,
+        /// What was found and expected.
+        why: String,
+        /// Whether it heals by itself.
+        class: ErrorClass,
+    },
     /// The database refused a statement: our own mistake or a foreign schema.
     #[error("database: {doing} was refused with code {code}")]
     Refused {
@@ -108,6 +119,7 @@ impl StoreError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Url | Self::Claimed => ErrorClass::Caller,
+            Self::Opening { class, .. } => *class,
             Self::Away { .. } => ErrorClass::Transient,
             Self::Refused { .. } | Self::Migration(_) => ErrorClass::Bug,
             Self::Corrupt { .. } => ErrorClass::Corrupt,
@@ -295,7 +307,7 @@ impl Sync {
 }
 
 async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool, StoreError> {
-    AnyPoolOptions::new()
+    let opened = AnyPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
         .test_before_acquire(engine == Engine::Postgres)
@@ -322,6 +334,9 @@ async fn pool(engine: Engine, url: &str, max: u32, sync: Sync) -> Result<AnyPool
             })
         })
         .connect(url)
-        .await
-        .map_err(failed("connect"))
+        .await;
+    match opened {
+        Ok(pool) => Ok(pool),
+        Err(error) => Err(opening::fault(engine, url, error).await),
+    }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong in the vault: one enum per step. No message holds a key, a plaintext or a patient's word; paths are
 //! those of key files.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use schemas::ErrorClass;
@@ -10,12 +11,14 @@ use schemas::envelope::ObjectError;
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// The operating system refused a file operation.
-    #[error("key file {path}: {source}")]
+    #[error("key file {path}: {source}{}", expected(source))]
     File {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+        /// Whether that heals by itself.
+        class: ErrorClass,
     },
     /// Others may read or write the keys.
     #[error("found mode {found:04o} on {path}, expected {expected:04o}: run `chmod {expected:o} {path}`")]
@@ -75,11 +78,20 @@ impl VaultError {
     /// What kind of failure it is.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::File { .. } | Self::Randomness => ErrorClass::Transient,
+            Self::File { class, .. } => *class,
+            Self::Randomness => ErrorClass::Transient,
             Self::Mode { .. } | Self::Kind { .. } | Self::Exists { .. } | Self::Form { .. } => ErrorClass::Caller,
             Self::Box { .. } => ErrorClass::Corrupt,
             Self::Role | Self::Statements { .. } => ErrorClass::Bug,
         }
+    }
+}
+
+fn expected(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => "; expected the key that `chartseal init` made, or its copy from your backup",
+        ErrorKind::PermissionDenied => "; expected one of this user, who runs the gateway",
+        _ => "",
     }
 }
 

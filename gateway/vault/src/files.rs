@@ -8,6 +8,7 @@ use std::path::Path;
 
 use p256::SecretKey;
 use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, LineEnding};
+use schemas::ErrorClass;
 use schemas::id::{from_hex, to_hex};
 use zeroize::Zeroizing;
 
@@ -21,7 +22,15 @@ const KEY_FILE_BYTES_MAX: u64 = 4096;
 const ROOT_LABEL: &str = "chartseal-root-1:";
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> VaultError {
-    move |source| VaultError::File { path: path.to_owned(), source }
+    use std::io::ErrorKind;
+    move |source| {
+        let class = match source.kind() {
+            // what is not there, or not for this user, does not come by itself
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory => ErrorClass::Caller,
+            _ => ErrorClass::Transient,
+        };
+        VaultError::File { path: path.to_owned(), source, class }
+    }
 }
 
 fn check_mode(path: &Path, meta: &Metadata, expected: u32) -> Result<(), VaultError> {

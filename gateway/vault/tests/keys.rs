@@ -128,7 +128,9 @@ fn absent_and_broken_files_are_named() {
         assert!(matches!(refused(&dir), VaultError::File { .. }));
     }
     let (_temp, dir) = folder();
-    assert!(matches!(refused(&dir), VaultError::File { .. }));
+    let absent = refused(&dir);
+    assert!(matches!(absent, VaultError::File { .. }));
+    assert_eq!(absent.class(), schemas::ErrorClass::Caller, "trying again does not bring keys");
 }
 
 #[test]

@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use ledger_node::NodeConfig;
-
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, strong};
 
@@ -28,8 +26,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
-    let config = NodeConfig::load(&args.config).map_err(Failure::usage)?;
-    let backup = ledger_node::backup(&config, &args.to, args.with_key).map_err(|e| Failure::classed(e.class(), e))?;
+    let config = super::node::load(&args.config)?;
+    let backup = ledger_node::backup(&config, &args.to, args.with_key).map_err(|e| Failure::starting(e.class(), e))?;
     let bytes: u64 = backup.files.iter().map(|file| file.bytes).sum();
     output.line(format_args!("{}  {}", strong("height"), backup.height));
     output.line(format_args!("{}  {}", strong("header"), backup.header));

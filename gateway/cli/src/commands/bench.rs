@@ -1,5 +1,5 @@
 //! `chartseal bench`: figures with p50 and p99, and beside them what the disk does in the same minute. Starts private services and
-//! validators in a temporary folder and stops them. Nothing is switched off for it: everything is synced, encrypted and verified.
+//! validators in a temporary folder and stops them. Nothing is switched off for it: what is written is synced, encrypted and verified.
 //! A target that is missed is said, and is no failure: the machine may be busy with something else.
 
 mod disclose;
@@ -36,7 +36,7 @@ Example: chartseal bench ingest --seconds 30 --json"
 pub struct Args {
     /// What to measure.
     what: What,
-    /// Length of the measured steady phase.
+    /// Length of the measured steady phase; of `normalise` each of its three parts has a third.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Cases in one transaction of `ledger`.
@@ -90,7 +90,7 @@ pub struct Figures {
     pub seconds: f64,
     /// Validators as processes of their own; 0 when the bench needs none.
     pub validators: usize,
-    /// Whether everything durable was synced.
+    /// Whether everything durable was synced; false where nothing is written.
     pub synced: bool,
     /// Small synced appends per second on the same disk, measured right before.
     pub fsync_per_s: f64,
@@ -174,8 +174,13 @@ fn print(figures: &Figures, output: Output) {
         figures.p99_ms
     ));
     output.line(format_args!(
-        "fsync p50 {} ms, p99 {} ms ({} per second), everything synced; {} validators, {} MB of memory",
-        figures.fsync_p50_ms, figures.fsync_p99_ms, figures.fsync_per_s, figures.validators, figures.rss_mb
+        "fsync p50 {} ms, p99 {} ms ({} per second), {}; {} validators, {} MB of memory",
+        figures.fsync_p50_ms,
+        figures.fsync_p99_ms,
+        figures.fsync_per_s,
+        if figures.synced { "everything synced" } else { "nothing written" },
+        figures.validators,
+        figures.rss_mb
     ));
     if let Some(ledger) = &figures.ledger {
         output.line(format_args!(

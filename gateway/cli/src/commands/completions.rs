@@ -3,7 +3,8 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::failure::{Exit, Outcome};
+use crate::failure::Outcome;
+use crate::output::Output;
 
 /// Prints completions for a shell.
 #[derive(clap::Args)]
@@ -14,7 +15,9 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run<C: CommandFactory>(args: &Args) -> Outcome {
-    clap_complete::generate(args.shell, &mut C::command(), "chartseal", &mut std::io::stdout());
-    Ok(Exit::Done)
+pub fn run<C: CommandFactory>(args: &Args, output: Output) -> Outcome {
+    // clap's writer panics on an output that takes nothing: into memory first
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut C::command(), "chartseal", &mut script);
+    output.bytes(&script)
 }

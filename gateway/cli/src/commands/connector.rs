@@ -9,6 +9,7 @@ mod golden;
 mod import;
 mod replay;
 mod send;
+mod tap;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -62,14 +63,14 @@ enum Command {
     Status(control::Gateway),
     /// Shows what a connector brought and how far each message is; never what is in it. Who looks is written down.
     #[command(after_help = "Example: chartseal connector tap ward-3 --follow --config gateway.toml")]
-    Tap(control::Tap),
+    Tap(tap::Args),
     /// Stops a running connector from taking messages until it is resumed; a restart does not resume it.
     #[command(after_help = "Example: chartseal connector pause ward-3 --config gateway.toml")]
     Pause(control::Args),
     /// Lets a paused connector take messages again.
     #[command(after_help = "Example: chartseal connector resume ward-3 --config gateway.toml")]
     Resume(control::Args),
-    /// Pauses a connector and waits until everything that it took is settled.
+    /// Pauses a connector and waits until everything that it took is settled: acknowledged to its sender, or given back.
     #[command(after_help = "Exit codes: 0 drained, 75 not yet.\n\n\
     Example: chartseal connector drain ward-3 --config gateway.toml")]
     Drain(control::Args),
@@ -118,7 +119,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         Command::Test(args) => golden::run(&args, output),
         Command::Send(args) => send::run(&args, output),
         Command::Status(gateway) => control::status(&gateway, output),
-        Command::Tap(args) => control::tap(&args, output),
+        Command::Tap(args) => tap::run(&args, output),
         Command::Pause(args) => control::change(&args, "pause", output),
         Command::Resume(args) => control::change(&args, "resume", output),
         Command::Drain(args) => control::change(&args, "drain", output),

@@ -5,7 +5,9 @@ mod explain;
 
 use std::path::PathBuf;
 
+use gateway_consent::Reference;
 use gateway_server::config::Config;
+use gateway_server::consents::Consents;
 use gateway_server::disclose::decide;
 use serde_json::{Value, json};
 
@@ -50,7 +52,7 @@ enum Command {
     /// Ends a consent for good.
     #[command(after_help = "Example: chartseal consent revoke 1f0c… --as office --key office.key")]
     Revoke {
-        /// Logical id of the Consent.
+        /// Logical id of the Consent, as `grant` and `list` print it.
         id: String,
         #[command(flatten)]
         caller: Caller,
@@ -104,6 +106,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
                     (Some(file), _, _) => serde_json::from_str(&read_text(&file)?)
                         .map_err(|e| Failure::usage(format_args!("{}: {e}", file.display())))?,
                     (None, Some(patient), Some(to)) => {
+                        receiver(&to)?;
                         let found = Custody::open(&config).await?.patient(&patient).await?;
                         permit(&found.logical_id.ok_or_else(no_patient)?, &to)
                     }
@@ -111,7 +114,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
                 };
                 grant(&caller.client(&config)?, &document, output).await
             }
-            Command::Revoke { id, caller } => revoke(&caller.client(&config)?, &id, output).await,
+            Command::Revoke { id, caller } => revoke(&caller.client(&config)?, logical(&id), output).await,
             Command::List { patient } => list(&config, &patient, output).await,
             Command::Explain(args) => explain::run(&config, &args, output).await,
         }
@@ -121,6 +124,20 @@ pub fn run(args: Args, output: Output) -> Outcome {
 /// Nobody to name in a Consent.
 pub fn no_patient() -> Failure {
     Failure::new(Exit::Failed, "found no Patient resource of this person, expected one")
+}
+
+/// Who is named must be one that a client can be registered as: of all else the ledger would hold a consent that permits nobody anything.
+///
+/// # Errors
+/// Usage.
+pub fn receiver(to: &str) -> Result<(), Failure> {
+    match Reference::parse(to) {
+        Some(Reference::Resource { .. }) => Ok(()),
+        _ => Err(Failure::usage(format_args!(
+            "--to: found `{to}`, expected Type/id as the client's `references` in the gateway's file say it, such as \
+             Organization/family-practice"
+        ))),
+    }
 }
 
 /// A consent that denies everything but what one organisation reads for treatment.
@@ -161,6 +178,11 @@ pub fn expect_status(answer: &Answer, expected: u16, doing: &str) -> Result<Valu
     Err(Failure::new(exit, found))
 }
 
+/// The logical id of what is printed as `Consent/ID`.
+pub fn logical(id: &str) -> &str {
+    id.strip_prefix("Consent/").unwrap_or(id)
+}
+
 async fn grant(client: &Client, document: &Value, output: Output) -> Outcome {
     let answer = client.send(reqwest::Method::POST, "Consent", document).await?;
     let consent = expect_status(&answer, 201, "granting")?;
@@ -188,15 +210,56 @@ async fn list(config: &Config, patient: &str, output: Output) -> Outcome {
     output.line(format_args!("subject {subject}, {} live consents at height {}", view.set.live.len(), view.height));
     let mut rows = Vec::new();
     for live in &view.set.live {
+        let id = Consents::logical_id(&custody.store, &live.consent).await;
+        let id = id.map_err(|e| Failure::classed(e.class(), e))?;
         let (from, until) = (live.from.map(timestamp), live.until.map(timestamp));
-        let window = format!("{} to {}", from.as_deref().unwrap_or("ever"), until.as_deref().unwrap_or("ever"));
-        output.line(format_args!("{}  granted at height {}, from {window}", strong(live.consent), live.height));
+        let named = id.as_deref().map_or_else(|| "no document here".to_owned(), |id| format!("Consent/{id}"));
+        output.line(format_args!(
+            "{}  granted at height {}, {}; on the ledger {}",
+            strong(named),
+            live.height,
+            window(from.as_deref(), until.as_deref()),
+            live.consent
+        ));
         rows.push(json!({
-            "consent": live.consent, "commitment": live.commitment, "height": live.height, "from": from, "until": until,
+            "id": id, "consent": live.consent, "commitment": live.commitment, "height": live.height, "from": from,
+            "until": until,
         }));
     }
     output.document(&json!({
         "subject": subject, "height": view.height, "set_version": view.set.version, "consents": rows,
     }))?;
     Ok(Exit::Done)
+}
+
+/// When a consent applies.
+fn window(from: Option<&str>, until: Option<&str>) -> String {
+    match (from, until) {
+        (None, None) => "without end".to_owned(),
+        (Some(from), None) => format!("from {from} on"),
+        (None, Some(until)) => format!("until {until}"),
+        (Some(from), Some(until)) => format!("from {from} until {until}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consent_is_made_for_whom_a_client_can_be_registered_as() {
+        for to in ["Organization/family-practice", "PractitionerRole/7", "https://other.example/fhir/Organization/1"] {
+            receiver(to).expect(to);
+        }
+        for to in ["family-practice", "organization/a", "Organization/", "Organization/a b", "urn:uuid:1", ""] {
+            assert_eq!(receiver(to).expect_err(to).exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn a_window_is_said_in_words() {
+        assert_eq!(window(None, None), "without end");
+        assert_eq!(window(Some("a"), None), "from a on");
+        assert_eq!(window(Some("a"), Some("b")), "from a until b");
+    }
 }

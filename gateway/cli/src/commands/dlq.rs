@@ -34,9 +34,8 @@ enum Command {
         max: usize,
     },
     /// Shows one: why it was refused, where, what to do; with --raw the message itself.
-    #[command(
-        after_help = "Example: chartseal dlq show 17 --raw --config gateway.toml | chartseal connector try ward-3 -"
-    )]
+    #[command(after_help = "Example: chartseal dlq show 17 --raw --config gateway.toml | \
+                      chartseal connector try ward-3 - --config gateway.toml")]
     Show {
         /// Its id.
         id: i64,
@@ -123,6 +122,9 @@ pub fn run(args: Args, output: Output) -> Outcome {
     runtime()?.block_on(async {
         match args.command {
             Command::List { which, max } => list(&which, max, output).await,
+            Command::Show { raw: true, .. } if output.json => Err(Failure::usage(
+                "--raw: found --json too, expected one of them: a message is printed as it came, and is no JSON document",
+            )),
             Command::Show { id, raw: true, gateway } => {
                 let bytes = Hands::of(&gateway.config)?.bytes(&format!("/dead-letters/{id}/raw")).await?;
                 output.bytes(&bytes)
@@ -152,7 +154,7 @@ fn print_counts(all: &[Value], output: Output) {
         let (connector, code) = (text(of, "connector"), text(of, "code"));
         output.line(format_args!(
             "{connector:of_connector$}  {:>6}  {code:of_code$}  {}",
-            of["count"],
+            of["count"].to_string(),
             text(of, "hint")
         ));
     }
@@ -170,7 +172,7 @@ async fn list(which: &Which, max: usize, output: Output) -> Outcome {
         let received = letter["received"].as_i64().map_or_else(String::new, at);
         output.line(format_args!(
             "{:>8}  {received}  {}  {} at {}  attempts {}",
-            letter["id"],
+            letter["id"].to_string(),
             text(letter, "connector"),
             text(letter, "code"),
             text(letter, "path"),
@@ -181,12 +183,14 @@ async fn list(which: &Which, max: usize, output: Output) -> Outcome {
     Ok(Exit::Done)
 }
 
+fn none_of(id: i64) -> Failure {
+    Failure::usage(format_args!("found no dead letter {id}; chartseal dlq list shows what there is"))
+}
+
 async fn show(id: i64, gateway: &Gateway, output: Output) -> Outcome {
     let hands = Hands::of(&gateway.config)?;
     let letters: Vec<Value> = hands.get("/dead-letters", &[("id", id.to_string())]).await?;
-    let Some(letter) = letters.first() else {
-        return Err(Failure::usage(format_args!("found no dead letter {id}; chartseal dlq list shows what there is")));
-    };
+    let Some(letter) = letters.first() else { return Err(none_of(id)) };
     for name in ["connector", "content_type", "code", "path", "class"] {
         output.line(format_args!("{name:13} {}", text(letter, name)));
     }
@@ -202,6 +206,9 @@ async fn change(which: &Which, deed: &str, yes: bool, output: Output) -> Outcome
     let hands = Hands::of(&which.gateway.config)?;
     let (counts, sum) = counted(&hands, which).await?;
     print_counts(&counts, output);
+    if let (0, Some(id)) = (sum, which.id) {
+        return Err(none_of(id));
+    }
     if sum == 0 {
         output.line("found none");
         output.document(&json!({ "total": 0 }))?;
@@ -214,13 +221,18 @@ async fn change(which: &Which, deed: &str, yes: bool, output: Output) -> Outcome
     }
     let done: Value = hands.post(&format!("/dead-letters/{deed}"), &which.query()).await?;
     match deed {
-        "retry" => {
-            output.line(format_args!("{} retried, {} left: they can only be discarded", done["retried"], done["left"]))
-        }
+        "retry" => output.line(retried(&done)),
         _ => output.line(format_args!("{} discarded", done["discarded"])),
     }
     output.document(&done)?;
     Ok(Exit::Done)
+}
+
+fn retried(done: &Value) -> String {
+    match done["left"].as_u64() {
+        None | Some(0) => format!("{} retried", done["retried"]),
+        Some(left) => format!("{} retried, {left} left: they can only be discarded", done["retried"]),
+    }
 }
 
 async fn log(gateway: &Gateway, output: Output) -> Outcome {
@@ -236,4 +248,17 @@ async fn log(gateway: &Gateway, output: Output) -> Outcome {
     }
     output.document(&deeds)?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::retried;
+
+    #[test]
+    fn those_left_are_named_where_there_are_any() {
+        assert_eq!(retried(&json!({ "retried": 3, "left": 0 })), "3 retried");
+        assert_eq!(retried(&json!({ "retried": 0, "left": 2 })), "0 retried, 2 left: they can only be discarded");
+    }
 }

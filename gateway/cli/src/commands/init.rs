@@ -37,6 +37,7 @@ pub fn run(args: &Args, output: Output) -> Outcome {
         )));
     }
     home::make_private_folder(&args.dir)?;
+    home::close_folder(&args.dir)?;
     let dir = args.dir.canonicalize().with_context(|| format!("{}", args.dir.display()))?;
     let ports: Vec<u16> = (args.port + 2..).take(usize::from(args.validators) * 2).collect();
     let validators = home::create_validators(&dir.join("validators"), &ports)?;

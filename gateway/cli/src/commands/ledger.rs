@@ -4,6 +4,7 @@
 mod follow;
 mod members;
 pub mod prove;
+mod records;
 
 use std::io::Read;
 use std::path::PathBuf;

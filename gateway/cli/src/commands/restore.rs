@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use ledger_node::NodeConfig;
-
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 
@@ -26,8 +24,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
-    let config = NodeConfig::load(&args.config).map_err(Failure::usage)?;
-    let height = ledger_node::restore(&config, args.from.as_deref()).map_err(|e| Failure::classed(e.class(), e))?;
+    let config = super::node::load(&args.config)?;
+    if let Some(from) = &args.from {
+        let list = from.join("backup.json");
+        if let Err(error) = std::fs::metadata(&list) {
+            let expected = "expected a folder that `chartseal backup --to DIR` wrote, or no --from: then all comes from the others";
+            return Err(Failure::usage(format_args!("--from: {}: {error}; {expected}", list.display())));
+        }
+    }
+    let height = ledger_node::restore(&config, args.from.as_deref()).map_err(|e| Failure::starting(e.class(), e))?;
     match &args.from {
         Some(_) => {
             output.line(format_args!("restored up to height {height}; the rest comes from the other validators"))

@@ -5,17 +5,21 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use gateway_server::config::Config;
-use gateway_server::gateway::Gateway;
-use schemas::ErrorClass;
+use gateway_server::gateway::{Gateway, GatewayError};
+use gateway_server::http::listen::ListenError;
 
+use super::node::listening;
 use crate::children::until_told;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, bad};
 
 /// Runs a gateway and its connectors until it is told to stop.
 #[derive(clap::Args)]
-#[command(after_help = "Stops on SIGTERM or Ctrl-C after what is under way. Log: CHARTSEAL_LOG=debug.\n\n\
-Example: chartseal run --config /etc/chartseal/gateway.toml")]
+#[command(
+    after_help = "Stops on SIGTERM or Ctrl-C after what is under way. It prints nothing: its log goes to standard error \
+(CHARTSEAL_LOG=debug, CHARTSEAL_LOG=error); --json and --quiet change nothing.\n\n\
+Example: chartseal run --config /etc/chartseal/gateway.toml"
+)]
 pub struct Args {
     /// The gateway's configuration.
     #[arg(long, value_name = "F", env = "CHARTSEAL_CONFIG")]
@@ -76,9 +80,11 @@ pub fn run(args: &Args, _: Output) -> Outcome {
     let _traces = gateway_server::telemetry::traces::start(&config.telemetry).map_err(Failure::usage)?;
     let runtime = runtime()?;
     runtime.block_on(async {
-        let gateway = Gateway::start(config).await.map_err(|e| match e.class() {
-            ErrorClass::Caller => Failure::usage(e),
-            class => Failure::classed(class, e),
+        let (listen, operators) = (config.gateway.listen.clone(), config.gateway.operators.clone());
+        let settings = [("gateway.listen", listen.as_str()), ("gateway.operators", operators.as_str())];
+        let gateway = Gateway::start(config).await.map_err(|error| match error {
+            GatewayError::Listen(ListenError::Bind { address, source }) => listening(&settings, &address, &source),
+            error => Failure::starting(error.class(), error),
         })?;
         until_told(args.until_input_ends).await;
         gateway.stop().await;

@@ -1,13 +1,17 @@
 //! `chartseal trace CASE`: the timeline of one case as the gateway's database and the ledger know it: received, sealed, anchored with
 //! the receipt checked on the spot, consents in force, every read. Names nothing of the record.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use gateway_server::config::LedgerSection;
 use gateway_server::disclose::{decide, log};
 use gateway_server::store::anchors;
 use gateway_server::store::cases::{self, CaseRow};
+use ledger_client::Ledger as _;
 use ledger_proof::Verified;
-use schemas::id::{CaseId, TimeMs};
+use schemas::id::{CaseId, Height, TimeMs};
 use serde_json::{Value, json};
 
 use super::run::{load, runtime};
@@ -18,6 +22,9 @@ use crate::patient::Custody;
 
 /// Entries of the access log read at once.
 const ENTRIES_PER_READ: usize = 4_096;
+
+/// Longest wait for the ledger's word about times, in milliseconds: the timeline is shown without it too.
+const TIMES_MS_MAX: u64 = 5_000;
 
 /// Shows the timeline of a case, each step with its proof.
 #[derive(clap::Args)]
@@ -33,7 +40,10 @@ pub struct Args {
 
 /// One line of the timeline.
 struct Event {
-    time: TimeMs,
+    /// None where only the height is known.
+    time: Option<TimeMs>,
+    /// Where it stands on the ledger.
+    height: Option<Height>,
     what: &'static str,
     detail: String,
     proof: String,
@@ -56,12 +66,12 @@ pub fn run(args: &Args, output: Output) -> Outcome {
         let receipt = anchors::receipt(&custody.store, &case).await.map_err(failed)?;
         let verified = check(receipt.as_bytes(), &genesis);
         let mut events = way_in(&case, verified.as_ref().ok());
-        events.extend(consents(&custody, &case).await?);
+        events.extend(consents(&custody, &case, &config.ledger).await?);
         events.extend(reads(&custody, &case).await?);
-        events.sort_by_key(|e| e.time);
+        in_order(&mut events);
         output.line(format_args!("{} version {} of subject {}", strong(case.case), case.version, case.subject));
         for event in &events {
-            let time = if event.time == 0 { String::new() } else { timestamp(event.time) };
+            let time = event.time.map_or_else(String::new, timestamp);
             output.line(format_args!("{time:24}  {:9}  {:44}  {}", event.what, event.detail, event.proof));
         }
         if let Err(error) = &verified {
@@ -77,26 +87,43 @@ pub fn run(args: &Args, output: Output) -> Outcome {
 }
 
 fn describe(event: &Event) -> Value {
-    json!({ "time": timestamp(event.time), "event": event.what, "detail": event.detail, "proof": event.proof })
+    json!({
+        "time": event.time.map(timestamp), "height": event.height, "event": event.what, "detail": event.detail,
+        "proof": event.proof,
+    })
+}
+
+/// By time; what has a height alone stands before the first that the ledger knew at this height or later, else last.
+fn in_order(events: &mut [Event]) {
+    let known: Vec<(Height, TimeMs)> = events.iter().filter_map(|event| event.height.zip(event.time)).collect();
+    let at = |event: &Event| {
+        let height = event.height.unwrap_or(0);
+        let behind = known.iter().filter(|(of, _)| *of >= height).map(|(_, time)| *time).min();
+        (event.time.or(behind).unwrap_or(TimeMs::MAX), event.time.is_some(), height)
+    };
+    events.sort_by_cached_key(at);
 }
 
 fn way_in(case: &CaseRow, verified: Option<&Verified>) -> Vec<Event> {
-    let ms = |time: i64| time.max(0).unsigned_abs();
+    let ms = |time: i64| u64::try_from(time).ok();
     vec![
         Event {
             time: ms(case.received),
+            height: None,
             what: "received",
             detail: format!("by connector {}", case.connector),
             proof: format!("inbox {}", case.inbox_id),
         },
         Event {
             time: ms(case.sealed),
+            height: None,
             what: "sealed",
             detail: format!("object {}", case.object),
             proof: verified.map_or_else(String::new, |v| format!("header {}", v.statement.header)),
         },
         Event {
             time: ms(case.anchored_at),
+            height: Some(case.height),
             what: "anchored",
             detail: format!("height {}", case.height),
             proof: "receipt, verified with the genesis alone".into(),
@@ -104,18 +131,35 @@ fn way_in(case: &CaseRow, verified: Option<&Verified>) -> Vec<Event> {
     ]
 }
 
-/// Live consents of the case's subject. Their time is a height; the ledger's state keeps no clock.
-async fn consents(custody: &Custody, case: &CaseRow) -> Result<Vec<Event>, Failure> {
+/// Live consents of the case's subject. The ledger's state has their heights; when that was, a block says, where the ledger answers.
+async fn consents(custody: &Custody, case: &CaseRow, ledger: &LedgerSection) -> Result<Vec<Event>, Failure> {
     let view = decide::view(&custody.store, &case.subject).await.map_err(|e| Failure::classed(e.class(), e))?;
+    let times = times(ledger, view.set.live.iter().map(|live| live.height).collect()).await;
     let live = view.set.live.iter();
     Ok(live
         .map(|live| Event {
-            time: 0,
+            time: times.get(&live.height).copied(),
+            height: Some(live.height),
             what: "granted",
             detail: format!("consent {}", live.consent),
             proof: format!("height {}, commitment {}", live.height, live.commitment),
         })
         .collect())
+}
+
+/// When blocks were final; nothing of those that nobody gives now.
+async fn times(config: &LedgerSection, heights: BTreeSet<Height>) -> BTreeMap<Height, TimeMs> {
+    let mut times = BTreeMap::new();
+    let Ok(ledger) = super::ledger::open(config) else { return times };
+    let asked = async {
+        for height in heights {
+            let Ok(blocks) = ledger.blocks(height, 1, Duration::ZERO).await else { return };
+            times.extend(blocks.iter().filter(|b| b.header.height == height).map(|b| (height, b.header.time)));
+        }
+    };
+    // what came until then counts
+    let _ = tokio::time::timeout(Duration::from_millis(TIMES_MS_MAX), asked).await;
+    times
 }
 
 async fn reads(custody: &Custody, case: &CaseRow) -> Result<Vec<Event>, Failure> {
@@ -129,12 +173,42 @@ async fn reads(custody: &Custody, case: &CaseRow) -> Result<Vec<Event>, Failure>
         for (sequence, entry) in &entries {
             for unit in entry.disclosed.iter().filter(|unit| unit.case == case.case) {
                 events.push(Event {
-                    time: entry.time,
+                    time: Some(entry.time),
+                    height: Some(entry.height),
                     what: "read",
                     detail: format!("unit {} by {} under {}", unit.unit, entry.client, unit.consent),
                     proof: format!("access log {sequence}, decided at height {}", entry.height),
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(what: &'static str, time: Option<TimeMs>, height: Option<Height>) -> Event {
+        Event { time, height, what, detail: String::new(), proof: String::new() }
+    }
+
+    #[test]
+    fn what_has_a_height_alone_stands_among_those_with_a_time() {
+        let mut events = vec![
+            event("granted late", None, Some(9)),
+            event("granted early", None, Some(2)),
+            event("granted between", None, Some(5)),
+            event("read", Some(40), Some(7)),
+            event("anchored", Some(30), Some(4)),
+            event("received", Some(10), None),
+            event("granted, known", Some(35), Some(6)),
+        ];
+        in_order(&mut events);
+        let order: Vec<&str> = events.iter().map(|event| event.what).collect();
+        let expected =
+            ["received", "granted early", "anchored", "granted between", "granted, known", "read", "granted late"];
+        assert_eq!(order, expected);
+        assert_eq!(describe(&events[1])["time"], Value::Null);
+        assert_eq!(describe(&events[0])["time"], "1970-01-01T00:00:00.01Z");
     }
 }

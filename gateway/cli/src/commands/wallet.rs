@@ -16,7 +16,7 @@ use schemas::cbor;
 use schemas::id::CaseId;
 use schemas::wallet::{Ask, Invitation};
 
-use super::consent::{base_url, expect_status};
+use super::consent::{base_url, expect_status, logical};
 use super::run::{load, runtime};
 use super::verify::{read_genesis, timestamp};
 use crate::failure::{Exit, Failure, Outcome};
@@ -153,7 +153,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
         Command::Inbox { own } => runtime()?.block_on(inbox(&own, output)),
         Command::Accept { cases, to, own } => runtime()?.block_on(cases::accept(&cases, &to, &own, output)),
         Command::Grant(args) => runtime()?.block_on(consents::grant(&args, output)),
-        Command::Revoke { id, own } => runtime()?.block_on(consents::revoke(&id, &own, output)),
+        Command::Revoke { id, own } => runtime()?.block_on(consents::revoke(logical(&id), &own, output)),
     }
 }
 

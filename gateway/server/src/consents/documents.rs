@@ -293,6 +293,19 @@ impl Consents {
         row.map(|row| row.try_get(0).map_err(store::failed("consent_document"))).transpose()
     }
 
+    /// The id under which FHIR clients know a version of a consent; none where its document is not here.
+    ///
+    /// # Errors
+    /// `StoreError`.
+    pub async fn logical_id(store: &Store, consent: &ConsentId) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT logical_id FROM consent_document WHERE consent = $1")
+            .bind(consent.0.to_vec())
+            .fetch_optional(store.reader())
+            .await
+            .map_err(store::failed("consent_document"))?;
+        row.map(|row| row.try_get(0).map_err(store::failed("consent_document"))).transpose()
+    }
+
     /// Settles grants of one consent or patient whose outcome was unknown: the live set says whether they are in force.
     async fn settle(&self, logical_id: &str, subject: Option<&SubjectId>) -> Result<(), StoreError> {
         let sql = "SELECT consent, subject, logical_id, version, height, state, granted FROM consent_document WHERE \

@@ -82,3 +82,87 @@ async fn a_database_is_looked_at_and_not_made() {
     assert_eq!((schema.missing, schema.unknown), (vec![201], vec![999]));
     store.close().await;
 }
+
+/// A gateway's file in a folder, with connectors behind it.
+fn config(folder: &std::path::Path, listen: &str, operators: &str, objects: &str, connectors: &str) -> Config {
+    let text = format!(
+        r#"
+[gateway]
+institution = "North"
+institution_id = "03030303030303030303030303030303"
+home = "."
+listen = "{listen}"
+operators = "{operators}"
+[vault]
+dir = "keys"
+[database]
+url = "sqlite:gateway.db"
+[objects]
+url = "{objects}"
+[ledger]
+genesis = "genesis.json"
+key = "transport.key"
+validators = [{{ name = "a", url = "https://127.0.0.1:7001" }}]
+{connectors}
+"#
+    );
+    Config::parse(&text, &folder.join("gateway.toml")).expect("a good file")
+}
+
+fn said(finding: &Finding) -> (&str, Level) {
+    (&finding.about, finding.level)
+}
+
+#[tokio::test]
+async fn an_address_that_run_refuses_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let mllp = |name: &str, at: &dyn std::fmt::Display| {
+        format!("[[connector]]\nkind = \"mllp\"\nname = \"{name}\"\nlisten = \"{at}\"\n")
+    };
+    let at = taken.local_addr().expect("an address");
+    let connectors = mllp("a", &free) + &mllp("b", &free) + &mllp("c", &at);
+    let config = config(folder.path(), "0.0.0.0:0", "127.0.0.1:0", "objects", &connectors);
+    let found = local::listeners(&config).await;
+    let all: Vec<_> = found.iter().map(said).collect();
+    let expected = [
+        ("listen", Level::Bad),
+        ("operators", Level::Good),
+        ("a: listen", Level::Good),
+        ("b: listen", Level::Bad),
+        ("c: listen", Level::Bad),
+    ];
+    assert_eq!(all, expected, "{found:?}");
+    assert!(found[0].found.contains("plain HTTP") && found[3].found.contains("of a: listen too"), "{found:?}");
+    assert!(found[4].found.contains("somebody listens there"), "{found:?}");
+}
+
+#[test]
+fn keys_of_another_institution_a_loose_token_and_no_folder_for_objects_are_errors() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let create = |name: &str| gateway_vault::Vault::create(&folder.path().join(name)).expect("keys");
+    let (own, other) = (create("keys"), create("other"));
+    let of = |vault: &gateway_vault::Vault| {
+        let institution = vault.register("North", schemas::id::InstitutionId([3; 16]), vec![]);
+        let validators = vec![schemas::genesis::Validator { name: "a".into(), key: vault.gateway_key() }];
+        let genesis = schemas::genesis::Genesis { created: 1, validators, institutions: vec![institution] };
+        std::fs::write(folder.path().join("genesis.json"), genesis.to_json()).expect("written");
+    };
+    let config = config(folder.path(), "127.0.0.1:0", "127.0.0.1:0", "gateway.toml/objects", "");
+    let levels = || local::keys(&config).iter().map(|finding| finding.level).collect::<Vec<_>>();
+    of(&own);
+    assert_eq!(levels(), [Level::Good, Level::Good]);
+    of(&other);
+    assert_eq!(levels(), [Level::Good, Level::Bad]);
+    assert_eq!(local::token(&config), None, "before it ran");
+    let token = folder.path().join(crate::operators::hands::TOKEN_FILE);
+    std::fs::write(&token, "0".repeat(64)).expect("written");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).expect("changed");
+    assert_eq!(local::token(&config).map(|finding| finding.level), Some(Level::Bad));
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    assert_eq!(local::token(&config).map(|finding| finding.level), Some(Level::Good));
+    std::fs::write(folder.path().join("gateway.toml"), "").expect("a file where a folder should be");
+    assert_eq!(local::objects(&config).level, Level::Bad);
+}

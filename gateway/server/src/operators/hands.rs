@@ -27,8 +27,9 @@ use crate::connectors::{ConnectorState, Connectors};
 use crate::dead_letters::{DeadLetterError, DeadLetters, MOST};
 use crate::imports::{Asked as Import, ImportError, ImportState, Imports};
 use crate::replays::Replays;
+use crate::store::StoreError;
 use crate::store::dead_letters::{DeadLetter, Filter, deeds};
-use crate::store::inbox::{Passing, passing};
+use crate::store::inbox::{Passing, Which, has_brought, passing};
 use crate::telemetry::Metrics;
 
 /// The token's file in the gateway's home.
@@ -45,8 +46,19 @@ const DEEDS_MAX: usize = 1_000;
 /// How far a message is, by `inbox::State`.
 const STATES: [&str; 6] = ["received", "sealed", "anchored", "refused", "empty", "sealed"];
 
-/// Reads the configuration again; gives its connectors, or what is wrong.
-pub type Reload = Arc<dyn Fn() -> Result<Vec<ConnectorConfig>, String> + Send + Sync>;
+/// What was read again.
+#[derive(Clone, Debug)]
+pub struct Reread {
+    /// The connectors of now.
+    pub connectors: Vec<ConnectorConfig>,
+    /// Whether what messages are mapped with is another than before: tables, zone, authorities.
+    pub tables: bool,
+    /// Keys of the gateway's file that are taken over by a restart only, and are not as they were.
+    pub restart: Vec<&'static str>,
+}
+
+/// Reads the configuration again; gives what it found, or what is wrong.
+pub type Reload = Arc<dyn Fn() -> Result<Reread, String> + Send + Sync>;
 
 /// The operators' hands. Cheap to clone.
 #[derive(Clone)]
@@ -125,7 +137,8 @@ impl FromRequestParts<Hands> for Operator {
             return Err((StatusCode::UNAUTHORIZED, text).into_response());
         }
         let name = parts.headers.get(OPERATOR).and_then(|value| value.to_str().ok()).unwrap_or("unknown");
-        let name: String = name.chars().filter(char::is_ascii_graphic).take(OPERATOR_BYTES_MAX).collect();
+        let name: String =
+            name.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(OPERATOR_BYTES_MAX).collect();
         Ok(Self(name))
     }
 }
@@ -161,7 +174,15 @@ impl Asked {
 #[serde(deny_unknown_fields)]
 struct Tapped {
     after: Option<i64>,
+    /// Rows that were seen before, with commas between them.
+    ids: Option<String>,
     max: Option<usize>,
+}
+
+impl Tapped {
+    fn ids(&self) -> Option<Result<Vec<i64>, std::num::ParseIntError>> {
+        self.ids.as_deref().map(|ids| ids.split(',').take(MOST).map(str::parse).collect())
+    }
 }
 
 /// A dead letter with what to do about it.
@@ -296,6 +317,14 @@ async fn stop_import(
     import_state(on.imports.stop(&name))
 }
 
+const UNKNOWN: &str = "found no connector of this name; `chartseal connector status` shows which there are\n";
+
+/// Whether there is a connector of this name, or was one that brought something.
+async fn is_known(on: &Hands, name: &str) -> Result<bool, StoreError> {
+    let runs = on.connectors.list().iter().any(|state| state.name == name);
+    Ok(runs || has_brought(&on.dead_letters.store, name).await?)
+}
+
 /// What a connector brought, as it goes its way: ids, times and how far it is.
 async fn messages(
     State(on): State<Hands>,
@@ -303,29 +332,50 @@ async fn messages(
     PathPart(name): PathPart<String>,
     Query(asked): Query<Tapped>,
 ) -> Response {
-    if asked.after.is_none()
-        && let Err(error) = on.dead_letters.note(&operator, "tap", format!("connector {name}")).await
-    {
-        return failed(&error);
+    let ids = match asked.ids().transpose() {
+        Ok(ids) => ids,
+        Err(_) => {
+            return (StatusCode::UNPROCESSABLE_ENTITY, "ids: expected numbers with commas between them\n")
+                .into_response();
+        }
+    };
+    let which = match (&ids, asked.after) {
+        (Some(ids), _) => Which::These(ids),
+        (None, Some(after)) => Which::After(after),
+        (None, None) => Which::Newest,
+    };
+    // the first look of one that follows: the others belong to it
+    if which == Which::Newest {
+        match is_known(&on, &name).await {
+            Ok(true) => {}
+            Ok(false) => return (StatusCode::NOT_FOUND, UNKNOWN).into_response(),
+            Err(error) => return status_of(error.class()),
+        }
+        if let Err(error) = on.dead_letters.note(&operator, "tap", format!("connector {name}")).await {
+            return failed(&error);
+        }
     }
     let most = asked.max.unwrap_or(MOST).min(MOST);
-    match passing(&on.dead_letters.store, &name, asked.after, most).await {
-        Ok(all) => {
-            let line = |one: Passing| {
-                let at = usize::try_from(one.state).unwrap_or(usize::MAX);
-                let state = STATES.get(at).copied().unwrap_or("unknown");
-                json!({ "id": one.id, "received": one.received, "state": state, "attempts": one.attempts + 1 })
-            };
-            Json(all.into_iter().map(line).collect::<Vec<_>>()).into_response()
-        }
+    match passing(&on.dead_letters.store, &name, which, most).await {
+        Ok(all) => Json(all.into_iter().map(tapped).collect::<Vec<_>>()).into_response(),
         Err(error) => status_of(error.class()),
     }
 }
 
+fn tapped(one: Passing) -> serde_json::Value {
+    let at = usize::try_from(one.state).unwrap_or(usize::MAX);
+    let state = STATES.get(at).copied().unwrap_or("unknown");
+    let mut line = json!({ "id": one.id, "received": one.received, "state": state, "attempts": one.attempts + 1 });
+    if let Some(code) = one.code {
+        line["code"] = code.into();
+    }
+    line
+}
+
 async fn reload(State(on): State<Hands>, Operator(operator): Operator) -> Response {
     let read = Arc::clone(&on.reload);
-    let configs = match tokio::task::spawn_blocking(move || read()).await {
-        Ok(Ok(configs)) => configs,
+    let read = match tokio::task::spawn_blocking(move || read()).await {
+        Ok(Ok(read)) => read,
         // the old set keeps running
         Ok(Err(fault)) => {
             on.metrics.reload_failed(true);
@@ -335,13 +385,17 @@ async fn reload(State(on): State<Hands>, Operator(operator): Operator) -> Respon
         Err(_) => return status_of(ErrorClass::Bug),
     };
     on.metrics.reload_failed(false);
-    let done = match on.connectors.reload(configs).await {
+    let done = match on.connectors.reload(read.connectors).await {
         Ok(done) => done,
         Err(error) => return status_of(error.class()),
     };
     let changed = done.started.len() + done.stopped.len() + done.restarted.len();
+    let answer = json!({
+        "started": done.started, "stopped": done.stopped, "restarted": done.restarted, "unchanged": done.unchanged,
+        "tables": read.tables, "restart": read.restart,
+    });
     match on.dead_letters.note(&operator, "reload", format!("{changed} connectors changed")).await {
-        Ok(()) => Json(done).into_response(),
+        Ok(()) => Json(answer).into_response(),
         Err(error) => failed(&error),
     }
 }

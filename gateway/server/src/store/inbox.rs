@@ -367,7 +367,7 @@ pub async fn is_quarantined(write: &mut Write, key: &Digest, content: &Digest) -
 }
 
 /// One message on its way; nothing of its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passing {
     /// Inbox row.
     pub id: i64,
@@ -377,31 +377,65 @@ pub struct Passing {
     pub state: i64,
     /// How often it was sent its way again.
     pub attempts: i64,
+    /// Why it is in quarantine.
+    pub code: Option<String>,
 }
 
-/// What a connector brought behind a row: the newest where none is named, else the oldest, in order.
+/// Which messages of a connector are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The newest.
+    Newest,
+    /// The oldest behind a row.
+    After(i64),
+    /// These rows.
+    These(&'a [i64]),
+}
+
+/// What a connector brought, in order.
 ///
 /// # Errors
 /// `StoreError`.
 pub async fn passing(
     store: &Store,
     connector: &str,
-    after: Option<i64>,
+    which: Which<'_>,
     most: usize,
 ) -> Result<Vec<Passing>, StoreError> {
-    let order = if after.is_some() { "ASC" } else { "DESC" };
+    let (condition, order) = match which {
+        Which::Newest => (String::new(), "DESC"),
+        Which::After(id) => (format!("AND id > {id}"), "ASC"),
+        Which::These([]) => return Ok(Vec::new()),
+        Which::These(ids) => {
+            let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+            (format!("AND id IN ({})", ids.join(", ")), "ASC")
+        }
+    };
+    // by the source key, which has an index there
+    let code = "(SELECT code FROM quarantine WHERE quarantine.source_key = inbox.source_key AND \
+                quarantine.inbox_id = inbox.id ORDER BY quarantine.id DESC LIMIT 1)";
     let sql = format!(
-        "SELECT id, received, state, attempts FROM inbox WHERE connector = $1 AND id > $2 ORDER BY id {order} LIMIT {most}"
+        "SELECT id, received, state, attempts, CASE WHEN state = {} THEN {code} END FROM inbox WHERE connector = $1 \
+         {condition} ORDER BY id {order} LIMIT {most}",
+        State::Quarantined as i64
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(connector.to_owned()).bind(after.unwrap_or(0));
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(connector.to_owned());
     let rows = query.fetch_all(store.reader()).await.map_err(failed("inbox"))?;
     let one = |row: &AnyRow| -> Result<Passing, sqlx::Error> {
         let (id, received, state, attempts) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        Ok(Passing { id, received, state, attempts })
+        Ok(Passing { id, received, state, attempts, code: row.try_get(4)? })
     };
     let mut all: Vec<Passing> = rows.iter().map(one).collect::<Result<_, _>>().map_err(failed("inbox"))?;
     all.sort_unstable_by_key(|passing| passing.id);
     Ok(all)
+}
+
+/// Whether anything of this name ever brought a message: a connector that is no more, a client of the FHIR API.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn has_brought(store: &Store, connector: &str) -> Result<bool, StoreError> {
+    Ok(!passing(store, connector, Which::Newest, 1).await?.is_empty())
 }
 
 /// How many messages are in each state: waiting, sealed, done, in quarantine.

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _, SqlSafeStr as _};
 
 use super::units::PART_ROWS;
-use super::{Engine, StoreError, failed};
+use super::{Engine, StoreError, failed, opening};
 
 /// Version, name, text. WAYIN's are below 100, the way out's from 100, what both read from 200.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -53,7 +53,7 @@ pub struct Schema {
 /// Looks at a database and changes nothing: a SQLite file that is not there is not made.
 ///
 /// # Errors
-/// `StoreError::Url`, `Away`, or `Refused` where there is no schema at all.
+/// `StoreError::Url`, `Opening`, or `Refused` where there is no schema at all.
 pub async fn look(url: &str) -> Result<Schema, StoreError> {
     sqlx::any::install_default_drivers();
     let engine = Engine::of(url)?;
@@ -61,7 +61,10 @@ pub async fn look(url: &str) -> Result<Schema, StoreError> {
         Engine::Sqlite if !url.contains('?') => format!("{url}?mode=ro"),
         _ => url.to_owned(),
     };
-    let mut connection = AnyConnection::connect(&read_only).await.map_err(failed("connect"))?;
+    let mut connection = match AnyConnection::connect(&read_only).await {
+        Ok(connection) => connection,
+        Err(error) => return Err(opening::fault(engine, url, error).await),
+    };
     let sql = "SELECT version FROM _sqlx_migrations ORDER BY version";
     let rows = sqlx::query(sql).fetch_all(&mut connection).await.map_err(failed("schema"))?;
     let applied = |row: &AnyRow| row.try_get::<i64, _>(0).map_err(failed("schema"));

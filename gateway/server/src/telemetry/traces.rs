@@ -2,6 +2,7 @@
 //! durations only. The exporter's HTTP client needs a tokio runtime, so its work is moved there from the batch thread.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
@@ -68,7 +69,8 @@ impl Drop for Tracing {
 pub fn start(config: &TelemetryConfig) -> Result<Tracing, TelemetryError> {
     let filter = std::env::var("CHARTSEAL_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter)?;
-    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true).compact();
+    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_coloured());
+    let output = output.with_target(true).compact();
     let provider = config.otlp.as_deref().map(exporter).transpose()?;
     // our own spans only: those of libraries may hold what they were called with, and the exporter's would never end
     let ours = Targets::new().with_target("gateway_server", LevelFilter::INFO);
@@ -80,6 +82,11 @@ pub fn start(config: &TelemetryConfig) -> Result<Tracing, TelemetryError> {
         .try_init()
         .map_err(|_| TelemetryError::Started)?;
     Ok(Tracing(provider))
+}
+
+/// Colour on a terminal only: a log file keeps no escape codes.
+fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, TelemetryError> {

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use gateway_server::dead_letters::hint;
 use gateway_server::ingest::Outcome;
 use gateway_server::store::dead_letters::{self, Filter};
+use gateway_server::store::inbox::{State, Which, has_brought, passing};
 use gateway_server::store::summaries::{self, Reader};
 use gateway_server::store::{anchors, cases, subjects, units};
 use ledger_proof::verify_receipt;
@@ -190,6 +192,18 @@ async fn what_cannot_be_taken_is_kept_with_code_and_place() {
         assert_eq!(aside.len(), refused.len() + 1);
         assert!(aside.iter().all(|line| !line.code.is_empty() && !line.path.is_empty()));
         assert!(aside.iter().any(|line| line.code == "missing-element" && line.path == "Observation.status"));
+        let unknown = hint("of a newer program");
+        assert!(aside.iter().all(|line| hint(&line.code) != unknown), "what to do is said of each");
+        let tapped = passing(&running.store, "ehr", Which::Newest, 100).await.expect("read");
+        let refused_now: Vec<_> = tapped.iter().filter(|one| one.state == State::Quarantined as i64).collect();
+        assert_eq!(refused_now.len(), refused.len());
+        assert!(tapped.iter().all(|one| one.code.is_some() == (one.state == State::Quarantined as i64)), "{tapped:?}");
+        let ids = [refused_now[0].id, refused_now[1].id];
+        let these = passing(&running.store, "ehr", Which::These(&ids), 100).await.expect("read");
+        assert_eq!(these.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
+        assert!(passing(&running.store, "lab", Which::These(&ids), 100).await.expect("read").is_empty());
+        assert!(has_brought(&running.store, "ehr").await.expect("read"));
+        assert!(!has_brought(&running.store, "lab").await.expect("read"));
         let seen = format!("{aside:?}");
         assert!(!CANARIES.iter().any(|canary| seen.contains(canary)));
         assert_eq!(cases::count(&running.store).await.expect("read"), 1, "the good one behind them is not held up");

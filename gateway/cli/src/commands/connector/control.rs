@@ -1,4 +1,4 @@
-//! `chartseal connector status|tap|pause|resume|drain|reload`: the connectors of a running gateway, through its operators' listener.
+//! `chartseal connector status|pause|resume|drain|reload`: the connectors of a running gateway, through its operators' listener.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,6 @@ use crate::commands::run::runtime;
 use crate::failure::{Exit, Outcome};
 use crate::hands::Hands;
 use crate::output::{Output, bad, good, strong};
-
-/// A tap that follows looks this often, in milliseconds.
-const FOLLOW_MS: u64 = 500;
 
 /// Which gateway.
 #[derive(clap::Args)]
@@ -36,22 +33,22 @@ pub fn status(gateway: &Gateway, output: Output) -> Outcome {
     let text = |state: &Value, name: &str| state[name].as_str().unwrap_or_default().to_owned();
     let widest = |name: &str| all.iter().map(|state| text(state, name).len()).max().unwrap_or(0);
     let (width, kinds) = (widest("name"), widest("kind"));
+    let wide = all.iter().map(|state| how(state).0.chars().count()).max().unwrap_or(0);
     for state in &all {
-        let how = match (state["fault"].as_str(), state["paused"].as_bool(), state["connected"].as_bool()) {
-            (Some(fault), _, _) => bad(fault),
-            (None, Some(true), _) => strong("paused"),
-            (None, _, Some(true)) => good("connected"),
-            (None, _, _) => bad("not connected"),
-        };
+        let (how, colour) = how(state);
+        // padded before it is coloured: escape codes have no width
+        let how = colour(&format!("{how:wide$}"));
         let name = text(state, "name");
-        let last = state["last_delivery"].as_i64().map_or_else(|| "never".into(), at);
+        let last = state["last_delivery"].as_i64().map_or_else(|| "none since it began".into(), at);
         let (unsettled, again) = (&state["unsettled"], &state["reconnects"]);
         let careful = match state["careful"].as_u64() {
             None | Some(0) => String::new(),
             Some(queues) => format!("  {queues} queues one message at a time"),
         };
+        // last, for it may be long
+        let fault = state["fault"].as_str().map_or_else(String::new, |fault| format!("  {fault}"));
         output.line(format_args!(
-            "{name:width$}  {:kinds$}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}{careful}",
+            "{name:width$}  {:kinds$}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}{careful}{fault}",
             text(state, "kind")
         ));
     }
@@ -59,10 +56,20 @@ pub fn status(gateway: &Gateway, output: Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Milliseconds since 1970 as a time.
+/// What a connector does, and its colour.
+fn how(state: &Value) -> (&'static str, fn(&str) -> String) {
+    match (state["fault"].as_str(), state["paused"].as_bool(), state["connected"].as_bool()) {
+        (Some(_), _, _) => ("cannot start", |text| bad(text)),
+        (None, Some(true), _) => ("paused", |text| strong(text)),
+        (None, _, Some(true)) => ("connected", |text| good(text)),
+        (None, _, _) => ("not connected", |text| bad(text)),
+    }
+}
+
+/// Milliseconds since 1970 as a time, to the second.
 pub fn at(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms)
-        .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// Pauses, resumes or drains one.
@@ -85,52 +92,21 @@ pub fn change(args: &Args, deed: &str, output: Output) -> Outcome {
 pub fn reload(gateway: &Gateway, output: Output) -> Outcome {
     let hands = Hands::of(&gateway.config)?;
     let done: Value = runtime()?.block_on(hands.post("/reload", &[]))?;
+    let named = |what: &str| done[what].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
     for what in ["started", "restarted", "stopped", "unchanged"] {
-        let names: Vec<&str> = done[what].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let names = named(what);
         if !names.is_empty() {
             output.line(format_args!("{what:10} {}", names.join(" ")));
         }
     }
-    output.line("mapping tables are those of now");
+    if done["tables"] == Value::Bool(true) {
+        output.line("what messages are mapped with is exchanged: tables, zone, authorities");
+    }
+    let waiting = named("restart");
+    if !waiting.is_empty() {
+        let what = waiting.join(", ");
+        output.line(format_args!("{:10} {what}: changed, taken over when the gateway is started again", "restart"));
+    }
     output.document(&done)?;
     Ok(Exit::Done)
-}
-
-/// Arguments of `connector tap`.
-#[derive(clap::Args)]
-pub struct Tap {
-    /// The connector's name.
-    name: String,
-    /// Goes on with what comes, until Ctrl-C.
-    #[arg(long, short)]
-    follow: bool,
-    /// Most that are shown at first.
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    max: usize,
-    #[command(flatten)]
-    gateway: Gateway,
-}
-
-/// Prints what a connector brought and how far it is: never a byte of a message.
-pub fn tap(args: &Tap, output: Output) -> Outcome {
-    let hands = Hands::of(&args.gateway.config)?;
-    let path = format!("/connectors/{}/messages", args.name);
-    runtime()?.block_on(async {
-        let mut all: Vec<Value> = hands.get(&path, &[("max", args.max.to_string())]).await?;
-        let mut after = 0;
-        loop {
-            for one in &all {
-                let (received, state) = (one["received"].as_i64().map_or_else(String::new, at), &one["state"]);
-                let state = state.as_str().unwrap_or_default();
-                output.line(format_args!("{:>8}  {received}  {state:9}  attempts {}", one["id"], one["attempts"]));
-                after = after.max(one["id"].as_i64().unwrap_or(0));
-            }
-            if !args.follow {
-                output.document(&all)?;
-                return Ok(Exit::Done);
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(FOLLOW_MS)).await;
-            all = hands.get(&path, &[("after", after.to_string())]).await?;
-        }
-    })
 }

@@ -21,8 +21,8 @@ pub struct Args {
     /// The connector's name, of kind `fhir`.
     name: String,
     /// Only what was updated since, as a FHIR instant.
-    #[arg(long, value_name = "T")]
-    since: Option<String>,
+    #[arg(long, value_name = "TIME")]
+    since: Option<jiff::Timestamp>,
     /// Resource types, with commas between them; those of the connector unless said otherwise.
     #[arg(long, value_name = "TYPES")]
     types: Option<String>,
@@ -41,7 +41,7 @@ pub fn run(args: &Args, output: Output) -> Outcome {
     let hands = Hands::of(&args.gateway.config)?;
     let path = format!("/connectors/{}/import", args.name);
     let mut query = vec![("level", args.level.clone())];
-    query.extend(args.since.clone().map(|since| ("since", since)));
+    query.extend(args.since.map(|since| ("since", since.to_string())));
     query.extend(args.types.clone().map(|types| ("types", types)));
     runtime()?.block_on(async {
         let mut state: Value =

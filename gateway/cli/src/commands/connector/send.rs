@@ -35,6 +35,10 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: Output) -> Outcome {
+    if args.address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+        let found = format!("found `{}`, expected a listener as `host:port`, such as 127.0.0.1:2575", args.address);
+        return Err(Failure::usage(found));
+    }
     let config = SenderConfig {
         address: args.address.clone(),
         tls_roots: args.tls_roots.clone(),

@@ -43,7 +43,7 @@ pub(super) async fn follow(
         Check::Continued(before.map(|block| block.header))
     };
     let mut next = from;
-    while max.is_none_or(|max| next - from < max) {
+    while max.is_none_or(|max| next - from < max) && !output.is_gone() {
         let left = max.map_or(usize::MAX, |max| usize::try_from(max - (next - from)).unwrap_or(usize::MAX));
         let blocks = ledger.blocks(next, left.min(limits::CATCH_UP_BLOCKS_MAX), WAIT).await.map_err(failed)?;
         for block in blocks {

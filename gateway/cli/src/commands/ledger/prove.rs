@@ -5,14 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use ledger_client::{HttpLedger, Ledger};
-use schemas::block::Epoch;
-use schemas::cbor::{self, Record};
-use schemas::id::{Digest, Height, PublicKey, to_hex};
+use schemas::cbor;
+use schemas::id::{Digest, Height, to_hex};
 use schemas::proof::{Filed, Proof, StateProof};
-use schemas::state::{
-    self, AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, Institution, Practitioner, Subject,
-};
+use schemas::state;
 
+use super::records::record;
 use super::{failed, show_entry};
 use crate::commands::verify::timestamp;
 use crate::failure::{Exit, Failure, Outcome};
@@ -136,30 +134,6 @@ pub fn row(proof: &StateProof) -> serde_json::Value {
         "time": timestamp(proof.header.time), "value": proof.value.as_ref().map(|value| to_hex(&value.0)),
         "state_root": proof.header.state_root,
     })
-}
-
-/// A value as people read it; hex when it is none of the contract's records.
-fn record(key: &[u8], value: &[u8]) -> String {
-    fn shown<T: Record + std::fmt::Debug>(value: &[u8]) -> Option<String> {
-        cbor::decode::<T>(value).ok().map(|record| format!("{record:?}"))
-    }
-    let shown = match key.get(..5) {
-        Some(b"case/") => shown::<CaseHead>(value),
-        Some(b"subj/") => shown::<Subject>(value),
-        Some(b"cons/") => shown::<ConsentSet>(value),
-        Some(b"dead/") => shown::<Height>(value),
-        Some(b"inst/") => shown::<Institution>(value),
-        Some(b"prac/") => shown::<Practitioner>(value),
-        Some(b"gate/") => shown::<AccessCursor>(value),
-        Some(b"vali/") => shown::<PublicKey>(value),
-        Some(b"evid/") => shown::<Evidence>(value),
-        Some(b"epoc/") if key.len() == 5 => shown::<Epoch>(value),
-        Some(b"epoc/") => shown::<EpochRecord>(value),
-        Some(b"ball/") => shown::<CastBallot>(value),
-        Some(b"seat/") => shown::<Epoch>(value),
-        _ => None,
-    };
-    shown.unwrap_or_else(|| to_hex(value))
 }
 
 fn write(file: &Path, bytes: &[u8], output: Output) -> Result<(), Failure> {

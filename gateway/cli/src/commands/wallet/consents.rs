@@ -12,7 +12,7 @@ use schemas::wallet::{self, Ask, KnownConsent, Status, Written, consent_commitme
 
 use super::Own;
 use super::hospital::Wallet;
-use crate::commands::consent::{no_patient, permit};
+use crate::commands::consent::{no_patient, permit, receiver};
 use crate::failure::{Exit, Failure, Outcome, read};
 use crate::home;
 use crate::output::{Output, good};
@@ -37,6 +37,7 @@ pub struct Grant {
 
 /// Grants a consent.
 pub async fn grant(args: &Grant, output: Output) -> Outcome {
+    args.to.as_deref().map_or(Ok(()), receiver)?;
     let wallet = args.own.open()?;
     let status = status(&wallet).await?;
     let document = document(args, &status)?;

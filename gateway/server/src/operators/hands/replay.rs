@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{Hands, Operator, failed, status_of};
+use super::{Hands, Operator, UNKNOWN, failed, is_known, status_of};
 use crate::replays::{Asked, ReplayError, ReplayState};
 
 /// How many messages are meant: what an operator sees before anything is opened.
@@ -16,6 +16,11 @@ pub(super) async fn count(
     Path(name): Path<String>,
     Query(asked): Query<Asked>,
 ) -> Response {
+    match is_known(&on, &name).await {
+        Ok(true) => {}
+        Ok(false) => return (StatusCode::NOT_FOUND, UNKNOWN).into_response(),
+        Err(error) => return status_of(error.class()),
+    }
     let counted = on.replays.count(&name, asked).await;
     counted.map_or_else(|error| refused(&error), |messages| Json(json!({ "messages": messages })).into_response())
 }
