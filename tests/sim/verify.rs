@@ -59,11 +59,11 @@ pub struct Published {
 }
 
 /// What a validator makes of it. `None`: dropped.
-pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
+pub fn input(from: ValidatorIndex, checked: &Checked, published: &Published) -> Option<Input> {
     let Published { certified, epoch, view, changing, .. } = *published;
     match checked {
         Checked::At(_, Input::Voted(signed)) if published.complete.covers(&signed.vote) => None,
-        Checked::Request(request) => Some(Input::Request(request.clone())),
+        Checked::Request(request) => Some(Input::Request(Some(from), request.clone())),
         Checked::At(height, input) => (*height > certified).then(|| input.clone()),
         Checked::View(in_epoch, of, input) => {
             let is_news = *in_epoch == epoch && (*of > view || (*of == view && changing));

@@ -193,7 +193,7 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
         return Err(full());
     }
     prepare(node, &transaction, &request);
-    node.offer(None, Input::Request(request)).map_err(|_| full())?;
+    node.offer(None, Input::Request(None, request)).map_err(|_| full())?;
     Ok(StatusCode::ACCEPTED)
 }
 

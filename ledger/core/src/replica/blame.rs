@@ -46,7 +46,7 @@ impl Replica {
                 }
             }
             Input::Tick(_)
-            | Input::Request(_)
+            | Input::Request(..)
             | Input::Told(..)
             | Input::Asked(..)
             | Input::Answered(..)

@@ -149,9 +149,10 @@ impl Replica {
         let height = proposal.batch().height;
         let is_executed = self.slots.get(&height).is_some_and(|slot| slot.header.is_some());
         if is_executed {
-            self.pool.executed(proposal.requests());
+            // what was accepted of it left the pool with its execution
+            self.pool.executed(proposal.requests(), &[]);
         } else {
-            self.pool.take(proposal.requests(), self.now);
+            self.pool.take(self.primary(), proposal.requests(), self.now);
         }
         let Some(slot) = self.slot(height) else { unreachable!("checked to be in the window") };
         assert!(slot.proposal.is_none(), "never two proposals at one height of a view");

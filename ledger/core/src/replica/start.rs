@@ -60,6 +60,7 @@ impl Replica {
         if checkpoint.height != certified || certified < config.base.height || is_base {
             return Err(CoreError::CheckpointGap { found: checkpoint.height, certified });
         }
+        let validators = config.validators;
         let mut replica = Self {
             config,
             view: View::default(),
@@ -73,7 +74,7 @@ impl Replica {
             next: 0,
             proposed_time: 0,
             slots: BTreeMap::new(),
-            pool: Pool::default(),
+            pool: Pool::new(validators),
             timeliness: propose::Timeliness::default(),
             telling: tell::Telling::default(),
             changing: change::Changing::default(),
@@ -207,6 +208,7 @@ impl Replica {
         prepare: Option<schemas::id::Signature>,
     ) -> Result<(), CoreError> {
         let (height, digest, me) = (proposal.batch().height, proposal.digest(), self.config.me);
+        let primary = self.primary();
         let slot = self.slots.entry(height).or_default();
         if slot.digest().is_some_and(|before| before != digest) {
             return Err(CoreError::Contradiction { height, what: "two proposals" });
@@ -217,7 +219,7 @@ impl Replica {
         if !proposal.is_empty() {
             slot.keep_body(&proposal);
         }
-        self.pool.take(proposal.requests(), self.now);
+        self.pool.take(primary, proposal.requests(), self.now);
         slot.proposal = Some(proposal);
         Ok(())
     }
@@ -288,7 +290,8 @@ impl Replica {
             let body = slot.body(&header.batch);
             slot.header = Some(header);
             if let Some(body) = body {
-                self.pool.executed(body.requests());
+                // of what was accepted nobody hands another copy in, and what is in flight does not come back
+                self.pool.executed(body.requests(), &[]);
             }
             self.attest(height, signer, effects);
         }
