@@ -80,8 +80,10 @@ pub const WITNESS_VIEWS: u64 = 4;
 pub const SHOWN_AGAIN_MS: u64 = 500;
 /// Heights for which a transaction of evidence is valid.
 pub const EVIDENCE_VALID_HEIGHTS: u64 = 1_000;
-/// Bodies of different batches that a validator keeps for one height until it is final.
-pub const BODIES_PER_HEIGHT_MAX: usize = 4;
+/// Fresh batches that a validator votes for at one height, view after view, while none of them prepares.
+pub const FRESH_BODIES_PER_HEIGHT_MAX: usize = 4;
+/// Bodies of different batches that a validator keeps for one height until it is final, those that new views assigned included.
+pub const BODIES_PER_HEIGHT_MAX: usize = FRESH_BODIES_PER_HEIGHT_MAX * 3;
 /// A primary that does not get the oldest transaction executed within this loses its view, in milliseconds.
 pub const VIEW_TIMEOUT_MS: u64 = 2_000;
 /// The same after many view changes in a row, each of which doubles it, in milliseconds.

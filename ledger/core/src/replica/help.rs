@@ -103,7 +103,7 @@ impl Replica {
         self.helping.null_at = Some(self.now);
     }
 
-    fn may_be_null(&self, after_ms: u64) -> bool {
+    pub(super) fn may_be_null(&self, after_ms: u64) -> bool {
         self.helping.null_at.is_none_or(|at| self.now >= at.saturating_add(after_ms))
     }
 

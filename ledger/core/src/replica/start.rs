@@ -91,6 +91,8 @@ impl Replica {
         if replica.is_silent() {
             replica.active = false;
         }
+        // not before: a record may name a body that an earlier one holds
+        replica.slots.values_mut().for_each(Slot::drop_bodies);
         replica.pool.restarted();
         replica.next = replica.next.max(executed + 1);
         if planted("height-proposed-again") {
@@ -238,7 +240,7 @@ impl Replica {
             Slot::count(&mut slot.prepares, by, digest);
         }
         Slot::count(&mut slot.commits, ValidatorSignature { validator: me, signature: commit }, digest);
-        slot.prepared = Some(PreparedCertificate { view: vote.view, height, digest, pre_prepare, prepares });
+        slot.learn_prepared(&PreparedCertificate { view: vote.view, height, digest, pre_prepare, prepares });
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! determinism. Every run prints its seed when it fails; `SEED` runs one seed, `SEEDS` that many of each test.
 
 mod blame;
+mod bodies;
 mod disk;
 mod divergence;
 mod forgeries;

@@ -86,7 +86,7 @@ fn a_flood_of_revocations_keeps_nothing_else_out() {
     let (mut next, begun) = (1_000, network.now);
     // the flood is there first
     while network.now < begun + 3 * limits::VIEW_TIMEOUT_MS / 2 {
-        while (0..4).any(|index| network.waiting(index) < 2_000) {
+        while (0..4).any(|index| network.waiting(index) < 4_600) {
             (0..4).for_each(|index| network.hand_in(index, &transaction(next)));
             next += 1;
         }
@@ -124,14 +124,30 @@ fn a_peer_fills_its_own_share_and_no_more() {
     assert!(network.waiting(1) <= all);
 }
 
-/// One backup has more than the primary has places for it: it hands on no more than that at once, the oldest first.
+/// Every backup has more than the primary has places for it.
 #[test]
 fn whatever_waits_at_a_backup_finds_its_way() {
     let mut network = Network::new(4, 1, QUIET);
-    let count = 4 * limits::MEMPOOL_PEERS_MAX as u64 / 3;
-    (0..count).for_each(|number| network.hand_in(2, &ordinary(number)));
+    let count = 5 * limits::MEMPOOL_PEERS_MAX as u64;
+    (0..count).for_each(|number| network.hand_in(1 + number as usize % 3, &ordinary(number)));
     network.run(limits::VIEW_TIMEOUT_MS, 0, &[]);
     let missing = (0..count).filter(|&number| !network.outcomes.is_accepted(&ordinary(number))).count();
     assert_eq!(missing, 0, "of {count}");
     assert!((0..4).all(|index| network.view(index) == 0 && network.waiting(index) == 0));
+}
+
+/// Nobody hands on more than the others have places for: what is oldest would be among what they cannot take.
+#[test]
+fn a_backup_hands_on_no_more_than_its_share() {
+    let mut network = Network::new(4, 1, QUIET);
+    network.attacker = Some(0);
+    network.crash(0);
+    let share = limits::MEMPOOL_PEERS_MAX / 3;
+    (0..3 * share as u64).for_each(|number| network.hand_in(1, &ordinary(number)));
+    network.run(limits::VIEW_TIMEOUT_MS - 100, 0, &[]);
+    let heard = network.heard.iter().filter_map(|message| match message {
+        Message::Request(bytes) => Some(Request::read(bytes.clone()).unwrap().signed()),
+        _ => None,
+    });
+    assert_eq!(heard.collect::<std::collections::BTreeSet<_>>().len(), share, "the oldest, again and again");
 }
