@@ -108,6 +108,7 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
         Message::Ask(nonce, waits_for) => Some(Checked::Any(Input::Asked(from, nonce, waits_for))),
         Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
+        Message::HandOver(hand_over) => Some(Checked::Any(Input::HandsOver(from, hand_over))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::AskOffer(nonce) => Some(Checked::AskOffer(nonce)),
         Message::AskPiece(asked) => Some(Checked::AskPiece(asked)),

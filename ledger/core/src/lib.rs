@@ -49,7 +49,7 @@ use schemas::block::{
 };
 use schemas::evidence::Conflict;
 use schemas::id::{ChainId, Digest, Height, Signature, TimeMs};
-use schemas::pbft::{Answer, Attest, Message, Record, Recovery, SignedVote, Status};
+use schemas::pbft::{Answer, Attest, HandOver, Message, Record, Recovery, SignedVote, Status};
 use schemas::view::Checkpoint;
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
@@ -102,6 +102,8 @@ pub enum Input {
     Asked(ValidatorIndex, u64, Recovery),
     /// A peer says so to this replica, which asked.
     Answered(ValidatorIndex, Answer),
+    /// A peer would leave its view for one who asked.
+    HandsOver(ValidatorIndex, HandOver),
     /// Blocks with q commits and q attestations each, in order of height.
     Final(Vec<Block>),
     /// The header that executing the last `Execute` made, at which height the epoch ends, once that is decided, and the ids of

@@ -93,6 +93,7 @@ impl Replica {
                 self.answer(from, nonce, &mut effects);
             }
             Input::Answered(..) => {}
+            Input::HandsOver(from, hand_over) => self.hear_hand_over(from, hand_over),
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
             Input::Executed(header, seal, accepted) => self.executed(header, seal, &accepted, signer, &mut effects),
             Input::ViewChanged(change) => self.hear_view_change(change, signer, &mut effects),

@@ -66,6 +66,7 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         }),
         Message::Ask(nonce, waits_for) => Ok(Input::Asked(from, nonce, waits_for)),
         Message::Answer(answer) => Ok(Input::Answered(from, answer)),
+        Message::HandOver(hand_over) => Ok(Input::HandsOver(from, hand_over)),
         Message::Fetch(height) => return fetch(node, certified, height),
         Message::BlocksFrom(height) => {
             node.behind.holds_from(certified, from, height);

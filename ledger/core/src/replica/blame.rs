@@ -50,6 +50,7 @@ impl Replica {
             | Input::Told(..)
             | Input::Asked(..)
             | Input::Answered(..)
+            | Input::HandsOver(..)
             | Input::Executed(..) => {}
         }
     }

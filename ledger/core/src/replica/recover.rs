@@ -82,7 +82,7 @@ impl Replica {
             Input::Decided(decided) => self.learn(decided, signer, effects),
             Input::ViewChanged(change) => self.note_view_change(change, effects),
             Input::Renewed(new_view) => self.note_new_view(new_view, effects),
-            Input::Proposed(_) | Input::Voted(_) | Input::Shown(_) | Input::Asked(..) => {}
+            Input::Proposed(_) | Input::Voted(_) | Input::Shown(_) | Input::Asked(..) | Input::HandsOver(..) => {}
         }
     }
 

@@ -347,6 +347,7 @@ impl Network {
             }
             Message::Ask(nonce, waits_for) => Input::Asked(from, nonce, waits_for),
             Message::Answer(answer) => Input::Answered(from, answer),
+            Message::HandOver(hand_over) => Input::HandsOver(from, hand_over),
             Message::AskOffer(_)
             | Message::Offered(_)
             | Message::AskPiece(_)
