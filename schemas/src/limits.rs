@@ -112,7 +112,8 @@ pub const MEMPOOL_TRANSACTIONS_MAX: usize = 8192;
 pub const MEMPOOL_RESERVE: usize = 1024;
 /// Their bytes.
 pub const MEMPOOL_BYTES_MAX: usize = 32 << 20;
-/// Transactions of other validators waiting at one validator in each of two lanes, the same number of each.
+/// Transactions of other validators waiting at one validator in each of two lanes, the same number of each; and as many that came
+/// with proposals.
 pub const MEMPOOL_PEERS_MAX: usize = 2048;
 /// Their bytes.
 pub const MEMPOOL_PEERS_BYTES_MAX: usize = 8 << 20;

@@ -22,6 +22,9 @@ pub(crate) type Place = (u8, u64);
 /// Who handed a transaction in: a peer, or a client of this validator.
 type Source = Option<ValidatorIndex>;
 
+/// Nobody did, it came with a proposal: these have places of their own, or a primary that dies would take what it proposed with it.
+const PROPOSED: Source = Some(ValidatorIndex::MAX);
+
 #[derive(Clone, Debug)]
 struct Waiting {
     request: Request,
@@ -143,12 +146,13 @@ impl Pool {
         self.recent.contains(&request.signed()) || self.recent.contains(&request.id())
     }
 
-    /// The clients have their places; a peer has its own, and of one transaction one copy in them: it could have any number
+    /// The clients have their places, and what was proposed; a peer has its own, and of one transaction one copy in them: it could have any number
     /// made, and only one fits a batch.
     fn has_room(&self, from: Source, request: &Request) -> bool {
         let place = (lane_of(request), 0);
         let most = match from {
             None => Size { number: limits::MEMPOOL_TRANSACTIONS_MAX, bytes: limits::MEMPOOL_BYTES_MAX },
+            PROPOSED => Size { number: limits::MEMPOOL_PEERS_MAX, bytes: limits::MEMPOOL_PEERS_BYTES_MAX },
             Some(_) => self.share,
         };
         let held = self.held.get(&holder(from, place)).copied().unwrap_or_default();
@@ -229,15 +233,14 @@ impl Pool {
         filling.into_requests()
     }
 
-    /// Marks a proposal's transactions as being in flight, also those seen here for the first time: their timer runs too. The
-    /// proposal's primary is who handed these in.
-    pub fn take(&mut self, from: ValidatorIndex, requests: &[Request], now: TimeMs) {
+    /// Marks a proposal's transactions as being in flight, also those seen here for the first time: their timer runs too.
+    pub fn take(&mut self, requests: &[Request], now: TimeMs) {
         for request in requests {
             match self.places.get(&request.signed()).copied() {
                 Some(place) => self.set_in_flight(place),
                 // what was executed already waits for nothing
                 None if self.is_recent(request) => {}
-                None => drop(self.insert(Some(from), request.clone(), now)),
+                None => drop(self.insert(PROPOSED, request.clone(), now)),
             }
         }
     }

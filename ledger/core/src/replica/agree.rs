@@ -105,7 +105,7 @@ impl Replica {
         }
         effects.push(Effect::Append(Record::Decided(decided.to_decision())));
         if slot.header.is_none() {
-            self.pool.take(self.primary(), decided.requests(), self.now);
+            self.pool.take(decided.requests(), self.now);
         }
         if let Some(slot) = self.slot(height) {
             slot.decided = Some(decided);

@@ -164,7 +164,7 @@ impl Replica {
             // what was accepted of it left the pool with its execution
             self.pool.executed(proposal.requests(), &[]);
         } else {
-            self.pool.take(self.primary(), proposal.requests(), self.now);
+            self.pool.take(proposal.requests(), self.now);
         }
         let Some(slot) = self.slot(height) else { unreachable!("checked to be in the window") };
         assert!(slot.proposal.is_none(), "never two proposals at one height of a view");

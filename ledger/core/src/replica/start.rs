@@ -210,7 +210,6 @@ impl Replica {
         prepare: Option<schemas::id::Signature>,
     ) -> Result<(), CoreError> {
         let (height, digest, me) = (proposal.batch().height, proposal.digest(), self.config.me);
-        let primary = self.primary();
         let slot = self.slots.entry(height).or_default();
         if slot.digest().is_some_and(|before| before != digest) {
             return Err(CoreError::Contradiction { height, what: "two proposals" });
@@ -221,7 +220,7 @@ impl Replica {
         if !proposal.is_empty() {
             slot.keep_body(&proposal);
         }
-        self.pool.take(primary, proposal.requests(), self.now);
+        self.pool.take(proposal.requests(), self.now);
         slot.proposal = Some(proposal);
         Ok(())
     }

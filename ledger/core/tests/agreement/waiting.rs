@@ -151,3 +151,18 @@ fn a_backup_hands_on_no_more_than_its_share() {
     });
     assert_eq!(heard.collect::<std::collections::BTreeSet<_>>().len(), share, "the oldest, again and again");
 }
+
+/// What a primary proposed before it died waits at those who heard of it: no client has to ask again.
+#[test]
+fn what_was_proposed_outlives_its_primary() {
+    let mut network = Network::new(4, 1, QUIET);
+    network.unprepared = true;
+    let count = limits::MEMPOOL_PEERS_MAX as u64 / 2;
+    (0..count).for_each(|number| network.hand_in(0, &ordinary(number)));
+    network.run(80, 0, &[]);
+    network.crash(0);
+    network.unprepared = false;
+    network.run(3 * limits::VIEW_TIMEOUT_MS, 0, &[]);
+    let missing = (0..count).filter(|&number| !network.outcomes.is_accepted(&ordinary(number))).count();
+    assert_eq!(missing, 0, "of {count}, in view {}", network.view(1));
+}
