@@ -11,6 +11,7 @@ use schemas::id::{Digest, TimeMs};
 use schemas::limits;
 
 use crate::batch::Filling;
+use crate::mutants::planted;
 use crate::proposal::Request;
 
 /// What is remembered of executed transactions: of each the hash of its bytes and, if it was accepted, its id.
@@ -275,10 +276,11 @@ impl Pool {
             }
             self.remember(request.signed());
         }
-        for id in accepted {
-            let copies: Vec<_> = self.copies_of(id, false).collect();
+        let served = requests.iter().map(Request::id).filter(|_| planted("refused-copies-serve"));
+        for id in accepted.iter().copied().chain(served) {
+            let copies: Vec<_> = self.copies_of(&id, false).collect();
             copies.into_iter().for_each(|place| self.remove(place));
-            self.remember(*id);
+            self.remember(id);
         }
         assert!(self.recent.len() == self.recent_order.len(), "remembered once each");
         assert!(self.places.len() == self.all.len() && self.ready.len() <= self.all.len(), "one place each");
