@@ -80,8 +80,10 @@ pub const WITNESS_VIEWS: u64 = 4;
 pub const SHOWN_AGAIN_MS: u64 = 500;
 /// Heights for which a transaction of evidence is valid.
 pub const EVIDENCE_VALID_HEIGHTS: u64 = 1_000;
-/// Bodies of different batches that a validator keeps for one height until it is final.
-pub const BODIES_PER_HEIGHT_MAX: usize = 4;
+/// Fresh batches that a validator votes for at one height, view after view, while none of them prepares.
+pub const FRESH_BODIES_PER_HEIGHT_MAX: usize = 4;
+/// Bodies of different batches that a validator keeps for one height until it is final, those that new views assigned included.
+pub const BODIES_PER_HEIGHT_MAX: usize = FRESH_BODIES_PER_HEIGHT_MAX * 3;
 /// A primary that does not get the oldest transaction executed within this loses its view, in milliseconds.
 pub const VIEW_TIMEOUT_MS: u64 = 2_000;
 /// The same after many view changes in a row, each of which doubles it, in milliseconds.
@@ -104,12 +106,17 @@ pub const VIEW_CHANGE_AGAIN_MS: u64 = 500;
 pub const NEW_VIEW_AGAIN_MS: u64 = 1_000;
 /// Checkpoint interval K, in blocks.
 pub const CHECKPOINT_INTERVAL: u64 = 64;
-/// Transactions waiting at one validator.
+/// Transactions of its own clients waiting at one validator.
 pub const MEMPOOL_TRANSACTIONS_MAX: usize = 8192;
-/// Of these, kept free for what other validators hand on.
+/// Of these, kept free for what it hands in itself and for revocations.
 pub const MEMPOOL_RESERVE: usize = 1024;
-/// Bytes of transactions waiting at one validator.
+/// Their bytes.
 pub const MEMPOOL_BYTES_MAX: usize = 32 << 20;
+/// Transactions of other validators waiting at one validator in each of two lanes, the same number of each; and as many that came
+/// with proposals.
+pub const MEMPOOL_PEERS_MAX: usize = 2048;
+/// Their bytes.
+pub const MEMPOOL_PEERS_BYTES_MAX: usize = 8 << 20;
 /// Bytes of admitted transactions remembered in each of two generations, so that the proposal that holds one costs a look.
 pub const ADMITTED_BYTES_MAX: usize = 4 << 20;
 /// Blocks that a primary keeps in flight at once.
@@ -353,7 +360,11 @@ const NEW_VIEW_BYTES_MAX: usize = {
     q * (prepared + q * 72 + 300) + OPEN_HEIGHTS_MAX as usize * 72 + 300
 };
 const _: () = assert!(NEW_VIEW_BYTES_MAX <= PEER_FRAME_BYTES_MAX);
-const _: () = assert!(FORWARD_MAX * 16 <= MEMPOOL_RESERVE && MEMPOOL_RESERVE * 2 <= MEMPOOL_TRANSACTIONS_MAX);
+const _: () = assert!(MEMPOOL_RESERVE * 2 <= MEMPOOL_TRANSACTIONS_MAX);
+const _: () = assert!(FORWARD_MAX <= MEMPOOL_PEERS_MAX && VALIDATORS_MAX * 16 <= MEMPOOL_PEERS_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX * VALIDATORS_MAX * 2 <= MEMPOOL_PEERS_BYTES_MAX);
+// of each lane the oldest finds room in half a batch
+const _: () = assert!((TRANSACTION_BYTES_MAX + 64) * 2 <= BATCH_BYTES_MAX);
 const _: () = assert!(WATERMARK_WINDOW * 4 <= BLOCK_HISTORY_MIN);
 const _: () = assert!(TRANSFER_PIECE_BYTES * 4 <= PEER_FRAME_BYTES_MAX / 2);
 const _: () = assert!(100 << TRANSFER_LOG_LEVEL <= PEER_FRAME_BYTES_MAX / 2);

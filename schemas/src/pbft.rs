@@ -4,7 +4,9 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::block::{Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorSignature, View, Vote};
+use crate::block::{
+    Batch, Block, CommitCertificate, Epoch, TransactionBytes, ValidatorIndex, ValidatorSignature, View, Vote,
+};
 use crate::cbor::list;
 use crate::id::{ChainId, Digest, Height, Signature};
 use crate::limits;
@@ -73,6 +75,24 @@ pub enum Message {
     /// How far the sender is, for the one who asked.
     #[n(17)]
     Answer(#[n(0)] Answer),
+    /// The sender would leave a view, so that this validator, which lost its votes and waits for a later view, gets one.
+    #[n(18)]
+    HandOver(#[n(0)] HandOver),
+}
+
+/// For whom a view would be left. It is left once a quorum says so, so that nobody leaves it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct HandOver {
+    /// Who asked for it.
+    #[n(0)]
+    pub asker: ValidatorIndex,
+    /// The epoch.
+    #[n(1)]
+    pub epoch: Epoch,
+    /// The view that would be left: the sender is in it.
+    #[n(2)]
+    pub view: View,
 }
 
 /// The answer to one who lost its votes. Whoever is silent itself gives none.

@@ -5,6 +5,7 @@ mod amnesia;
 mod attesting;
 mod borrowed;
 mod censoring;
+mod copying;
 mod delayed;
 mod equivocating;
 mod flooding;
@@ -20,8 +21,10 @@ mod wrong;
 
 use ledger_core::{Input, Sign};
 use schemas::block::{Batch, Epoch, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, View, Vote};
+use schemas::cbor;
 use schemas::id::{Digest, Height, Signature};
 use schemas::pbft::{Attest, Message, PrePrepare, SignedVote};
+use schemas::transaction::Transaction;
 use schemas::view::{Checkpoint, NewView, PreparedCertificate, SignedViewChange, ViewChange};
 
 use crate::chain::Chain;
@@ -173,6 +176,15 @@ impl Hand<'_> {
         client::transaction(self.keys, number, self.dice.percent(20), |bytes| me.sign(bytes))
     }
 
+    /// The same transaction under signatures of its own: the same id, and execution refuses it.
+    pub fn copy(&mut self, bytes: &TransactionBytes) -> TransactionBytes {
+        let Ok(mut copy) = cbor::decode::<Transaction>(bytes.as_ref()) else { return bytes.clone() };
+        let salt = self.dice.below(u64::MAX).to_be_bytes();
+        let junk = self.sign(&salt);
+        copy.signatures.iter_mut().for_each(|signed| signed.signature = junk);
+        TransactionBytes(cbor::encode(&copy).into())
+    }
+
     /// Some digest that nobody proposed.
     pub fn digest(&mut self) -> Digest {
         let mut bytes = [0xee; 32];
@@ -253,6 +265,7 @@ kinds! {
     Twins, "twins", twins::Twins;
     Censoring, "censoring", censoring::Censoring;
     Flooding, "flooding", flooding::Flooding::default();
+    Copying, "copies_of_transactions", copying::Copying;
     Attesting, "two_headers", attesting::Attesting;
     Leaving, "two_view_changes", leaving::Leaving::default();
 }

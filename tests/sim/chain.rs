@@ -35,6 +35,14 @@ pub struct Done {
     pub seal: Option<Seal>,
 }
 
+impl Done {
+    /// Ids of the transactions that it accepted.
+    pub fn accepted(&self) -> Vec<Digest> {
+        let accepted = self.entries.iter().filter(|entry| entry.outcome == Outcome::Accepted);
+        accepted.map(|entry| entry.transaction).collect()
+    }
+}
+
 /// The nodes of the state tree that each height wrote: what a block store holds. Equal for all validators, or roots would differ.
 #[derive(Default)]
 struct Nodebook(Vec<Written>);
@@ -61,8 +69,6 @@ pub struct Chain {
     executed: BTreeMap<Digest, Height>,
     /// Where a transaction id was accepted.
     accepted: BTreeMap<Digest, Height>,
-    /// Ids with any outcome.
-    decided: BTreeMap<Digest, Height>,
 }
 
 impl Chain {
@@ -79,7 +85,6 @@ impl Chain {
             blocks: vec![],
             executed: BTreeMap::new(),
             accepted: BTreeMap::new(),
-            decided: BTreeMap::new(),
         }
     }
 
@@ -99,9 +104,10 @@ impl Chain {
         before(self.accepted.get(&request.id())) || before(self.executed.get(&request.signed()))
     }
 
-    /// Whether a transaction has an outcome.
-    pub fn decided(&self, id: &Digest) -> Option<Height> {
-        self.decided.get(id).copied()
+    /// Where these bytes got their outcome, or a copy of the same transaction was accepted: no other copy's outcome counts.
+    pub fn verdict(&self, request: &Request) -> Option<Height> {
+        let places = [self.accepted.get(&request.id()), self.executed.get(&request.signed())];
+        places.into_iter().flatten().copied().min()
     }
 
     /// The state tree of a validator that starts with `height` executed.
@@ -183,7 +189,6 @@ impl Chain {
         for (bytes, entry) in transactions.iter().zip(&entries) {
             let (id, outcome) = (entry.transaction, entry.outcome);
             self.executed.entry(schemas::transaction::signed_hash(bytes.as_ref())).or_insert(height);
-            self.decided.entry(id).or_insert(height);
             if outcome == Outcome::Accepted && self.accepted.insert(id, height).is_some() {
                 return Err(format!("one commit per id: {id} is accepted twice, again at height {height}"));
             }

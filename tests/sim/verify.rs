@@ -59,11 +59,11 @@ pub struct Published {
 }
 
 /// What a validator makes of it. `None`: dropped.
-pub fn input(checked: &Checked, published: &Published) -> Option<Input> {
+pub fn input(from: ValidatorIndex, checked: &Checked, published: &Published) -> Option<Input> {
     let Published { certified, epoch, view, changing, .. } = *published;
     match checked {
         Checked::At(_, Input::Voted(signed)) if published.complete.covers(&signed.vote) => None,
-        Checked::Request(request) => Some(Input::Request(request.clone())),
+        Checked::Request(request) => Some(Input::Request(Some(from), request.clone())),
         Checked::At(height, input) => (*height > certified).then(|| input.clone()),
         Checked::View(in_epoch, of, input) => {
             let is_news = *in_epoch == epoch && (*of > view || (*of == view && changing));
@@ -108,6 +108,7 @@ fn checked(keys: &Keys, from: ValidatorIndex, message: &Message) -> Option<Check
         Message::Status(status) => is_status(&status).then_some(Checked::Any(Input::Told(from, status))),
         Message::Ask(nonce, waits_for) => Some(Checked::Any(Input::Asked(from, nonce, waits_for))),
         Message::Answer(answer) => Some(Checked::Any(Input::Answered(from, answer))),
+        Message::HandOver(hand_over) => Some(Checked::Any(Input::HandsOver(from, hand_over))),
         Message::Fetch(height) => Some(Checked::Fetch(height)),
         Message::AskOffer(nonce) => Some(Checked::AskOffer(nonce)),
         Message::AskPiece(asked) => Some(Checked::AskPiece(asked)),

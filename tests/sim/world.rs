@@ -184,7 +184,7 @@ impl World {
     pub fn is_done(&self) -> bool {
         let is_alive = |&&(seat, _): &&(usize, Request)| !self.seats[seat].is_dead && !self.seats[seat].is_out;
         let evidence = self.evidence.iter().filter(is_alive).map(|(_, request)| request);
-        let needed = self.clients.submitted.iter().chain(evidence).map(|request| self.chain.decided(&request.id()));
+        let needed = self.clients.submitted.iter().chain(evidence).map(|request| self.chain.verdict(request));
         let Some(needed) = needed.collect::<Option<Vec<Height>>>() else { return false };
         let needed = needed.into_iter().max().unwrap_or(0);
         // a change that was voted for comes into force
@@ -297,13 +297,13 @@ impl World {
 
     fn resubmit(&mut self) {
         let missing: Vec<Request> =
-            self.clients.submitted.iter().filter(|r| self.chain.decided(&r.id()).is_none()).cloned().collect();
+            self.clients.submitted.iter().filter(|r| self.chain.verdict(r).is_none()).cloned().collect();
         for request in missing.into_iter().take(64) {
             (0..self.seats.len()).for_each(|seat| self.offer(seat, request.clone()));
         }
         // as the node does, once a second until the ledger holds it
         for (seat, request) in self.evidence.clone() {
-            if self.chain.decided(&request.id()).is_none() {
+            if self.chain.verdict(&request).is_none() {
                 self.offer(seat, request);
             }
         }
@@ -314,7 +314,7 @@ impl World {
     fn offer(&mut self, seat: usize, request: Request) {
         let known = self.chain.is_known(&request, self.seats[seat].store.executed());
         if !known {
-            self.input(seat, Input::Request(request));
+            self.input(seat, Input::Request(None, request));
         }
     }
 
@@ -357,7 +357,7 @@ impl World {
             Checked::BlocksFrom(height) => self.hear_blocks_from(seat, from, *height),
             Checked::Request(request) if self.chain.is_known(request, self.seats[seat].store.executed()) => {}
             _ => {
-                let Some(input) = verify::input(checked, &self.seats[seat].published) else { return };
+                let Some(input) = verify::input(from, checked, &self.seats[seat].published) else { return };
                 let admits = self.seats[seat].attacker.as_mut().is_none_or(|(_, attacker)| attacker.admits(&input));
                 if admits {
                     self.input(seat, input);

@@ -130,7 +130,7 @@ impl<'a> Arena<'a> {
         for side in 0..2 {
             let request = self.clients.submit(self.keys, false);
             for replica in (0..REPLICAS).filter(|&replica| self.scenario.side(round, replica) == side) {
-                self.offer(replica, &request);
+                self.offer(replica, None, &request);
             }
         }
         (0..ROUND_TICKS).for_each(|_| self.pass(TICK_MS));
@@ -140,7 +140,7 @@ impl<'a> Arena<'a> {
     fn lose_patience(&mut self) {
         self.wires = Wires::Cut;
         let request = self.clients.submit(self.keys, false);
-        (0..REPLICAS).for_each(|replica| self.offer(replica, &request));
+        (0..REPLICAS).for_each(|replica| self.offer(replica, None, &request));
         for _ in 0..CUT_TICKS {
             self.pass(CUT_TICK_MS);
             if self.seats.iter().filter_map(|seat| seat.replica.as_ref()).all(Replica::is_changing) {
@@ -167,16 +167,16 @@ impl<'a> Arena<'a> {
     }
 
     fn is_done(&self) -> bool {
-        let decided = self.clients.submitted.iter().map(|request| self.chain.decided(&request.id()));
+        let decided = self.clients.submitted.iter().map(|request| self.chain.verdict(request));
         let Some(heights) = decided.collect::<Option<Vec<Height>>>() else { return false };
         let last = heights.into_iter().max().unwrap_or(0);
         self.seats.iter().filter(|seat| self.is_honest(seat)).all(|seat| seat.certified >= last)
     }
 
     fn resubmit(&mut self) {
-        let missing = self.clients.submitted.iter().filter(|request| self.chain.decided(&request.id()).is_none());
+        let missing = self.clients.submitted.iter().filter(|request| self.chain.verdict(request).is_none());
         for request in missing.cloned().collect::<Vec<_>>() {
-            (0..REPLICAS).for_each(|replica| self.offer(replica, &request));
+            (0..REPLICAS).for_each(|replica| self.offer(replica, None, &request));
         }
     }
 
@@ -195,9 +195,9 @@ impl<'a> Arena<'a> {
         }
     }
 
-    fn offer(&mut self, replica: usize, request: &Request) {
+    fn offer(&mut self, replica: usize, from: Option<ValidatorIndex>, request: &Request) {
         if !self.chain.is_known(request, self.seats[replica].executed) {
-            self.step(replica, Input::Request(request.clone()));
+            self.step(replica, Input::Request(from, request.clone()));
         }
     }
 
@@ -265,7 +265,7 @@ impl<'a> Arena<'a> {
             self.count.committed.insert(view);
             self.count.null_blocks += u64::from(done.transactions.is_empty());
         }
-        self.step(replica, Input::Executed(done.header.clone(), None));
+        self.step(replica, Input::Executed(done.header.clone(), None, done.accepted()));
     }
 
     fn blame(&mut self, replica: usize, conflict: &Conflict) {
@@ -313,12 +313,12 @@ impl<'a> Arena<'a> {
         let Some(checked) = verify::check(self.keys, frame) else { return };
         match checked {
             Checked::Fetch(height) => self.answer(replica, frame.from, *height),
-            Checked::Request(request) => self.offer(replica, &request.clone()),
+            Checked::Request(request) => self.offer(replica, Some(frame.from), &request.clone()),
             _ => {
                 let (view, changing) = (core.view(), core.is_changing());
                 let (certified, epoch, complete) = (seat.certified, 0, core.complete());
                 let published = Published { certified, epoch, view, changing, complete };
-                if let Some(input) = verify::input(checked, &published) {
+                if let Some(input) = verify::input(frame.from, checked, &published) {
                     self.step(replica, input);
                 }
             }

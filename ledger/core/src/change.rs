@@ -159,6 +159,12 @@ impl VerifiedNewView {
         digests.map(|((&height, &digest), &signature)| (height, digest, signature))
     }
 
+    /// Of each assigned height that prepared the certificate that its batch follows from.
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = &PreparedCertificate> {
+        let all = self.message.changes.iter().flat_map(|signed| &signed.change.prepared);
+        all.filter(|certificate| self.plan.digests.get(&certificate.height) == Some(&certificate.digest))
+    }
+
     /// The highest height that is assigned: fresh proposals stand above it.
     pub fn assigned_to(&self) -> Height {
         self.plan.digests.last_key_value().map_or(self.plan.checkpoint.height, |(&height, _)| height)

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | §4 primary = v mod n, quorums | `replica.rs` |
 //! | §4.1 requests; replies | `pool.rs`, `replica/forward.rs`; a reply is q attestations of the block, which the RPC of `ledger/node` gives |
-//! | §4.2 pre-prepare, batches, heights in flight | `replica/propose.rs`, `pool.rs` (`is_ripe`, `batch`) |
+//! | §4.2 pre-prepare, batches, heights in flight | `replica/propose.rs`, `pool.rs` (`is_ripe`, `batch`), `batch.rs` |
 //! | §4.2 prepare, commit | `replica/agree.rs` |
 //! | §4.2 watermarks | `replica.rs` (`is_in_window`, `is_open`) |
 //! | §4.2 execution in order | `replica/execute.rs` |
@@ -32,6 +32,7 @@
 //! The same inputs give the same effects, byte for byte: no clock, randomness, float, hash map, IO or async in here.
 //! A replica lives for one epoch: the contract decides at which height it ends (`replica/seal.rs`), and the next one starts there.
 
+mod batch;
 mod change;
 mod complete;
 mod error;
@@ -47,8 +48,8 @@ use schemas::block::{
     Batch, Block, CommitCertificate, Epoch, Header, TransactionBytes, ValidatorIndex, ValidatorSignature,
 };
 use schemas::evidence::Conflict;
-use schemas::id::{ChainId, Height, Signature, TimeMs};
-use schemas::pbft::{Answer, Attest, Message, Record, Recovery, SignedVote, Status};
+use schemas::id::{ChainId, Digest, Height, Signature, TimeMs};
+use schemas::pbft::{Answer, Attest, HandOver, Message, Record, Recovery, SignedVote, Status};
 use schemas::view::Checkpoint;
 
 pub use change::{ChangeError, VerifiedNewView, VerifiedViewChange, Verify};
@@ -85,8 +86,8 @@ pub struct Config {
 pub enum Input {
     /// The time now; comes at the end of every turn. Proposals, forwards and statuses happen here.
     Tick(TimeMs),
-    /// An admitted transaction that was not executed before.
-    Request(Request),
+    /// An admitted transaction that was not executed before, of a peer or of a client of this validator (`None`).
+    Request(Option<ValidatorIndex>, Request),
     /// The primary's proposal, its transactions statelessly valid.
     Proposed(Proposal),
     /// A prepare or commit.
@@ -101,10 +102,13 @@ pub enum Input {
     Asked(ValidatorIndex, u64, Recovery),
     /// A peer says so to this replica, which asked.
     Answered(ValidatorIndex, Answer),
+    /// A peer would leave its view for one who asked.
+    HandsOver(ValidatorIndex, HandOver),
     /// Blocks with q commits and q attestations each, in order of height.
     Final(Vec<Block>),
-    /// The header that executing the last `Execute` made, and at which height the epoch ends, once that is decided.
-    Executed(Header, Option<Height>),
+    /// The header that executing the last `Execute` made, at which height the epoch ends, once that is decided, and the ids of
+    /// the transactions that it accepted: no other copy of these is ever executed.
+    Executed(Header, Option<Height>, Vec<Digest>),
     /// Another validator leaves its view.
     ViewChanged(VerifiedViewChange),
     /// A view begins.

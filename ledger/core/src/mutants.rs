@@ -42,6 +42,7 @@
 //! | new-view-said-once | who missed a NewView is lost (Castro's thesis: retransmission) |
 //! | nothing-fetched | who is behind stays behind (Castro's thesis: state transfer) |
 //! | nothing-resent | lost messages stay lost (Castro's thesis: retransmission) |
+//! | refused-copies-serve | a client's transaction is forgotten with any copy of it that execution refuses (our own, by an auditor) |
 //! | timer-needs-a-block | sawtooth-rfcs #29: silent leader, the timer starts only once a block is seen |
 //! | timer-never-restarts | a timer that progress does not stop (PBFT §4.4) |
 //! | stuck-changing | sawtooth-pbft #90: stuck in ViewChanging |
@@ -96,6 +97,7 @@ mod planting {
         "new-view-said-once",
         "nothing-fetched",
         "nothing-resent",
+        "refused-copies-serve",
         "timer-needs-a-block",
         "timer-never-restarts",
         "stuck-changing",

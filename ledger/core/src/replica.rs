@@ -27,6 +27,7 @@ use schemas::view::Checkpoint;
 use crate::complete::Complete;
 use crate::mutants::planted;
 use crate::pool::Pool;
+use crate::proposal::Request;
 use crate::slot::Slot;
 use crate::witness::Witness;
 use crate::{Config, Effect, Input, Sign};
@@ -81,7 +82,7 @@ impl Replica {
         match input {
             input if self.is_silent() => self.follow(input, signer, &mut effects),
             Input::Tick(now) => self.tick(now, signer, &mut effects),
-            Input::Request(request) => self.pool.admit(request, self.now),
+            Input::Request(from, request) => self.take_request(from, request),
             Input::Proposed(proposal) => self.accept(proposal, signer, &mut effects),
             Input::Voted(vote) => self.vote(vote, signer, &mut effects),
             Input::Shown(_) => {}
@@ -92,8 +93,9 @@ impl Replica {
                 self.answer(from, nonce, &mut effects);
             }
             Input::Answered(..) => {}
+            Input::HandsOver(from, hand_over) => self.hear_hand_over(from, hand_over),
             Input::Final(blocks) => self.catch_up(blocks, &mut effects),
-            Input::Executed(header, seal) => self.executed(header, seal, signer, &mut effects),
+            Input::Executed(header, seal, accepted) => self.executed(header, seal, &accepted, signer, &mut effects),
             Input::ViewChanged(change) => self.hear_view_change(change, signer, &mut effects),
             Input::Renewed(new_view) => self.hear_new_view(new_view, signer, &mut effects),
             Input::Decided(decided) => self.learn(decided, signer, &mut effects),
@@ -131,6 +133,11 @@ impl Replica {
         self.pool.size()
     }
 
+    /// The same of those that its own clients handed in: they have their own places.
+    pub fn waiting_of_clients(&self) -> (usize, usize) {
+        self.pool.size_of_clients()
+    }
+
     /// What it needs no more votes for in its view: prepares once its commit is signed, commits once the height is decided.
     pub fn complete(&self) -> Complete {
         let heights = self.slots.iter().filter_map(|(&height, slot)| {
@@ -145,6 +152,13 @@ impl Replica {
     /// Heights whose state is held in memory.
     pub fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whoever is no validator of the epoch has no places.
+    fn take_request(&mut self, from: Option<ValidatorIndex>, request: Request) {
+        if from.is_none_or(|from| self.is_member(from)) {
+            self.pool.admit(from, request, self.now);
+        }
     }
 
     fn tick(&mut self, now: TimeMs, signer: &dyn Sign, effects: &mut Vec<Effect>) {

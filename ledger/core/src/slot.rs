@@ -27,9 +27,10 @@ pub(crate) struct Slot {
     pub prepares: Votes,
     /// Commits of the current view, the own one included.
     pub commits: Votes,
-    /// The prepared certificate of the highest view.
+    /// The prepared certificate of the highest view that is known here: the own one, or what a new view rested on.
     pub prepared: Option<PreparedCertificate>,
-    /// Bodies in the own log, by digest: a later view may want any of them again.
+    /// Bodies for which this replica signed, by digest, with the last view in which it did: they are in its log, and a later view
+    /// may want any of them again.
     bodies: BTreeMap<Digest, (View, Arc<Body>)>,
     /// q commits of one view, and what they are over.
     pub decided: Option<Decided>,
@@ -60,17 +61,45 @@ impl Slot {
         decided.or_else(|| self.bodies.get(digest).map(|(_, body)| body)).cloned()
     }
 
-    /// Keeps a body that was written down. Of too many the one of the oldest view goes, never the prepared one.
+    /// Keeps a body that was written down.
     pub fn keep_body(&mut self, proposal: &Proposal) {
-        let digest = proposal.digest();
-        self.bodies.insert(digest, (proposal.view(), Arc::clone(proposal.body())));
-        if self.bodies.len() > limits::BODIES_PER_HEIGHT_MAX {
-            let prepared = self.prepared.as_ref().map(|certificate| certificate.digest);
-            let others = self.bodies.iter().filter(|(other, _)| **other != digest && Some(**other) != prepared);
+        self.bodies.insert(proposal.digest(), (proposal.view(), Arc::clone(proposal.body())));
+    }
+
+    /// Lets bodies go that no new view can ask this replica for. What a new view assigns has a certificate of some view v, the
+    /// highest among q view changes; q − f of those who signed there are honest, so one of them is among the q, with its body:
+    /// none of them knew a certificate of a later view. Whoever knows one may forget what it signed in views before that.
+    /// Anything else must stay, whoever shows its certificate, and however late: what is signed for is bounded instead
+    /// (`has_place`).
+    pub fn drop_bodies(&mut self) {
+        let Some(prepared) = &self.prepared else { return };
+        let (view, digest) = (prepared.view, prepared.digest);
+        self.bodies.retain(|other, (signed, _)| *other == digest || *signed >= view);
+        // memory before all, should an adversary make more certificates in secret than the bounds above foresee
+        while self.bodies.len() > limits::BODIES_PER_HEIGHT_MAX {
+            let others = self.bodies.iter().filter(|(other, _)| **other != digest);
             let oldest = others.min_by_key(|(_, (view, _))| *view).map(|(&other, _)| other);
             oldest.and_then(|oldest| self.bodies.remove(&oldest));
         }
-        assert!(self.bodies.len() <= limits::BODIES_PER_HEIGHT_MAX, "bodies of a height are bounded");
+    }
+
+    /// Whether a fresh batch may be signed for: its body is here, or not too many wait to be asked for.
+    pub fn has_place(&self, digest: &Digest) -> bool {
+        self.bodies.contains_key(digest) || !self.is_crowded()
+    }
+
+    /// So many batches were signed for and did not prepare that another one is not: only the null batch, which has no body.
+    pub fn is_crowded(&self) -> bool {
+        let prepared = self.prepared.as_ref().map(|certificate| certificate.digest);
+        let others = self.bodies.keys().filter(|other| Some(**other) != prepared);
+        others.count() >= limits::FRESH_BODIES_PER_HEIGHT_MAX
+    }
+
+    /// A certificate proves the same, whoever made it.
+    pub fn learn_prepared(&mut self, certificate: &PreparedCertificate) {
+        if self.prepared.as_ref().is_none_or(|before| before.view < certificate.view) {
+            self.prepared = Some(certificate.clone());
+        }
     }
 
     /// The view ends: its proposal and votes count no more. The proposal, unless it is what was decided.

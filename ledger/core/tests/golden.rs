@@ -8,7 +8,8 @@ use schemas::cbor::{decode, encode};
 use schemas::id::{ChainId, Digest, RawSignature, Signature, to_hex};
 use schemas::merkle::Frontier;
 use schemas::pbft::{
-    Answer, Attest, Committed, Decision, Message, PrePrepare, Prepared, Record, Recovery, Repeated, SignedVote, Status,
+    Answer, Attest, Committed, Decision, HandOver, Message, PrePrepare, Prepared, Record, Recovery, Repeated,
+    SignedVote, Status,
 };
 use schemas::proof::Value;
 use schemas::transaction::{LogEntry, Outcome, Refusal};
@@ -115,6 +116,7 @@ fn vectors() -> Vec<(&'static str, Vec<u8>)> {
         ("shown", encode(&Message::Shown(SignedVote { vote: vote(Phase::PrePrepare), by }))),
         ("ask", encode(&Message::Ask(7, Recovery { epoch: 1, until: 99, above: 4 }))),
         ("answer", encode(&Message::Answer(Answer { nonce: 7, epoch: 0, executed: 300, view: 1 }))),
+        ("hand-over", encode(&Message::HandOver(HandOver { asker: 3, epoch: 0, view: 1 }))),
         ("ask-offer", encode(&Message::AskOffer(7))),
         ("offered", encode(&Message::Offered(Offer { nonce: 7, epoch: 0, checkpoint: offered }))),
         ("ask-manifest", encode(&Message::AskPiece(asked(Piece::Manifest)))),

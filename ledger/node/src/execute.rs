@@ -11,7 +11,7 @@ use ledger_proof::AwsLc;
 use schemas::block::Header;
 use schemas::cose::Verifier;
 use schemas::id::{Digest, PublicKey, Signature};
-use schemas::transaction::Transaction;
+use schemas::transaction::{Outcome, Transaction};
 use sha2::{Digest as _, Sha256};
 
 use crate::metrics::{OnCore, Step, Verifications};
@@ -74,11 +74,15 @@ impl Verifier for Verified {
     }
 }
 
-/// Executes the height after the tip and writes it; the header.
+/// Executes the height after the tip and writes it; the header, and the ids of the transactions that it accepted.
 ///
 /// # Errors
 /// `StoreError`: nothing is decided then, and the process must end.
-pub(crate) fn execute(node: &Node, tree: &mut StateTree, execution: &Execution) -> Result<Header, StoreError> {
+pub(crate) fn execute(
+    node: &Node,
+    tree: &mut StateTree,
+    execution: &Execution,
+) -> Result<(Header, Vec<Digest>), StoreError> {
     let (store, chain, started) = (&*node.store, &node.chain, Instant::now());
     let mut on_core = OnCore::of_thread();
     let tip = store.tip()?;
@@ -121,5 +125,6 @@ pub(crate) fn execute(node: &Node, tree: &mut StateTree, execution: &Execution) 
     })?;
     node.metrics.worked(Step::Store, on_core.lap());
     node.metrics.executed(started.elapsed(), entries.iter().map(|entry| entry.outcome));
-    Ok(header)
+    let accepted = entries.iter().filter(|entry| entry.outcome == Outcome::Accepted).map(|entry| entry.transaction);
+    Ok((header, accepted.collect()))
 }

@@ -92,6 +92,9 @@ pub(crate) struct Node {
     pub seal: AtomicU64,
     pub waiting: AtomicUsize,
     pub waiting_bytes: AtomicUsize,
+    /// Of these what clients handed in here.
+    pub clients_waiting: AtomicUsize,
+    pub clients_waiting_bytes: AtomicUsize,
     pub waiting_max: usize,
     /// Cancelled when the validator ends.
     pub stop: CancellationToken,
@@ -164,6 +167,8 @@ impl Node {
             seal: AtomicU64::new(Height::MAX),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
+            clients_waiting: AtomicUsize::new(0),
+            clients_waiting_bytes: AtomicUsize::new(0),
             waiting_max,
             stop,
             inputs,
@@ -182,13 +187,13 @@ impl Node {
         })
     }
 
-    /// Whether another transaction of a client finds room. What other validators hand on has a reserve: a primary that is full
-    /// would be blamed for what it never took. Revocations may use half of it: they wait behind nobody.
+    /// Whether another transaction of a client finds room among those of clients: what other validators hand on has its own
+    /// places. A reserve is for what this validator hands in itself; revocations may use half of it.
     pub fn has_room(&self, request: &Request) -> bool {
         let (bytes, reserved) = (request.len(), limits::MEMPOOL_TRANSACTIONS_MAX - limits::MEMPOOL_RESERVE);
         let most = self.waiting_max.min(reserved) + if request.is_urgent() { limits::MEMPOOL_RESERVE / 2 } else { 0 };
-        self.waiting.load(Ordering::Relaxed) < most
-            && self.waiting_bytes.load(Ordering::Relaxed) + bytes <= limits::MEMPOOL_BYTES_MAX
+        self.clients_waiting.load(Ordering::Relaxed) < most
+            && self.clients_waiting_bytes.load(Ordering::Relaxed) + bytes <= limits::MEMPOOL_BYTES_MAX
     }
 
     /// Whether the loop was seen of late.

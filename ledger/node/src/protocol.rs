@@ -102,7 +102,7 @@ impl Protocol {
     pub fn run(mut self, start: Vec<Effect>) -> Result<Option<Vec<Request>>, NodeError> {
         self.perform(start)?;
         for request in std::mem::take(&mut self.waiting) {
-            self.step(Input::Request(request))?;
+            self.step(Input::Request(None, request))?;
         }
         self.end_turn()?;
         while !self.node.stop.is_cancelled() && !self.sealed {
@@ -156,7 +156,7 @@ impl Protocol {
         }
         *said = Instant::now();
         for request in pending.requests(&self.node.store, self.node.chain, self.replica.executed_height())? {
-            self.step(Input::Request(request))?;
+            self.step(Input::Request(None, request))?;
         }
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Protocol {
             return Ok(());
         }
         // it may have been executed while it waited: it would never be again, and the primary would be blamed
-        if let Input::Request(request) = &input
+        if let Input::Request(_, request) = &input
             && is_known(&self.node, request)?
         {
             return Ok(());
@@ -207,12 +207,12 @@ impl Protocol {
         if self.unsynced_prepared >= execution.batch.height {
             self.sync()?;
         }
-        let header = execute(&self.node, &mut self.tree, execution)?;
+        let (header, accepted) = execute(&self.node, &mut self.tree, execution)?;
         self.node.snapshots.executed(header.height);
         self.tip = header.hash();
         let seal = seal(&*self.node.store, self.node.config.epoch).map_err(StoreError::from)?.map(|seal| seal.at);
         self.node.seal.store(seal.unwrap_or(Height::MAX), Ordering::Relaxed);
-        self.step(Input::Executed(header, seal))
+        self.step(Input::Executed(header, seal, accepted))
     }
 
     fn sync(&mut self) -> Result<(), NodeError> {
@@ -239,6 +239,9 @@ impl Protocol {
         let (waiting, bytes) = self.replica.waiting();
         self.node.waiting.store(waiting, Ordering::Relaxed);
         self.node.waiting_bytes.store(bytes, Ordering::Relaxed);
+        let (waiting, bytes) = self.replica.waiting_of_clients();
+        self.node.clients_waiting.store(waiting, Ordering::Relaxed);
+        self.node.clients_waiting_bytes.store(bytes, Ordering::Relaxed);
         let view = self.replica.view();
         self.node.complete.send_replace(self.replica.complete());
         if self.node.view.swap(view, Ordering::Relaxed) != view {

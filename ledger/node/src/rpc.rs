@@ -201,7 +201,7 @@ fn admitted(node: &Node, bytes: TransactionBytes) -> Result<StatusCode, Failure>
     }
     prepare(node, &transaction, &request);
     let length = request.len();
-    node.offer(None, Input::Request(request), length).map_err(|_| full())?;
+    node.offer(None, Input::Request(None, request), length).map_err(|_| full())?;
     Ok(StatusCode::ACCEPTED)
 }
 

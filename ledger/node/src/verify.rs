@@ -55,7 +55,7 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         return Err(Dropped::Old);
     }
     match message {
-        Message::Request(bytes) => request(node, bytes).map(Input::Request),
+        Message::Request(bytes) => request(node, bytes).map(|request| Input::Request(Some(from), request)),
         Message::PrePrepare(pre_prepare) => proposal(node, certified, pre_prepare).map(Input::Proposed),
         Message::Vote(vote) => self::vote(node, certified, from, vote).map(Input::Voted),
         Message::Shown(signed) => shown(node, certified, signed).map(Input::Shown),
@@ -66,6 +66,7 @@ pub(crate) fn verify(node: &Node, from: ValidatorIndex, message: Message) -> Res
         }),
         Message::Ask(nonce, waits_for) => Ok(Input::Asked(from, nonce, waits_for)),
         Message::Answer(answer) => Ok(Input::Answered(from, answer)),
+        Message::HandOver(hand_over) => Ok(Input::HandsOver(from, hand_over)),
         Message::Fetch(height) => return fetch(node, certified, height),
         Message::BlocksFrom(height) => {
             node.behind.holds_from(certified, from, height);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ::tests::frame::Frame;
 use ::tests::verify::{self, Checked};
-use ledger_core::{Config, Effect, Execution, Input, Replica, Start};
+use ledger_core::{Config, Effect, Execution, Input, Replica, Request, Start};
 use schemas::block::{Batch, Header, Phase, ValidatorIndex, View, Vote};
 use schemas::cbor;
 use schemas::id::{Digest, Height, TimeMs};
@@ -142,7 +142,7 @@ impl State {
                 Start { config, executed, unattested: vec![], checkpoint, seal: None, records: vec![], now, nonce: 0 };
             let (mut replica, _) = Replica::start(start, &bounds.keys.signer(0, me)).expect("an empty disk");
             for request in &bounds.requests {
-                let effects = replica.step(Input::Request(request.clone()), &bounds.keys.signer(0, me));
+                let effects = replica.step(Input::Request(None, request.clone()), &bounds.keys.signer(0, me));
                 assert!(effects.is_empty(), "a request waits for a tick");
             }
             let mut held = Held { replica, now, header: Digest(bounds.keys.chain.0), hash: 0 };
@@ -299,7 +299,8 @@ impl State {
         let held = Arc::make_mut(self.replicas.get_mut(&who).expect("an honest one"));
         let header = header(batch, held.header);
         held.header = header.hash();
-        self.step(bounds, who, Input::Executed(header, None));
+        let ids = bounds.requests.iter().filter(|request| transactions.contains(request.bytes())).map(Request::id);
+        self.step(bounds, who, Input::Executed(header, None, ids.collect()));
     }
 
     fn say(&mut self, bounds: &Bounds, who: ValidatorIndex, to: Option<ValidatorIndex>, message: Message) {

@@ -9,6 +9,6 @@ pub struct Censoring;
 
 impl Attacker for Censoring {
     fn admits(&mut self, input: &Input) -> bool {
-        !matches!(input, Input::Request(request) if request.id().0[0].is_multiple_of(3))
+        !matches!(input, Input::Request(_, request) if request.id().0[0].is_multiple_of(3))
     }
 }

@@ -73,7 +73,7 @@ impl World {
         }
         for request in replica.end() {
             if !self.chain.is_known(&request, self.seats[seat].store.executed()) {
-                self.input(seat, Input::Request(request));
+                self.input(seat, Input::Request(None, request));
             }
         }
     }

@@ -42,7 +42,9 @@ impl World {
             }
             Message::ViewChange(signed) => self.check_view_change(seat, by, signed),
             Message::NewView(message) => self.check_new_view(seat, by, message),
-            Message::Answer(_) => assert!(!self.seats[seat].is_silent(), "validator {by} is silent, and answers"),
+            Message::Answer(_) | Message::HandOver(_) => {
+                assert!(!self.seats[seat].is_silent(), "validator {by} is silent, and answers");
+            }
             Message::Request(_)
             | Message::Status(_)
             | Message::Fetch(_)

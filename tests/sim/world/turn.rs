@@ -132,7 +132,7 @@ impl World {
         at.store.execute(execution.certificate);
         let header = done.header.clone();
         self.mix(&header.hash().0);
-        self.step(seat, Input::Executed(header, done.seal.as_ref().map(|seal| seal.at)));
+        self.step(seat, Input::Executed(header, done.seal.as_ref().map(|seal| seal.at), done.accepted()));
     }
 
     /// Nothing is accepted that no client signed, but proof against an attacker.
@@ -159,7 +159,7 @@ impl World {
             self.count.blamed(kind.map_or("", |(_, kind)| kind.name()));
             let request = client::evidence(&self.keys, *conflict);
             self.evidence.push((seat, request.clone()));
-            self.input(seat, Input::Request(request));
+            self.input(seat, Input::Request(None, request));
         }
     }
 

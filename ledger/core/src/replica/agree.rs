@@ -59,7 +59,8 @@ impl Replica {
             if let Some(slot) = self.slots.get_mut(&height) {
                 assert!(slot.commits.insert(me, (digest, signature)).is_none(), "one commit per view and height");
                 assert!(slot.prepared.as_ref().is_none_or(|before| before.view < view), "prepared once in a view");
-                slot.prepared = Some(certificate);
+                slot.learn_prepared(&certificate);
+                slot.drop_bodies();
             }
         }
         self.commit(height, signer, effects);

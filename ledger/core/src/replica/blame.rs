@@ -46,10 +46,11 @@ impl Replica {
                 }
             }
             Input::Tick(_)
-            | Input::Request(_)
+            | Input::Request(..)
             | Input::Told(..)
             | Input::Asked(..)
             | Input::Answered(..)
+            | Input::HandsOver(..)
             | Input::Executed(..) => {}
         }
     }

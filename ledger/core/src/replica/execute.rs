@@ -2,7 +2,7 @@
 //! one who is behind. Execution itself is outside: `Effect::Execute` goes out, `Input::Executed` comes back.
 
 use schemas::block::{Block, Header};
-use schemas::id::Height;
+use schemas::id::{Digest, Height};
 use schemas::limits;
 use schemas::pbft::Decision;
 
@@ -30,6 +30,7 @@ impl Replica {
         &mut self,
         header: Header,
         seal: Option<Height>,
+        accepted: &[Digest],
         signer: &dyn Sign,
         effects: &mut Vec<Effect>,
     ) {
@@ -38,7 +39,7 @@ impl Replica {
         self.executing = false;
         self.executed = header.height;
         self.next = self.next.max(self.executed + 1);
-        self.settle(&header);
+        self.settle(&header, accepted);
         let (height, ours) = (header.height, header.hash());
         let Some(slot) = self.slots.get_mut(&height) else { unreachable!("an executed height has its slot") };
         let other = slot.block.as_ref().is_some_and(|block| block.header != header);
@@ -54,16 +55,16 @@ impl Replica {
     }
 
     /// Settles the pool: executed transactions leave, those of a proposal that lost come back.
-    fn settle(&mut self, header: &Header) {
+    fn settle(&mut self, header: &Header, accepted: &[Digest]) {
         let Some(slot) = self.slots.get(&header.height) else { return };
         if let Some(proposal) = slot.proposal.as_ref().filter(|proposal| proposal.digest() != header.batch) {
             self.pool.give_back(proposal.requests());
         }
         if let Some(decided) = &slot.decided {
-            self.pool.executed(decided.requests());
+            self.pool.executed(decided.requests(), accepted);
         } else if let Some(block) = &slot.block {
             let requests = block.transactions.iter().filter_map(|bytes| Request::read(bytes.clone()).ok());
-            self.pool.executed(&requests.collect::<Vec<_>>());
+            self.pool.executed(&requests.collect::<Vec<_>>(), accepted);
             self.timer.caught_up();
         }
     }

@@ -3,15 +3,18 @@
 //! it never asked for (`recover.rs`). It says which, so that all help with the same. The primary proposes null batches, and is watched
 //! while it does; then everyone leaves the view, until one begins that is late enough. It must never become a lever: whoever asks
 //! for ever gets a few dozen heights and a view or two in five minutes, transactions go first, and no vote depends on whether
-//! somebody was heard to ask.
+//! somebody was heard to ask. Nor does anyone leave a view alone, because one validator asked nobody else: whoever left cannot come back,
+//! and each quorum would need the one who asked. So it is said first, passed on once f + 1 say it, and done once q do: f + 1 of
+//! these are honest and said it to all.
 
 use std::collections::BTreeMap;
 
 use schemas::block::{ValidatorIndex, View};
 use schemas::id::{Height, TimeMs};
 use schemas::limits;
-use schemas::pbft::Recovery;
+use schemas::pbft::{HandOver, Message, Recovery};
 
+use crate::Effect;
 use crate::replica::Replica;
 
 /// Most views that are left for one who asks: it speaks above the one after the newest that others were in, and some had moved on.
@@ -21,6 +24,8 @@ const VIEWS_MAX: View = 3;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Helping {
     asking: BTreeMap<ValidatorIndex, Asker>,
+    /// For whom (first) who (second) would leave which view, and when it said so last.
+    leaving: BTreeMap<(ValidatorIndex, ValidatorIndex), (View, TimeMs)>,
     /// When the last fresh null batch was proposed or accepted.
     null_at: Option<TimeMs>,
 }
@@ -103,13 +108,45 @@ impl Replica {
         self.helping.null_at = Some(self.now);
     }
 
-    fn may_be_null(&self, after_ms: u64) -> bool {
+    pub(super) fn may_be_null(&self, after_ms: u64) -> bool {
         self.helping.null_at.is_none_or(|at| self.now >= at.saturating_add(after_ms))
     }
 
-    /// Whether somebody waits for a view after this one.
-    pub(super) fn is_handing_over(&self) -> bool {
-        let waits = |asker: &Asker| asker.is_silent(self.now) && asker.waits_for_view(self.certified, self.view);
-        self.active && self.helping.asking.values().any(waits)
+    /// Another validator would leave a view for one who asks.
+    pub(super) fn hear_hand_over(&mut self, from: ValidatorIndex, hand_over: HandOver) {
+        let HandOver { asker, epoch, view } = hand_over;
+        let are_members = self.is_member(from) && self.is_member(asker);
+        if are_members && from != asker && from != self.config.me && epoch == self.config.epoch {
+            self.helping.leaving.insert((asker, from), (view, self.now));
+        }
+    }
+
+    /// Says for whom it would leave its view; whether so many say so that all leave it together.
+    pub(super) fn hand_over(&mut self, effects: &mut Vec<Effect>) -> bool {
+        assert!(self.active, "there is a view to leave");
+        let mut leaves = false;
+        for asker in (0..).take(self.config.validators) {
+            // each is looked at: one that all leave for must not silence the word for another
+            leaves |= asker != self.config.me && self.hand_over_for(asker, effects);
+        }
+        leaves
+    }
+
+    fn hand_over_for(&mut self, asker: ValidatorIndex, effects: &mut Vec<Effect>) -> bool {
+        let (me, now, view, epoch) = (self.config.me, self.now, self.view, self.config.epoch);
+        let waits = |asker: &Asker| asker.is_silent(now) && asker.waits_for_view(self.certified, view);
+        let is_asked = self.helping.asking.get(&asker).is_some_and(waits);
+        let of_asker = self.helping.leaving.range((asker, 0)..=(asker, ValidatorIndex::MAX));
+        let is_recent = |at: TimeMs| now < at.saturating_add(limits::RECOVERY_ASKED_MS);
+        let others = of_asker.filter(|((_, by), (of, at))| *by != me && *of == view && is_recent(*at)).count();
+        if !is_asked && others <= self.faults() {
+            return false;
+        }
+        let said = self.helping.leaving.get(&(asker, me)).filter(|(of, _)| *of == view);
+        if said.is_none_or(|(_, at)| now >= at.saturating_add(limits::HEAD_INTERVAL_MS)) {
+            self.helping.leaving.insert((asker, me), (view, now));
+            effects.push(Effect::Broadcast(Message::HandOver(HandOver { asker, epoch, view })));
+        }
+        others + 1 >= self.quorum()
     }
 }

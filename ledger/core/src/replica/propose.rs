@@ -9,6 +9,7 @@ use schemas::pbft::{Message, Record};
 use crate::mutants::planted;
 use crate::proposal::{Proposal, Request, root_of};
 use crate::replica::Replica;
+use crate::slot::Slot;
 use crate::{Effect, Sign};
 
 /// When a proposal's time is believed. The future is bounded always. A fresh proposal is not old; an old one is believed
@@ -36,7 +37,7 @@ impl Replica {
     pub(super) fn propose(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         assert!(self.is_primary(), "only the primary proposes");
         while self.may_propose() {
-            let requests = self.pool.batch();
+            let requests = if self.is_crowded(self.next) { vec![] } else { self.pool.batch() };
             let batch = self.next_batch(&requests);
             let vote = schemas::block::Vote {
                 chain: batch.chain,
@@ -58,11 +59,13 @@ impl Replica {
         }
     }
 
-    /// Without transactions the null batch, which the epoch's end calls for, or one who waits for heights.
+    /// Without transactions the null batch, which the epoch's end calls for, or one who waits for heights, or a height at which too
+    /// many batches came to nothing.
     fn next_batch(&mut self, requests: &[Request]) -> Batch {
         let (chain, epoch, height) = (self.config.chain, self.config.epoch, self.next);
         if requests.is_empty() {
-            assert!(self.is_sealing(height) || self.is_helping(), "a ripe pool is not empty");
+            let is_wanted = self.is_sealing(height) || self.is_helping() || self.is_crowded(height);
+            assert!(is_wanted, "a ripe pool is not empty");
             self.note_null();
             return Batch::null(chain, epoch, height);
         }
@@ -74,16 +77,22 @@ impl Replica {
         let in_flight = self.next.saturating_sub(self.executed + 1);
         let is_ripe = if in_flight == 0 { self.pool.size().0 > 0 } else { self.pool.is_ripe(self.now, in_flight) };
         let is_wanted = is_ripe || self.is_sealing(self.next) || self.is_helping();
+        let is_timely = !self.is_crowded(self.next) || self.may_be_null(limits::RECOVERY_NULL_MS);
         // who does not know every batch before could propose a transaction twice
         let knows_all = self.executed >= self.checkpoint.height && self.has_bodies();
         self.active
             && is_wanted
+            && is_timely
             && knows_all
             && in_flight < limits::BLOCKS_IN_FLIGHT_MAX
             && self.next > self.executed
             && self.is_open(self.next)
             && self.is_before_seal(self.next)
             && self.is_in_window(self.next)
+    }
+
+    fn is_crowded(&self, height: Height) -> bool {
+        self.slots.get(&height).is_some_and(Slot::is_crowded)
     }
 
     /// §4.2: accepts the pre-prepare if the view is right, the height lies between the watermarks and no other digest was
@@ -137,6 +146,9 @@ impl Replica {
             // at no time of its own
             return self.is_sealing(batch.height) || self.admits_null();
         }
+        if self.slots.get(&batch.height).is_some_and(|slot| !slot.has_place(&proposal.digest())) {
+            return false;
+        }
         if !self.timeliness.is_timely(batch, self.executed, self.now) {
             return false;
         }
@@ -149,7 +161,8 @@ impl Replica {
         let height = proposal.batch().height;
         let is_executed = self.slots.get(&height).is_some_and(|slot| slot.header.is_some());
         if is_executed {
-            self.pool.executed(proposal.requests());
+            // what was accepted of it left the pool with its execution
+            self.pool.executed(proposal.requests(), &[]);
         } else {
             self.pool.take(proposal.requests(), self.now);
         }

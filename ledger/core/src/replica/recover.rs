@@ -73,16 +73,16 @@ impl Replica {
                 }
                 self.tell(effects);
             }
-            Input::Request(request) => self.pool.admit(request, self.now),
+            Input::Request(from, request) => self.take_request(from, request),
             Input::Attested(attest) => self.hear_attestation(attest, effects),
             Input::Told(from, status) => self.hear_status(from, status, effects),
             Input::Answered(from, answer) => self.hear_answer(from, answer, effects),
             Input::Final(blocks) => self.catch_up(blocks, effects),
-            Input::Executed(header, seal) => self.executed(header, seal, signer, effects),
+            Input::Executed(header, seal, accepted) => self.executed(header, seal, &accepted, signer, effects),
             Input::Decided(decided) => self.learn(decided, signer, effects),
             Input::ViewChanged(change) => self.note_view_change(change, effects),
             Input::Renewed(new_view) => self.note_new_view(new_view, effects),
-            Input::Proposed(_) | Input::Voted(_) | Input::Shown(_) | Input::Asked(..) => {}
+            Input::Proposed(_) | Input::Voted(_) | Input::Shown(_) | Input::Asked(..) | Input::HandsOver(..) => {}
         }
     }
 

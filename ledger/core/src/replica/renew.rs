@@ -13,6 +13,7 @@ use crate::change::{Plan, VerifiedNewView};
 use crate::mutants::planted;
 use crate::proposal::{Body, Proposal};
 use crate::replica::Replica;
+use crate::slot::Slot;
 use crate::{Divergence, Effect, Sign};
 
 impl Replica {
@@ -66,6 +67,7 @@ impl Replica {
         }
         self.learn_checkpoint(new_view.checkpoint().clone(), effects);
         self.install(&new_view);
+        self.slots.values_mut().for_each(Slot::drop_bodies);
         let heights: Vec<_> = new_view.assigned().map(|(height, ..)| height).collect();
         self.changing.began = Some(new_view);
         for height in heights {
@@ -90,6 +92,12 @@ impl Replica {
         for (height, digest, signature) in new_view.assigned() {
             if let Some(slot) = self.slot(height) {
                 slot.assigned = Some((digest, signature));
+            }
+        }
+        // what it rests on this replica says itself from now on: the more know of a certificate, the less has to be kept for others
+        for certificate in new_view.prepared() {
+            if let Some(slot) = self.slot(certificate.height) {
+                slot.learn_prepared(certificate);
             }
         }
     }

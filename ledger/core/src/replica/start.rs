@@ -60,6 +60,7 @@ impl Replica {
         if checkpoint.height != certified || certified < config.base.height || is_base {
             return Err(CoreError::CheckpointGap { found: checkpoint.height, certified });
         }
+        let validators = config.validators;
         let mut replica = Self {
             config,
             view: View::default(),
@@ -73,7 +74,7 @@ impl Replica {
             next: 0,
             proposed_time: 0,
             slots: BTreeMap::new(),
-            pool: Pool::default(),
+            pool: Pool::new(validators),
             timeliness: propose::Timeliness::default(),
             telling: tell::Telling::default(),
             changing: change::Changing::default(),
@@ -90,6 +91,8 @@ impl Replica {
         if replica.is_silent() {
             replica.active = false;
         }
+        // not before: a record may name a body that an earlier one holds
+        replica.slots.values_mut().for_each(Slot::drop_bodies);
         replica.pool.restarted();
         replica.next = replica.next.max(executed + 1);
         if planted("height-proposed-again") {
@@ -236,7 +239,7 @@ impl Replica {
             Slot::count(&mut slot.prepares, by, digest);
         }
         Slot::count(&mut slot.commits, ValidatorSignature { validator: me, signature: commit }, digest);
-        slot.prepared = Some(PreparedCertificate { view: vote.view, height, digest, pre_prepare, prepares });
+        slot.learn_prepared(&PreparedCertificate { view: vote.view, height, digest, pre_prepare, prepares });
         Ok(())
     }
 
@@ -288,7 +291,8 @@ impl Replica {
             let body = slot.body(&header.batch);
             slot.header = Some(header);
             if let Some(body) = body {
-                self.pool.executed(body.requests());
+                // of what was accepted nobody hands another copy in, and what is in flight does not come back
+                self.pool.executed(body.requests(), &[]);
             }
             self.attest(height, signer, effects);
         }

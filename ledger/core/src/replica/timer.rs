@@ -64,7 +64,7 @@ impl Replica {
     /// Looks at the clock: resends, joins, gives up a view.
     pub(super) fn watch(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         self.join(signer, effects);
-        let is_expired = if self.active { self.is_starving() || self.is_handing_over() } else { self.is_overdue() };
+        let is_expired = if self.active { self.hand_over(effects) | self.is_starving() } else { self.is_overdue() };
         if is_expired && let Some(next) = self.view.checked_add(1) {
             self.change_view(next, signer, effects);
         }

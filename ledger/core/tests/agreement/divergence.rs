@@ -64,7 +64,7 @@ fn it_executes_a_final_block_to_another_header() {
     let (blocks, mut replica) = chain();
     let effects = replica.step(Input::Final(blocks[..1].to_vec()), &Mock(ME));
     assert_eq!(executes(&effects).map(|execution| execution.batch.digest()), Some(blocks[0].batch.digest()));
-    let effects = replica.step(Input::Executed(damaged(&blocks[0]), None), &Mock(ME));
+    let effects = replica.step(Input::Executed(damaged(&blocks[0]), None, vec![]), &Mock(ME));
     assert!(halts(&effects) && !attests(&effects), "{effects:?}");
 }
 
@@ -72,7 +72,10 @@ fn it_executes_a_final_block_to_another_header() {
 fn a_final_block_has_another_header_than_it_executed() {
     let (blocks, mut replica) = chain();
     assert!(executes(&replica.step(decided(&blocks[0]), &Mock(ME))).is_some());
-    assert!(!halts(&replica.step(Input::Executed(damaged(&blocks[0]), None), &Mock(ME))), "nothing is known yet");
+    assert!(
+        !halts(&replica.step(Input::Executed(damaged(&blocks[0]), None, vec![]), &Mock(ME))),
+        "nothing is known yet"
+    );
     assert!(halts(&replica.step(Input::Final(blocks), &Mock(ME))));
 }
 
@@ -80,7 +83,7 @@ fn a_final_block_has_another_header_than_it_executed() {
 fn an_honest_one_attests_another_header_than_it_executed() {
     let (blocks, mut replica) = chain();
     replica.step(decided(&blocks[0]), &Mock(ME));
-    replica.step(Input::Executed(damaged(&blocks[0]), None), &Mock(ME));
+    replica.step(Input::Executed(damaged(&blocks[0]), None, vec![]), &Mock(ME));
     // one may lie, of f + 1 one is honest
     for (validator, is_proof) in [(0, false), (1, true)] {
         let bytes = schemas::block::attestation_bytes(&CHAIN, 0, 1, &blocks[0].header.hash());
@@ -94,7 +97,7 @@ fn an_honest_one_attests_another_header_than_it_executed() {
 fn another_batch_was_decided_than_it_executed() {
     let (blocks, mut replica) = chain();
     replica.step(decided(&blocks[0]), &Mock(ME));
-    replica.step(Input::Executed(blocks[0].header.clone(), None), &Mock(ME));
+    replica.step(Input::Executed(blocks[0].header.clone(), None, vec![]), &Mock(ME));
     let mut other = blocks[1].clone();
     other.batch.height = 1;
     other.header.height = 1;

@@ -79,7 +79,7 @@ fn whoever_copied_a_checkpoint_with_more_attestations_leaves_its_view_with_a_quo
     let start =
         Start { config, executed: height, unattested: vec![], checkpoint, seal: None, records: vec![], now, nonce: 0 };
     let (mut replica, _) = Replica::start(start, &Mock(2)).map_err(|e| e.to_string()).unwrap();
-    replica.step(Input::Request(Request::read(transaction(7)).unwrap()), &Mock(2));
+    replica.step(Input::Request(None, Request::read(transaction(7)).unwrap()), &Mock(2));
     let ticks = (0..100).map(|tick| now + tick * limits::TICK_GAP_MS_MAX / 2);
     let said = ticks.flat_map(|at| replica.step(Input::Tick(at), &Mock(2))).find_map(|effect| match effect {
         Effect::Broadcast(Message::ViewChange(signed)) => Some(signed),

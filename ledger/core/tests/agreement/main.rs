@@ -2,25 +2,25 @@
 //! determinism. Every run prints its seed when it fails; `SEED` runs one seed, `SEEDS` that many of each test.
 
 mod blame;
+mod bodies;
 mod disk;
 mod divergence;
 mod forgeries;
 mod logs;
 mod mock;
 mod network;
+mod outcomes;
 mod recover;
 mod seal;
 mod views;
+mod waiting;
 
 use ledger_core::{Input, Proposal, ProposalError, Request, Sign};
 use network::{CHAIN, Faults, Mock, Network, transaction};
 use schemas::block::{
     Batch, Phase, TransactionBytes, ValidatorIndex, ValidatorSignature, Vote, quorum, transactions_root,
 };
-use schemas::cbor;
-use schemas::id::InstitutionId;
 use schemas::pbft::{Message, PrePrepare, SignedVote};
-use schemas::transaction::{Signed, Signer, Transaction};
 
 /// Says which seed failed.
 struct Seed(u64, &'static str);
@@ -279,7 +279,7 @@ fn a_late_copy_of_an_executed_transaction_is_not_proposed_again() {
     network.run(100, 0, &[]);
     let executed = network.executed(0);
     assert_eq!(executed, 1);
-    network.input(0, Input::Request(Request::read(transaction(1)).unwrap()));
+    network.input(0, Input::Request(None, Request::read(transaction(1)).unwrap()));
     network.run(100, 0, &[]);
     assert_eq!(network.executed(0), executed);
 }
@@ -296,26 +296,21 @@ fn quorums_share_an_honest_validator() {
 }
 
 #[test]
-fn waiting_transactions_are_bounded_and_each_id_waits_once() {
+fn waiting_transactions_are_bounded_and_each_waits_once() {
     let mut network = Network::new(4, 1, Faults::default());
     for number in 0..schemas::limits::MEMPOOL_TRANSACTIONS_MAX as u64 + 500 {
         network.submit(1, number);
         network.submit(1, number);
     }
     let request = Request::read(transaction(0)).unwrap();
-    network.input(1, Input::Request(request));
+    network.input(1, Input::Request(None, request));
     assert_eq!(network.waiting(1), schemas::limits::MEMPOOL_TRANSACTIONS_MAX);
 }
 
 /// A copy with other signatures has the same id: two of one id in a block would leave two entries for one transaction.
 #[test]
 fn a_proposal_names_every_transaction_once() {
-    let altered = {
-        let mut copy: Transaction = cbor::decode(transaction(1).as_ref()).unwrap();
-        let signature = Mock(0).sign(b"something else");
-        copy.signatures.push(Signed { signer: Signer::Institution(InstitutionId([1; 16])), signature });
-        TransactionBytes(cbor::encode(&copy).into())
-    };
+    let altered = mock::copy(&transaction(1), 1);
     let check = |bodies: &[TransactionBytes]| {
         let transactions_root = transactions_root(bodies);
         let batch = Batch { chain: CHAIN, epoch: 0, height: 1, transactions_root, time: 1 };

@@ -3,8 +3,8 @@
 use ledger_core::Sign;
 use schemas::block::{TransactionBytes, ValidatorIndex};
 use schemas::cbor::{self, sha256};
-use schemas::id::{ChainId, RawSignature, Signature, SubjectId};
-use schemas::transaction::{Body, Core, RevokeConsent, Transaction};
+use schemas::id::{ChainId, InstitutionId, RawSignature, Signature, SubjectId};
+use schemas::transaction::{Body, Core, RegisterSubject, RevokeConsent, Signed, Signer, Transaction};
 
 pub const CHAIN: ChainId = ChainId([7; 32]);
 
@@ -54,6 +54,30 @@ pub fn transaction(number: u64) -> TransactionBytes {
     let core = Core { chain: CHAIN, valid_until: 1000, body };
     let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
     TransactionBytes(cbor::encode(&transaction).into())
+}
+
+/// One that is no revocation.
+pub fn ordinary(number: u64) -> TransactionBytes {
+    let mut id = [9; 16];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    let (subject, institution) = (SubjectId(id), InstitutionId([1; 16]));
+    let body = Body::RegisterSubject(RegisterSubject { subject, institution, key: None, guardians: vec![] });
+    let core = Core { chain: CHAIN, valid_until: 1000, body };
+    let transaction = Transaction { core, statements: vec![], signatures: vec![], authored: vec![] };
+    TransactionBytes(cbor::encode(&transaction).into())
+}
+
+/// The same transaction under a signature that nobody made: the same id, and execution refuses it.
+pub fn copy(of: &TransactionBytes, salt: u64) -> TransactionBytes {
+    let mut copy: Transaction = cbor::decode(of.as_ref()).expect("a transaction");
+    let signature = Mock(0).sign(&salt.to_be_bytes());
+    copy.signatures.push(Signed { signer: Signer::Institution(InstitutionId([1; 16])), signature });
+    TransactionBytes(cbor::encode(&copy).into())
+}
+
+/// What execution makes of it, if it was not accepted before.
+pub fn is_refused(bytes: &TransactionBytes) -> bool {
+    cbor::decode::<Transaction>(bytes.as_ref()).is_ok_and(|transaction| !transaction.signatures.is_empty())
 }
 
 /// Chances of faults, in percent.

@@ -8,7 +8,7 @@ use ledger_core::{
     ChangeError, Config, Decided, Effect, Execution, Input, Proposal, Replica, Request, Start, VerifiedNewView,
     VerifiedViewChange,
 };
-use schemas::block::{Block, Header, Phase, ValidatorIndex, Vote};
+use schemas::block::{Block, Header, Phase, TransactionBytes, ValidatorIndex, Vote};
 use schemas::cbor::sha256;
 use schemas::evidence::Word;
 use schemas::id::{Digest, Height, TimeMs};
@@ -17,6 +17,7 @@ use schemas::view::{Checkpoint, NewView};
 
 use crate::disk::Disk;
 pub use crate::mock::{CHAIN, Dice, Faults, Mock, is_signed, transaction};
+use crate::outcomes::Outcomes;
 
 struct Node {
     replica: Option<Replica>,
@@ -38,6 +39,8 @@ pub struct Network {
     pub cut: Vec<(ValidatorIndex, ValidatorIndex)>,
     /// Requests to this one are lost: it never hears of them.
     pub deaf: Option<ValidatorIndex>,
+    /// Prepares reach the attacker alone, and nobody hears what he lacks.
+    pub unprepared: bool,
     /// Where the epoch ends, and the height whose execution decides it.
     pub seal: Option<(Height, Height)>,
     /// Who came to the end of the epoch.
@@ -57,7 +60,7 @@ pub struct Network {
     frames: BTreeMap<u64, Message>,
     sent: u64,
     agreed: BTreeMap<Height, Header>,
-    executed_ids: BTreeMap<Digest, Height>,
+    pub outcomes: Outcomes,
     /// Hash over every effect of every replica.
     pub trace: Digest,
 }
@@ -74,6 +77,7 @@ impl Network {
             refused: vec![],
             cut: vec![],
             deaf: None,
+            unprepared: false,
             seal: None,
             sealed: BTreeSet::new(),
             spoken: BTreeMap::new(),
@@ -87,7 +91,7 @@ impl Network {
             frames: BTreeMap::new(),
             sent: 0,
             agreed: BTreeMap::new(),
-            executed_ids: BTreeMap::new(),
+            outcomes: Outcomes::default(),
             trace: Digest::ZERO,
         };
         for index in 0..n {
@@ -132,7 +136,7 @@ impl Network {
     }
 
     pub fn is_executed(&self, number: u64) -> bool {
-        self.executed_ids.contains_key(&Request::read(transaction(number)).unwrap().id())
+        self.outcomes.is_accepted(&transaction(number))
     }
 
     pub fn is_up(&self, index: usize) -> bool {
@@ -203,9 +207,14 @@ impl Network {
     }
 
     pub fn submit(&mut self, index: usize, number: u64) {
-        let request = Request::read(transaction(number)).unwrap();
-        if !self.executed_ids.contains_key(&request.id()) {
-            self.input(index as ValidatorIndex, Input::Request(request));
+        self.hand_in(index, &transaction(number));
+    }
+
+    /// A client's transaction at a validator's door.
+    pub fn hand_in(&mut self, index: usize, bytes: &TransactionBytes) {
+        let request = Request::read(bytes.clone()).unwrap();
+        if !self.outcomes.is_known(&request, self.executed(index)) {
+            self.input(index as ValidatorIndex, Input::Request(None, request));
         }
     }
 
@@ -248,6 +257,11 @@ impl Network {
         }
         if let Message::NewView(new_view) = &message {
             self.new_views.insert(new_view.view, new_view.clone());
+        }
+        let is_help = matches!(&message, Message::Vote(v) if v.vote.phase == Phase::Prepare)
+            || matches!(message, Message::Status(_));
+        if self.unprepared && is_help && self.attacker != Some(to) {
+            return;
         }
         let copies = 1 + u64::from(self.dice.percent(self.faults.duplication));
         for _ in 0..copies {
@@ -299,7 +313,7 @@ impl Network {
         }
         let node = &self.nodes[usize::from(to)];
         let input = match message {
-            Message::Request(bytes) => Input::Request(Request::read(bytes).unwrap()),
+            Message::Request(bytes) => Input::Request(Some(from), Request::read(bytes).unwrap()),
             Message::PrePrepare(PrePrepare { view, batch, transactions, signature }) => {
                 let requests = transactions.into_iter().map(|t| Request::read(t).unwrap()).collect();
                 Input::Proposed(Proposal::check(view, batch, requests, signature).unwrap())
@@ -333,6 +347,7 @@ impl Network {
             }
             Message::Ask(nonce, waits_for) => Input::Asked(from, nonce, waits_for),
             Message::Answer(answer) => Input::Answered(from, answer),
+            Message::HandOver(hand_over) => Input::HandsOver(from, hand_over),
             Message::AskOffer(_)
             | Message::Offered(_)
             | Message::AskPiece(_)
@@ -346,8 +361,8 @@ impl Network {
                 return;
             }
         };
-        if let Input::Request(request) = &input
-            && self.executed_ids.get(&request.id()).is_some_and(|&h| h <= node.disk.executed())
+        if let Input::Request(_, request) = &input
+            && self.outcomes.is_known(request, node.disk.executed())
         {
             return;
         }
@@ -457,16 +472,11 @@ impl Network {
         assert_eq!(schemas::block::transactions_root(&execution.transactions), execution.batch.transactions_root);
         let agreed = self.agreed.entry(header.height).or_insert_with(|| header.clone());
         assert_eq!(*agreed, header, "agreement at height {}", header.height);
-        for bytes in &execution.transactions {
-            let id = Request::read(bytes.clone()).unwrap().id();
-            let first = *self.executed_ids.entry(id).or_insert(header.height);
-            // a batch that prepared before a view change may hold what was proposed again since: the contract refuses it
-            assert!(first == header.height || view > 0, "a transaction is executed at one height only");
-        }
+        let accepted = self.outcomes.accept(&execution, view > 0);
         disk.blocks.push((execution, header.clone()));
         let Some(replica) = &mut self.nodes[usize::from(index)].replica else { return };
         let seal = self.seal.filter(|(decided, _)| header.height >= *decided).map(|(_, at)| at);
-        let effects = replica.step(Input::Executed(header, seal), &Mock(index));
+        let effects = replica.step(Input::Executed(header, seal, accepted), &Mock(index));
         self.perform(index, effects, synced);
     }
 }

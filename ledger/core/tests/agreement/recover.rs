@@ -1,9 +1,9 @@
 //! Lost votes: silence until heights and views have moved on, estimated from answers of whom some may lie; then a voice again.
 
 use ledger_core::{Effect, Input, Replica, Start};
-use schemas::block::ValidatorIndex;
+use schemas::block::{ValidatorIndex, View};
 use schemas::limits;
-use schemas::pbft::{Answer, Message, Record, Recovery};
+use schemas::pbft::{Answer, HandOver, Message, Record, Recovery};
 use schemas::view::Checkpoint;
 
 use crate::network::{CHAIN, Faults, Mock, Network};
@@ -80,6 +80,34 @@ fn whoever_asks_for_ever_gets_a_few_heights_and_views() {
     let most = rounds * (limits::RECOVERY_HELP_HEIGHTS + 1);
     assert!(network.executed(0) > heights && network.executed(0) <= heights + most, "{}", network.executed(0));
     assert!((2..=3 * rounds).contains(&network.view(0)), "view {}", network.view(0));
+}
+
+/// Whoever left its view cannot come back: where one alone is asked, each quorum would need the one who asked.
+#[test]
+fn whoever_asks_one_alone_moves_nobody() {
+    for victims in [1..2, 0..1, 1..3] {
+        let mut network = Network::new(4, 4, QUIET);
+        network.attacker = Some(3);
+        network.crash(3);
+        load(&mut network, 0..3, 1);
+        for second in 0..20 {
+            for to in victims.clone() {
+                network.send(3, to, Message::Ask(second, Recovery { epoch: 0, until: 0, above: View::MAX }));
+                // it says that it would leave, too, to the same
+                for view in 0..4 {
+                    network.send(3, to, Message::HandOver(HandOver { asker: 3, epoch: 0, view }));
+                }
+            }
+            network.run(1_000, 0, &[]);
+            let views: Vec<_> = (0..3).map(|index| (network.view(index), network.is_changing(index))).collect();
+            assert!(views.iter().all(|at| *at == views[0]), "{victims:?} were asked: {views:?}");
+            assert!(victims.len() > 1 || views[0] == (0, false), "one alone is no reason");
+        }
+        // the one who asked is needed for nothing
+        network.submit(1, 100);
+        network.run(3 * limits::VIEW_TIMEOUT_MS, 0, &[]);
+        assert!(network.is_executed(100), "{victims:?} were asked");
+    }
 }
 
 /// A replica of n that lost its votes, in the genesis.
