@@ -55,22 +55,7 @@ fn parts(mut bundle: Value) -> Vec<Value> {
         object.remove("entry");
     }
     parts.push(bundle);
-    parts.iter_mut().for_each(with_endpoints);
     parts
-}
-
-/// FHIR lets an extension that says why stand for a required address; the typed view knows the address alone.
-fn with_endpoints(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(with_endpoints),
-        Value::Object(object) => {
-            if object.get("_endpoint").is_some() {
-                object.entry_or("endpoint", || Value::from("urn:oid:2.999"));
-            }
-            object.iter_mut().for_each(|(_, member)| with_endpoints(member));
-        }
-        _ => {}
-    }
 }
 
 fn collect(folder: &Path, into: &mut Vec<PathBuf>) {

@@ -411,7 +411,10 @@ fn a_configuration_that_makes_no_sense_is_refused() {
     let table = [
         (MllpConfig { name: "a b".into(), ..good.clone() }, "name: expected"),
         (MllpConfig { listen: open, ..good.clone() }, "listen: found an address that others reach and no TLS"),
-        (MllpConfig { tls_key: Some("k".into()), ..good.clone() }, "`tls_certificate` and `tls_key` together"),
+        (
+            MllpConfig { tls_key: Some("k".into()), ..good.clone() },
+            "tls_certificate: expected it and `tls_key` together",
+        ),
         (MllpConfig { tls_clients: Some("c".into()), ..good.clone() }, "tls_clients: found no `tls_certificate`"),
         (MllpConfig { connections_max: 0, ..good.clone() }, "connections_max: found 0, expected 1 to"),
         (MllpConfig { unsettled_max: 0, ..good.clone() }, "unsettled_max: found 0"),

@@ -226,6 +226,9 @@ pub fn hint(code: &str) -> &'static str {
         "missing-element" | "bad-element" => {
             "a resource in it lacks the element that is named, or has it in another form: mend the sender or the mapping table, retry"
         }
+        "bad-mapping" => {
+            "one of your own tables makes an element that FHIR R4 has in another form: `connector try` names it; mend the table, reload, retry"
+        }
         "not-a-list" | "not-an-object" => {
             "Bundle.entry must be a list of objects: have the sender mend it and send it again, then discard"
         }

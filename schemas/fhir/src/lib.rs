@@ -2,6 +2,8 @@
 //! crate that names fhir-sdk's models, and it only reads them: what they serialise is never stored, hashed or served, for
 //! it is not what was sent (decimals and offsets change). One non-generic function, so that the models are compiled once.
 
+use std::collections::BTreeMap;
+
 use fhir_sdk::r4b::resources::Resource;
 
 /// Largest resource whose problem is looked for by taking elements away, in bytes; beyond, the place is its type alone.
@@ -114,17 +116,25 @@ fn missing_field(message: &str) -> Option<String> {
 }
 
 /// Puts a value for the reader where FHIR allows that there is none: an element that only its extension (`_status`, with a reason why
-/// it is absent) stands for. The models want one.
+/// it is absent) stands for. The models want one. Elements of one name get the same value at once: while one of them is still missed,
+/// nobody can tell whether the other's value is taken.
 fn explain_absence(root: &mut serde_json::Value) {
     let mut places = Vec::new();
     absent(root, &mut String::new(), &mut places);
+    let mut of_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (pointer, name) in places.into_iter().take(STAND_INS_MAX) {
+        of_name.entry(name).or_default().push(pointer);
+    }
+    for (name, pointers) in of_name {
         let texts = ["unknown", "urn:x:unknown", "2000-01-01", "2000-01-01T00:00:00Z"].map(serde_json::Value::from);
         let others = [true.into(), 0.into()];
         let mut left: Vec<serde_json::Value> = texts.into_iter().chain(others).rev().collect();
         while let Some(value) = left.pop() {
-            let Some(object) = root.pointer_mut(&pointer).and_then(serde_json::Value::as_object_mut) else { break };
-            object.insert(name.clone(), value);
+            for pointer in &pointers {
+                if let Some(object) = root.pointer_mut(pointer).and_then(serde_json::Value::as_object_mut) {
+                    object.insert(name.clone(), value.clone());
+                }
+            }
             match read(&serde_json::to_vec(root).unwrap_or_default()) {
                 None => break,
                 Some(message) if missing_field(&message).is_some_and(|missed| missed != name) => break,

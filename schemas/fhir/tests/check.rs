@@ -41,6 +41,20 @@ fn problems_name_the_element() {
 }
 
 #[test]
+fn several_elements_of_one_name_may_be_absent_for_a_reason() {
+    let absent =
+        r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}"#;
+    let header = |source: &str| {
+        format!(
+            r#"{{"resourceType":"MessageHeader","eventCoding":{{"code":"A01"}},"destination":[{{"name":"X","_endpoint":{absent}}},{{"name":"Y","_endpoint":{absent}}}],"source":{source}}}"#
+        )
+    };
+    let good = header(&format!(r#"{{"name":"ADT","_endpoint":{absent}}}"#));
+    assert_eq!(check("MessageHeader", good.as_bytes()), Ok(()));
+    assert_eq!(problem("MessageHeader", &header(r#"{"name":"ADT"}"#)).0, "missing-element");
+}
+
+#[test]
 fn official_examples_pass() {
     let data = std::env::var("CHARTSEAL_DATA").unwrap_or_else(|_| "../../../shared/data".into());
     let Ok(folder) = std::fs::read_dir(std::path::Path::new(&data).join("fhir-r4")) else {

@@ -156,7 +156,8 @@ fn not_fhir(resource: &Value) -> Option<Refused> {
     let kind = resource.resource_type()?;
     let problem = schemas_fhir::check(kind, &resource.canonical()).err()?;
     let message = "the tables make an element that R4 does not have so (`--explain` names the row)".to_owned();
-    Some(Refused { code: "bad-mapping".into(), path: format!("{kind}.{}", problem.path), offset: None, message })
+    let path = format!("{kind}.{}", problem.path);
+    Some(Refused { code: "bad-mapping".into(), path: path.trim_end_matches('.').to_owned(), offset: None, message })
 }
 
 fn of_fhir(canonical: &Canonical) -> Tried {

@@ -73,9 +73,10 @@ pub fn normalise(with: &Normaliser, source: &str, body: &[u8], ids: Ids<'_>) -> 
 /// What a site's own tables made: an element of another kind than FHIR's would be sealed for good and read by nobody.
 fn are_fhir(units: &[CanonicalUnit]) -> Result<(), Refusal> {
     for unit in units {
-        let problem = schemas_fhir::check(&unit.resource_type, &unit.bytes);
-        problem
-            .map_err(|problem| Refusal::caller("bad-mapping", format!("{}.{}", unit.resource_type, problem.path)))?;
+        schemas_fhir::check(&unit.resource_type, &unit.bytes).map_err(|problem| {
+            let path = format!("{}.{}", unit.resource_type, problem.path);
+            Refusal::caller("bad-mapping", path.trim_end_matches('.'))
+        })?;
     }
     Ok(())
 }
