@@ -143,10 +143,10 @@ fn keys_of_another_institution_a_loose_token_and_no_folder_for_objects_are_error
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let create = |name: &str| gateway_vault::Vault::create(&folder.path().join(name)).expect("keys");
-    let (own, other) = (create("keys"), create("other"));
+    let (own, other, validator) = (create("keys"), create("other"), create("validator"));
     let of = |vault: &gateway_vault::Vault| {
         let institution = vault.register("North", schemas::id::InstitutionId([3; 16]), vec![]);
-        let validators = vec![schemas::genesis::Validator { name: "a".into(), key: vault.gateway_key() }];
+        let validators = vec![schemas::genesis::Validator { name: "a".into(), key: validator.gateway_key() }];
         let genesis = schemas::genesis::Genesis { created: 1, validators, institutions: vec![institution] };
         std::fs::write(folder.path().join("genesis.json"), genesis.to_json()).expect("written");
     };
@@ -156,6 +156,7 @@ fn keys_of_another_institution_a_loose_token_and_no_folder_for_objects_are_error
     assert_eq!(levels(), [Level::Good, Level::Good]);
     of(&other);
     assert_eq!(levels(), [Level::Good, Level::Bad]);
+    assert!(local::keys(&config)[1].found.contains("another signing key in the genesis"));
     assert_eq!(local::token(&config), None, "before it ran");
     let token = folder.path().join(crate::operators::hands::TOKEN_FILE);
     std::fs::write(&token, "0".repeat(64)).expect("written");
