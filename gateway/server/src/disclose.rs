@@ -6,6 +6,7 @@ pub mod answer;
 pub mod decide;
 pub mod log;
 pub mod open;
+pub mod pace;
 pub mod page;
 pub mod progress;
 pub mod query;
