@@ -9,6 +9,8 @@ mod number;
 mod parse;
 mod text;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 pub use number::Number;
@@ -132,10 +134,27 @@ impl Object {
 
 impl FromIterator<(Text, Value)> for Object {
     fn from_iter<I: IntoIterator<Item = (Text, Value)>>(members: I) -> Self {
+        const SMALL: usize = 24;
         let members = members.into_iter();
         let mut object = Self { members: Vec::with_capacity(members.size_hint().0.min(64)) };
+        // once there are many they are found by a map: a hostile list must not cost its square
+        let mut places: HashMap<Text, usize> = HashMap::new();
         for (name, value) in members {
-            object.insert(name, value);
+            if object.members.len() < SMALL {
+                object.insert(name, value);
+                continue;
+            }
+            if places.is_empty() {
+                places.extend(object.members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)));
+            }
+            match places.entry(name) {
+                Entry::Occupied(known) => object.members[*known.get()].1 = value,
+                Entry::Vacant(new) => {
+                    let name = new.key().clone();
+                    new.insert(object.members.len());
+                    object.members.push((name, value));
+                }
+            }
         }
         object
     }

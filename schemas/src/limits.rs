@@ -256,6 +256,8 @@ pub const DELIVERIES_SUSPECT: u32 = 3;
 pub const MLLP_CONNECTIONS_DEFAULT: usize = 64;
 /// The same at most.
 pub const MLLP_CONNECTIONS_MAX: usize = 1024;
+/// TLS handshakes of one MLLP listener under way: they are no connections yet and take none of their places.
+pub const MLLP_HANDSHAKES_MAX: usize = 64;
 /// An MLLP connection on which nothing moves is closed after this unless configured, in milliseconds: a night without messages.
 pub const MLLP_IDLE_MS_DEFAULT: u64 = 12 * 3_600_000;
 /// The same at most, in milliseconds.
@@ -317,6 +319,11 @@ pub const ACCESS_GROUP_MAX: usize = 512;
 pub const PAGE_DEFAULT: usize = 50;
 /// Largest page of a search.
 pub const PAGE_MAX: usize = 500;
+/// An answer that shows nothing leaves at a multiple of this after its question, in milliseconds: what was looked at for it must not
+/// show in its time.
+pub const NOTHING_STEP_MS: u64 = 100;
+/// Largest Consent that is handed in, in bytes: it is kept as a tree until the ledger has its word.
+pub const CONSENT_BYTES_MAX: usize = 4 << 20;
 /// Largest request of a wallet, in bytes.
 pub const WALLET_BYTES_MAX: usize = 256 << 10;
 /// Most cases in one answer to a wallet.
@@ -386,5 +393,6 @@ const _: () = assert!(SUBMISSION_TRANSACTIONS_MAX * 2 <= RPC_TRANSACTIONS_PER_SE
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX <= RPC_HANDSHAKES_MAX);
 const _: () = assert!(RPC_CONNECTIONS_PER_CLIENT_MAX * 2 <= RPC_CONNECTIONS_MAX);
 const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+const _: () = assert!(WALLET_BYTES_MAX <= CONSENT_BYTES_MAX && CONSENT_BYTES_MAX <= MESSAGE_BYTES_DEFAULT);
 const _: () = assert!(DELIVERIES_SUSPECT * 2 <= DELIVERY_LIMIT);
 const _: () = assert!(UNIT_CHUNK_BYTES.is_multiple_of(UNIT_PADDING_BYTES));

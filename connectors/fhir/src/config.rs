@@ -87,7 +87,7 @@ pub struct LoginConfig {
     pub key_file: PathBuf,
     /// Its `kid` in the key set that was registered.
     pub key_id: String,
-    /// Token endpoint; without it that of `{base}/.well-known/smart-configuration`.
+    /// Token endpoint; without it that of `{base}/.well-known/smart-configuration`, if it is on the same host.
     pub token_url: Option<String>,
     /// What is asked for: `system/*.rs`.
     pub scopes: Vec<String>,
@@ -232,6 +232,15 @@ impl ServerConfig {
         }
     }
 
+    /// Whether a token endpoint that the server names itself may be asked: on the host of the base and with TLS, or where the base itself
+    /// is. What a server says is no configuration: it must not choose who else is sent requests.
+    pub(crate) fn may_name(&self, url: &Url) -> bool {
+        let Ok(base) = Url::parse(&self.base) else { return false };
+        let is_plain = url.username().is_empty() && url.password().is_none();
+        let same_host = url.host_str().is_some_and(|host| base.host_str() == Some(host));
+        is_plain && same_host && self.may_be_asked(url) && (url.scheme() == "https" || url.origin() == base.origin())
+    }
+
     fn warnings(&self) -> Vec<&'static str> {
         let plain = self.trusted_network && self.base.starts_with("http:");
         let unknown = self.token_file.is_none() && self.login.is_none() && self.tls_certificate.is_none();
@@ -273,5 +282,51 @@ fn within(what: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("{what}: found {value}, expected {least} to {most}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(base: &str, trusted_network: bool) -> ServerConfig {
+        ServerConfig {
+            base: base.to_owned(),
+            trusted_network,
+            tls_roots: None,
+            tls_certificate: None,
+            tls_key: None,
+            token_file: None,
+            login: None,
+            timeout_ms: 1,
+        }
+    }
+
+    #[test]
+    fn a_server_names_token_endpoints_of_its_own_only() {
+        let table = [
+            ("https://ehr.example/fhir", "https://ehr.example/token", true),
+            ("https://ehr.example/fhir", "https://ehr.example:8443/token", true),
+            ("https://ehr.example/fhir", "https://evil.example/token", false),
+            ("https://ehr.example/fhir", "https://ehr.example.evil.example/token", false),
+            ("https://ehr.example/fhir", "https://ehr.example@evil.example/token", false),
+            ("https://ehr.example/fhir", "https://user:word@ehr.example/token", false),
+            ("https://ehr.example/fhir", "http://ehr.example/token", false),
+            ("https://ehr.example/fhir", "http://127.0.0.1:16999/internal/admin", false),
+            ("https://ehr.example/fhir", "http://[::1]/", false),
+            ("https://ehr.example/fhir", "https://127.0.0.1/", false),
+            ("https://ehr.example/fhir", "file:///etc/passwd", false),
+            ("http://127.0.0.1:8080/fhir", "http://127.0.0.1:8080/token", true),
+            ("http://127.0.0.1:8080/fhir", "http://127.0.0.1:9090/token", false),
+            ("http://127.0.0.1:8080/fhir", "http://localhost:8080/token", false),
+        ];
+        for (base, named, may) in table {
+            let url = Url::parse(named).expect("a URL");
+            assert_eq!(server(base, false).may_name(&url), may, "{named} by {base}");
+        }
+        let trusted = server("http://ehr.internal:8080/fhir", true);
+        for (named, may) in [("http://ehr.internal:8080/token", true), ("http://other.internal:8080/token", false)] {
+            assert_eq!(trusted.may_name(&Url::parse(named).expect("a URL")), may, "{named}");
+        }
     }
 }

@@ -120,21 +120,24 @@ impl Login {
         Ok(granted)
     }
 
+    /// Where tokens are asked for. What is configured is taken; what the server says of itself must be its own.
     async fn endpoint(&self, http: &Client, server: &ServerConfig) -> Result<Url, FhirError> {
-        let shape = |found| FhirError::Shape { found, expected: "a token endpoint with TLS" };
-        let text = match &self.config.token_url {
-            Some(url) => url.clone(),
-            None => {
-                let doing = "looking for the token endpoint";
-                let url = format!("{}/.well-known/smart-configuration", server.base.trim_end_matches('/'));
-                let request = http.get(url).header(header::ACCEPT, "application/json");
-                let body = read(answer(request, doing).await?, ANSWER_BYTES_MAX, doing).await?;
-                let found: Discovered = serde_json::from_slice(&body).map_err(|_| shape("no token endpoint"))?;
-                found.token_endpoint
-            }
+        if let Some(configured) = &self.config.token_url {
+            let shape = |found| FhirError::Shape { found, expected: "a token endpoint with TLS" };
+            let url = Url::parse(configured).map_err(|_| shape("a token endpoint that is no URL"))?;
+            return if server.may_be_asked(&url) { Ok(url) } else { Err(shape("a token endpoint without TLS")) };
+        }
+        let shape = |found| FhirError::Shape {
+            found,
+            expected: "a token endpoint with TLS on the host of `base`, or `token_url` in the configuration",
         };
-        let url = Url::parse(&text).map_err(|_| shape("a token endpoint that is no URL"))?;
-        if server.may_be_asked(&url) { Ok(url) } else { Err(shape("a token endpoint without TLS")) }
+        let doing = "looking for the token endpoint";
+        let url = format!("{}/.well-known/smart-configuration", server.base.trim_end_matches('/'));
+        let request = http.get(url).header(header::ACCEPT, "application/json");
+        let body = read(answer(request, doing).await?, ANSWER_BYTES_MAX, doing).await?;
+        let found: Discovered = serde_json::from_slice(&body).map_err(|_| shape("no token endpoint"))?;
+        let url = Url::parse(&found.token_endpoint).map_err(|_| shape("a token endpoint that is no URL"))?;
+        if server.may_name(&url) { Ok(url) } else { Err(shape("a token endpoint elsewhere or without TLS")) }
     }
 
     fn assertion(&self, audience: &str) -> Result<String, FhirError> {

@@ -26,7 +26,7 @@ pub struct MllpConfig {
     /// Without TLS the listener takes a loopback address only, unless the network is said to be trusted.
     #[serde(default)]
     pub trusted_network: bool,
-    /// Connections at once.
+    /// Connections at once. When there are as many, a silent one of the address that has most gives way to another address.
     #[serde(default = "default_connections")]
     pub connections_max: usize,
     /// Messages taken and not yet acknowledged, of all connections.

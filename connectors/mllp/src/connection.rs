@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::acknowledge::{Answer, HEAD_BYTES, answer, last_word};
 use crate::config::MllpConfig;
 use crate::frame::{Decoder, Event, encode};
+use crate::places::Seat;
 use crate::source::now_ms;
 
 /// Bytes that are read at once.
@@ -127,6 +128,7 @@ struct Connection<S> {
     /// A message that waits for a place among the unsettled.
     waiting: Option<Bytes>,
     large: Option<OwnedSemaphorePermit>,
+    seat: Arc<Seat>,
     /// When something came in last, and when the frame began that is not whole yet.
     moved: Instant,
     begun: Option<Instant>,
@@ -138,6 +140,8 @@ enum End {
     Done,
     /// Nothing moved.
     Idle,
+    /// Its place went to another address, when nothing was unsettled.
+    GaveWay,
     /// A message was given back.
     GivenBack,
     /// The socket failed.
@@ -145,7 +149,7 @@ enum End {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: Shared) {
+pub(crate) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, shared: Shared, seat: Arc<Seat>) {
     let mut connection = Connection {
         decoder: Decoder::new(shared.config.message_bytes_max),
         stream,
@@ -153,6 +157,7 @@ pub(crate) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, share
         pending: VecDeque::new(),
         waiting: None,
         large: None,
+        seat,
         moved: Instant::now(),
         begun: None,
         shared,
@@ -164,6 +169,7 @@ pub(crate) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, share
     match end {
         End::Done if lost == 0 && skipped < 3 => tracing::debug!(connector = name, "a connection ended"),
         End::Done => tracing::info!(connector = name, unanswered = lost, skipped, "a connection ended"),
+        End::GaveWay => tracing::info!(connector = name, skipped, "closed a silent connection for another address"),
         End::Idle => tracing::info!(connector = name, skipped, "closed an idle connection"),
         End::GivenBack => {
             tracing::info!(connector = name, unanswered = lost, "a message was given back: its connection is closed")
@@ -191,9 +197,15 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, buffer: &mut 
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(&mut self) -> End {
-        let closing = self.shared.closing.clone();
+        let (closing, seat) = (self.shared.closing.clone(), Arc::clone(&self.seat));
         loop {
-            let may_read = self.waiting.is_none() && self.pending.len() < PIPELINE_MAX && !closing.is_cancelled();
+            let is_busy = !self.pending.is_empty() || self.waiting.is_some();
+            seat.set_busy(is_busy);
+            if seat.lost().is_cancelled() && !is_busy {
+                return End::GaveWay;
+            }
+            let ends = closing.is_cancelled() || seat.lost().is_cancelled();
+            let may_read = self.waiting.is_none() && self.pending.len() < PIPELINE_MAX && !ends;
             if may_read && let Some(event) = self.decoder.decode(&mut self.buffer) {
                 self.take(event);
                 continue;
@@ -222,11 +234,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 read = read_some(&mut self.stream, &mut self.buffer, &mut self.large, &self.shared), if may_read => {
                     match read {
                         Ok(0) => return End::Done,
-                        Ok(_) => self.moved = Instant::now(),
+                        Ok(_) => {
+                            self.moved = Instant::now();
+                            seat.moved();
+                        }
                         Err(error) => return End::Failed(error.kind()),
                     }
                 }
                 () = closing.cancelled(), if !closing.is_cancelled() => self.waiting = None,
+                () = seat.lost().cancelled(), if !ends => {}
                 () = tokio::time::sleep_until(deadline), if may_read && self.pending.is_empty() => return End::Idle,
                 // its sender writes no carriage return and waits for the answer
                 () = tokio::time::sleep_until(self.moved + SILENCE), if may_read && self.decoder.may_be_whole(&self.buffer) => {

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod frame;
 mod header;
+mod places;
 mod sender;
 mod source;
 mod tls;

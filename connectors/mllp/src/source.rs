@@ -1,10 +1,10 @@
 //! The source: a socket that is bound again and again until it is, and a task for each connection. Few of them at once, each with
-//! its own pace: one that stalls, floods or speaks something else touches no other.
+//! its own pace: one that stalls, floods or speaks something else touches no other, and no address takes all places for itself.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use connectors_source::{HealthReporter, NextDelivery, Source, SourceHealth};
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::MllpConfig;
 use crate::connection::{Handed, LARGE_FRAMES_MAX, ROOM_KIB, Shared, converse};
+use crate::places::{Place, Places};
 use crate::tls::{TlsError, acceptor};
 
 /// A connection on which nothing moves is probed after this.
@@ -150,55 +151,92 @@ async fn listen(shared: Shared, tls: Option<TlsAcceptor>, mut bound: io::Result<
     open.wait().await;
 }
 
+/// The places of a listener.
+#[derive(Clone)]
+struct Doors {
+    /// Of TLS only: a handshake is no connection yet, and whoever has no certificate gets no further.
+    handshakes: Arc<Places>,
+    connections: Arc<Places>,
+    /// Whether there was a connection already.
+    before: Arc<AtomicBool>,
+}
+
 /// Takes connections until the source is closed.
 async fn accept(socket: &TcpListener, shared: &Shared, tls: Option<&TlsAcceptor>, open: &TaskTracker) {
-    let places = Arc::new(Semaphore::new(shared.config.connections_max));
-    let mut before = false;
+    let doors = Doors {
+        handshakes: Places::new(limits::MLLP_HANDSHAKES_MAX),
+        connections: Places::new(shared.config.connections_max),
+        before: Arc::default(),
+    };
     loop {
         let accepted = tokio::select! {
             () = shared.closing.cancelled() => return,
             accepted = socket.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(connector = %shared.config.name, "cannot accept: {}", error.kind());
                 tokio::time::sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(connector = %shared.config.name, most = shared.config.connections_max, "too many connections: one is closed");
+        let first = if tls.is_some() { &doors.handshakes } else { &doors.connections };
+        let Some(place) = first.enter(remote.ip()) else {
+            too_many(shared);
             continue;
         };
-        if before {
-            shared.reporter.connected_again();
-        }
-        before = true;
-        let (shared, tls) = (shared.clone(), tls.cloned());
+        let (shared, tls, doors) = (shared.clone(), tls.cloned(), doors.clone());
         open.spawn(async move {
-            if let Err(error) = serve(stream, tls, &shared).await {
+            if let Err(error) = serve(stream, remote.ip(), place, tls, &shared, &doors).await {
                 tracing::info!(connector = %shared.config.name, "no connection: {}", error.kind());
             }
-            drop(place);
         });
     }
 }
 
-async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) -> io::Result<()> {
+fn too_many(shared: &Shared) {
+    tracing::warn!(connector = %shared.config.name, most = shared.config.connections_max, "too many connections: one is closed");
+}
+
+/// `place` is one of a handshake where there is TLS, else one of a connection.
+async fn serve(
+    stream: TcpStream,
+    from: IpAddr,
+    place: Place,
+    tls: Option<TlsAcceptor>,
+    shared: &Shared,
+    doors: &Doors,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     // a peer that went without a word must not keep its place until the idle time is over
     let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
     SockRef::from(&stream).set_tcp_keepalive(&probes)?;
-    match tls {
-        None => converse(stream, shared.clone()).await,
-        Some(tls) => {
-            let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
-            let shaking = tokio::time::timeout(limit, tls.accept(stream));
-            let stream = shaking.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            converse(stream, shared.clone()).await;
+    let begin = || {
+        if doors.before.swap(true, Ordering::AcqRel) {
+            shared.reporter.connected_again();
         }
-    }
+    };
+    let Some(tls) = tls else {
+        begin();
+        converse(stream, shared.clone(), place.seat()).await;
+        return Ok(());
+    };
+    let seat = place.seat();
+    let limit = Duration::from_millis(HANDSHAKE_MS_MAX);
+    let stream = tokio::select! {
+        () = seat.lost().cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
+        shaken = tokio::time::timeout(limit, tls.accept(stream)) => {
+            shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+        }
+    };
+    drop(place);
+    let Some(place) = doors.connections.enter(from) else {
+        too_many(shared);
+        return Ok(());
+    };
+    begin();
+    converse(stream, shared.clone(), place.seat()).await;
     Ok(())
 }
 

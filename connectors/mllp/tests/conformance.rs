@@ -12,7 +12,7 @@ use connectors_mllp::{Decoder, Event, MllpConfig, MllpSender, MllpSource, Sender
 use connectors_source::conformance::{self, Message, Rig, RigFuture, Timing};
 use connectors_source::{Rejection, Source};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -318,6 +318,34 @@ async fn peers_that_misbehave_disturb_nobody() {
     drop(receiving.await.expect("no panic"));
 }
 
+/// A connection from another address of this machine.
+async fn connect_from(host: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((Ipv4Addr::from(host), 0).into()).expect("an address of this machine");
+    socket.connect(to).await.expect("connected")
+}
+
+#[tokio::test]
+async fn one_address_that_takes_all_places_gives_one_to_another() {
+    let address = free().await;
+    let mut source = listening(MllpConfig { connections_max: 3, ..config(address, 4) }).await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(connect_from([127, 0, 0, 1], address).await);
+    }
+    // the first of them has something unsettled: it must not lose its place
+    silent[0].write_all(&encode(MESSAGE)).await.expect("sent");
+    let unsettled = source.next().await.expect("no error").expect("a delivery");
+    let mut other = connect_from([127, 0, 0, 2], address).await;
+    other.write_all(&encode(MESSAGE)).await.expect("sent");
+    let of_other = tokio::time::timeout(PATIENCE, source.next()).await.expect("in time").expect("no error");
+    of_other.expect("a delivery").accept().await.expect("told");
+    assert!(other.read(&mut [0; 1]).await.expect("an answer") > 0);
+    assert_eq!(silent[1].read(&mut [0; 1]).await.expect("closed in good order"), 0, "the oldest silent one");
+    unsettled.accept().await.expect("told");
+    assert!(silent[0].read(&mut [0; 1]).await.expect("an answer") > 0);
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let address = free().await;
@@ -385,6 +413,36 @@ async fn over_mutual_tls_only_known_senders_are_heard() {
     for refused in [sender(address), unknown] {
         MllpSender::new(refused).expect("its files").send(MESSAGE).await.expect_err("not heard");
     }
+    let answer = MllpSender::new(known).expect("its files").send(MESSAGE).await.expect("sent").expect("an answer");
+    assert!(answer.is_positive());
+    drop(receiving.await.expect("no panic"));
+}
+
+#[tokio::test]
+async fn whoever_has_no_certificate_takes_no_place_of_those_who_have() {
+    let files = Certificates::make("strangers");
+    let address = free().await;
+    let secured = MllpConfig {
+        tls_certificate: Some(files.path("listener.pem")),
+        tls_key: Some(files.path("listener.key")),
+        tls_clients: Some(files.path("authority.pem")),
+        connections_max: 2,
+        ..config(address, 4)
+    };
+    let mut source = listening(secured).await;
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        strangers.push(TcpStream::connect(address).await.expect("connected"));
+    }
+    let receiving = tokio::spawn(async move {
+        source.next().await.expect("no error").expect("a delivery").accept().await.expect("told");
+        source
+    });
+    let known = SenderConfig {
+        tls_roots: Some(files.path("authority.pem")),
+        tls_identity: Some((files.path("sender.pem"), files.path("sender.key"))),
+        ..sender(address)
+    };
     let answer = MllpSender::new(known).expect("its files").send(MESSAGE).await.expect("sent").expect("an answer");
     assert!(answer.is_positive());
     drop(receiving.await.expect("no panic"));

@@ -2,12 +2,15 @@
 //! It is patient data: no `Debug` of its content. Whatever could not be read makes it less known, never less restricted.
 
 mod collect;
+mod once;
 mod stored;
 
 use std::fmt;
 
 use schemas::json::Value;
+use schemas::limits::UNIT_FACTS_MAX;
 
+use self::once::Once;
 use crate::coding::Coding;
 use crate::reference::Reference;
 use crate::time::Span;
@@ -56,6 +59,15 @@ impl UnitFacts {
         collect::collect(resource)
     }
 
+    /// Adds what its references mean here. Bounded too: one name as sent and one as meant of each.
+    pub fn refer_to(&mut self, names: impl IntoIterator<Item = Reference>) {
+        let mut all = Once::new(2 * UNIT_FACTS_MAX);
+        for name in std::mem::take(&mut self.references).into_iter().chain(names) {
+            self.incomplete |= !all.add(name);
+        }
+        self.references = all.into_items();
+    }
+
     /// A compact JSON form for the encrypted summary; contains patient data.
     pub fn to_json(&self) -> Value {
         stored::write(self)
@@ -78,11 +90,14 @@ impl fmt::Debug for UnitFacts {
 pub(crate) struct Label;
 
 impl Label {
+    /// Codes of v3-Confidentiality, from unrestricted to very restricted.
+    pub(crate) const LEVELS: [&'static str; 6] = ["U", "L", "M", "N", "R", "V"];
+
     /// Rank of a v3-Confidentiality code, from unrestricted to very restricted.
     pub(crate) fn level(label: &Coding) -> Option<usize> {
         if &*label.system != "http://terminology.hl7.org/CodeSystem/v3-Confidentiality" {
             return None;
         }
-        ["U", "L", "M", "N", "R", "V"].iter().position(|code| *code == &*label.code)
+        Self::LEVELS.iter().position(|code| *code == &*label.code)
     }
 }

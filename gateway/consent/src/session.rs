@@ -67,7 +67,7 @@ impl Session {
 
     /// Whether no unit at all can be permitted: nothing needs to be read.
     pub fn permits_nothing(&self) -> bool {
-        self.blocked.is_some() || self.rules.is_empty()
+        self.blocked.is_some() || !self.rules.iter().any(|rule| rule.policy.unknown.is_empty() && rule.may_permit(0))
     }
 
     /// Decides about one unit, whose facts are `facts`.
@@ -120,6 +120,13 @@ impl Rule {
         // An element that is not understood puts all of the consent in doubt: no permit, every denial that may apply.
         let start = Truth::True.doubted_if(!self.policy.unknown.is_empty());
         self.subtree(0, start, facts)
+    }
+
+    /// Whether the request alone leaves a permit at a provision or below it: one permits when all from the root down to it is true.
+    fn may_permit(&self, at: usize) -> bool {
+        let Some(provision) = self.policy.provisions.get(at) else { return false };
+        self.fixed.get(at) == Some(&Truth::True)
+            && (provision.effect == Effect::Permit || provision.children.iter().any(|child| self.may_permit(*child)))
     }
 
     /// `above` is how surely the parents match. A matching child overrides its parent; among siblings denial wins.

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod decide;
 pub mod log;
 pub mod open;
+pub mod pace;
 pub mod page;
 pub mod progress;
 pub mod query;
@@ -23,11 +24,12 @@ use gateway_vault::{SubjectKey, Vault};
 use schemas::ErrorClass;
 use schemas::id::{Height, SubjectId, TimeMs};
 use schemas::json::Value;
+use tokio::time::Instant;
 
 use self::answer::Disclosed;
-use self::decide::{Permitted, Sessions};
+use self::decide::{Decided, Permitted, Sessions};
 use self::log::{AccessLog, Deed, DisclosedUnit, Entry, Logged};
-use self::open::{DiscloseError, Opened, Opener};
+use self::open::{DiscloseError, INLINE_BYTES_MAX, Opened, Opener};
 use self::page::Page;
 use self::progress::Progress;
 use self::query::Row;
@@ -99,10 +101,10 @@ impl Disclose {
         version: Option<&str>,
     ) -> Result<Disclosed, Refused> {
         let (mut candidates, logged) = self.versions(grant, resource_type, id, version, Deed::Read, true).await?;
-        let (permitted, key) = candidates.pop().ok_or_else(Refused::absent)?;
-        let opened = self.open(&permitted, &key).await?;
+        let candidate = candidates.pop().ok_or_else(Refused::absent)?;
+        let shown = self.show(candidate, &logged).await?;
         self.metrics.count(Moment::Disclosed, 1);
-        Ok(self.overlay(&permitted, opened.resource, &logged))
+        Ok(shown)
     }
 
     /// History of one resource, newest first.
@@ -115,9 +117,8 @@ impl Disclose {
             return Err(Refused::absent());
         }
         let mut entries = Vec::with_capacity(candidates.len());
-        for (permitted, key) in candidates.iter().rev() {
-            let opened = self.open(permitted, key).await?;
-            entries.push(self.overlay(permitted, opened.resource, &logged));
+        for candidate in candidates.into_iter().rev() {
+            entries.push(self.show(candidate, &logged).await?);
         }
         self.metrics.count(Moment::Disclosed, entries.len() as u64);
         let links = vec![("self", format!("{}/{resource_type}/{id}/_history", self.base))];
@@ -154,6 +155,7 @@ impl Disclose {
         page: Option<&Page>,
         own_url: String,
     ) -> Result<Value, Refused> {
+        let asked = Instant::now();
         self.require_fresh().await?;
         let subject = self.whom(&search.whom).await.map_err(|e| store_failed(&e))?;
         let mut decision = self.heads(grant, search, subject).await?;
@@ -165,22 +167,25 @@ impl Disclose {
         let more = decision.permitted.len() > search.count && search.count > 0;
         decision.permitted.truncate(search.count);
         let logged = self.log(grant, Deed::Search, &search.resource_type, &decision).await?;
-        let mut entries = Vec::with_capacity(decision.permitted.len());
-        for (permitted, key) in &decision.permitted {
-            let opened = self.open(permitted, key).await?;
-            entries.push(self.overlay(permitted, opened.resource, &logged));
+        if total == 0 {
+            pace::nothing_since(asked).await;
         }
-        self.metrics.count(Moment::Disclosed, entries.len() as u64);
         let mut links = vec![("self", own_url)];
         if let (true, Some((last, _))) = (more, decision.permitted.last()) {
             let next = Page::after_row(search, &grant.client.id, &last.row).seal(&self.vault);
             let next = next.ok_or_else(Refused::fault)?;
             links.push(("next", format!("{}/{}?_page={next}", self.base, search.resource_type)));
         }
+        let mut entries = Vec::with_capacity(decision.permitted.len());
+        for candidate in decision.permitted {
+            entries.push(self.show(candidate, &logged).await?);
+        }
+        self.metrics.count(Moment::Disclosed, entries.len() as u64);
         Ok(answer::bundle("searchset", &self.base, total, links, entries, &logged))
     }
 
-    /// Steps query to log for one logical id. `one`: at most one row, the version asked for or the head.
+    /// Steps query to log for one logical id. `one`: at most one row, the version asked for or the head. Nothing is given back at
+    /// its time (`pace`).
     async fn versions(
         &self,
         grant: &Grant,
@@ -193,6 +198,7 @@ impl Disclose {
         if !grant.scopes.covers(resource_type, Interaction::Read) {
             return Err(Refused::scope());
         }
+        let asked = Instant::now();
         self.require_fresh().await?;
         let timer = self.metrics.timer(Step::Query);
         let rows = query::versions(&self.store, resource_type, id).await.map_err(|e| store_failed(&e))?;
@@ -215,6 +221,9 @@ impl Disclose {
             decision.subject = Some(shown.row.subject);
         }
         let logged = self.log(grant, deed, resource_type, &decision).await?;
+        if decision.permitted.is_empty() {
+            pace::nothing_since(asked).await;
+        }
         Ok((decision.permitted, logged))
     }
 
@@ -239,26 +248,27 @@ impl Disclose {
         subject: &SubjectId,
         decision: &mut Decision,
     ) -> Result<(), Refused> {
-        let mut session = None;
+        let session = self.session(grant, subject).await?;
+        let kind = search.resource_type.as_str();
+        decision.height = session.as_ref().map_or(decision.height, |(_, _, height)| *height);
+        // who may see nothing of it whatever it is takes the same time however much there is
+        let Some((key, sessions, _)) = session.filter(|(_, sessions, _)| sessions.may_show(grant, kind)) else {
+            let hidden = query::count_heads(&self.store, subject, kind).await;
+            decision.withheld += hidden.map_err(|e| store_failed(&e))?;
+            return Ok(());
+        };
         let mut after = Some(query::FIRST.to_owned());
         while let Some(from) = after {
             let timer = self.metrics.timer(Step::Query);
-            let part = query::heads_after(&self.store, subject, &search.resource_type, &from).await;
+            let part = query::heads_after(&self.store, subject, kind, &from).await;
             drop(timer);
             let (rows, next) = part.map_err(|e| store_failed(&e))?;
             after = next;
-            if session.is_none() && !rows.is_empty() {
-                session = self.session(grant, subject).await?;
-            }
             let _timer = self.metrics.timer(Step::Decide);
-            let Some((key, session, height)) = &session else {
-                decision.withheld += rows.len() as u64;
-                continue;
-            };
-            let decided = decide::decide(rows, key, session, grant, Interaction::Search);
+            let decided = self.judge(rows, &key, &sessions, grant, Interaction::Search).await?;
             let found = decided.permitted.into_iter().filter(|p| search.matches(&p.row.logical_id, &p.known));
             decision.permitted.extend(found.map(|permitted| (permitted, key.clone())));
-            (decision.height, decision.withheld) = (*height, decision.withheld + decided.withheld);
+            decision.withheld += decided.withheld;
             if decision.permitted.len() > query::ROWS_MAX {
                 decision.permitted.clear();
                 self.log(grant, Deed::Search, &search.resource_type, decision).await?;
@@ -274,7 +284,7 @@ impl Disclose {
         &self,
         grant: &Grant,
         subject: &SubjectId,
-    ) -> Result<Option<(SubjectKey, Sessions, Height)>, Refused> {
+    ) -> Result<Option<(SubjectKey, Arc<Sessions>, Height)>, Refused> {
         let Some((key, own)) = self.session_of(grant, subject).await? else { return Ok(None) };
         let mut merged = Vec::new();
         for other in merges::others(&self.store, subject).await.map_err(|e| store_failed(&e))? {
@@ -283,7 +293,7 @@ impl Disclose {
                 merged.push((session, other.survives));
             }
         }
-        let sessions = Sessions::new(own, merged);
+        let sessions = Arc::new(Sessions::new(own, merged));
         let height = sessions.height();
         Ok(Some((key, sessions, height)))
     }
@@ -314,13 +324,30 @@ impl Disclose {
                 decision.withheld += rows.len() as u64;
                 continue;
             };
-            let decided = decide::decide(rows, &key, &session, grant, asked);
+            let decided = self.judge(rows, &key, &session, grant, asked).await?;
             decision.height = height;
             decision.withheld += decided.withheld;
             decision.permitted.extend(decided.permitted.into_iter().map(|permitted| (permitted, key.clone())));
         }
         self.metrics.count(Moment::Denied, decision.withheld);
         Ok(decision)
+    }
+
+    /// Decides about rows; where much is known of one of them, off the async threads.
+    async fn judge(
+        &self,
+        rows: Vec<Row>,
+        key: &SubjectKey,
+        sessions: &Arc<Sessions>,
+        grant: &Grant,
+        asked: Interaction,
+    ) -> Result<Decided, Refused> {
+        if !rows.iter().any(|row| row.known_bytes() > INLINE_BYTES_MAX) {
+            return Ok(decide::decide(rows, key, sessions, grant, asked));
+        }
+        let (key, sessions, grant) = (key.clone(), Arc::clone(sessions), grant.clone());
+        let deciding = tokio::task::spawn_blocking(move || decide::decide(rows, &key, &sessions, &grant, asked));
+        deciding.await.map_err(|_| Refused::fault())
     }
 
     async fn log(
@@ -370,9 +397,17 @@ impl Disclose {
         self.opener.open(permitted, key, false).await.map_err(|e| failed(&e))
     }
 
-    fn overlay(&self, permitted: &Permitted, resource: Value, logged: &Logged) -> Disclosed {
+    /// *open* and *disclose* for one permitted row; what is large, off the async threads.
+    async fn show(&self, (permitted, key): Candidate, logged: &Logged) -> Result<Disclosed, Refused> {
+        let opened = self.open(&permitted, &key).await?;
         let version = answer::version_id(&self.vault, &permitted.row);
-        answer::overlay(permitted, resource, version, logged)
+        if opened.bytes.len() <= INLINE_BYTES_MAX {
+            return Ok(answer::overlay(&permitted, opened.resource, version, logged));
+        }
+        let logged = logged.clone();
+        let laying =
+            tokio::task::spawn_blocking(move || answer::overlay(&permitted, opened.resource, version, &logged));
+        laying.await.map_err(|_| Refused::fault())
     }
 
     /// Nothing is decided on a state that may be old.

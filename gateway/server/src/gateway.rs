@@ -197,6 +197,7 @@ impl Gateway {
             origin: origin.as_str().into(),
             institution: config.gateway.institution.as_str().into(),
             body_bytes_max: most,
+            body_wait: http::BODY_WAIT,
         };
         let operators = operators(&ground, &ingest, connectors.clone());
         let hands = Hands {
@@ -434,6 +435,7 @@ fn operators(ground: &Ground, ingest: &Arc<Ingest>, connectors: Connectors) -> O
         ledger: Arc::clone(&ground.ledger),
         store: ground.store.clone(),
         connectors: Arc::new(move || hands::parts(&connectors)),
+        body_wait: http::BODY_WAIT,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod hooks;
 pub mod listen;
 pub mod oauth;
 pub mod outcome;
+pub mod room;
 pub mod wallet;
 
 use std::future::Future;
@@ -18,7 +19,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -29,10 +29,12 @@ use self::outcome::Refused;
 use crate::disclose::Disclose;
 use crate::smart::{Clients, Grant, Tokens};
 
-/// Longest wait for a body.
-const BODY_WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for a body, unless a test is in a hurry.
+pub const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Largest token request, in bytes.
 const FORM_BYTES_MAX: usize = 32 << 10;
+/// Largest search in a form, in bytes: as large as one in a URL.
+const SEARCH_BYTES_MAX: usize = 64 << 10;
 
 /// What a client hands in, as another source of the way in.
 pub struct HandedIn {
@@ -79,6 +81,8 @@ pub struct Front {
     pub institution: Arc<str>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
+    /// Longest wait for a body.
+    pub body_wait: Duration,
 }
 
 impl Front {
@@ -104,20 +108,12 @@ impl Front {
         }
     }
 
-    /// Reads a body within its bounds.
-    ///
-    /// # Errors
-    /// `Refused`: too large, or not there in time.
-    pub async fn body(&self, body: Body) -> Result<Bytes, Refused> {
-        self.body_within(body, self.body_bytes_max).await
-    }
-
-    /// The same with a bound of its own.
+    /// Reads a small body within its bounds; what may be large takes room (`room`).
     ///
     /// # Errors
     /// `Refused`: too large, or not there in time.
     pub async fn body_within(&self, body: Body, most: usize) -> Result<Bytes, Refused> {
-        body_within(body, most).await
+        body_within(body, most, self.body_wait).await
     }
 
     /// Turns an outcome into an answer and counts it.
@@ -128,9 +124,13 @@ impl Front {
     }
 }
 
-async fn body_within(body: Body, most: usize) -> Result<Bytes, Refused> {
+/// Reads a body within its bounds. The only way beside `room`: an extractor would wait for ever.
+///
+/// # Errors
+/// `Refused`: too large, or not there in time.
+pub(crate) async fn body_within(body: Body, most: usize, wait: Duration) -> Result<Bytes, Refused> {
     let read = axum::body::to_bytes(body, most);
-    match tokio::time::timeout(BODY_WAIT, read).await {
+    match tokio::time::timeout(wait, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => Err(Refused::too_large()),
         Err(_) => Err(Refused::request("timeout", "the body did not arrive in time")),
@@ -139,11 +139,9 @@ async fn body_within(body: Body, most: usize) -> Result<Bytes, Refused> {
 
 /// All routes for clients.
 pub fn router(front: Front) -> Router {
-    let smart = Router::new()
+    Router::new()
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/introspect", post(oauth::introspect))
-        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
-    Router::new()
         .route("/.well-known/smart-configuration", get(oauth::configuration))
         .route("/fhir/.well-known/smart-configuration", get(oauth::configuration))
         .route("/fhir", post(handin::bundle))
@@ -162,7 +160,6 @@ pub fn router(front: Front) -> Router {
         .route("/wallet/v1/ask", post(wallet::ask))
         .route("/wallet/v1/grant", post(wallet::grant))
         .route("/wallet/v1/revoke", post(wallet::revoke))
-        .merge(smart)
         .fallback(|| async { Refused::absent() })
         .method_not_allowed_fallback(|| async { Refused::method() })
         .layer(CatchPanicLayer::custom(panicked))

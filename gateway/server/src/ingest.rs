@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::fold::again::Made;
 pub use self::receive::{Message, Outcome};
 
-use self::normalise::Normaliser;
+use self::normalise::{Normaliser, media_type};
 use self::receive::{Again, Offer, Receiver, Settle};
 use crate::dead_letters::Retried;
 use crate::follow::Follower;
@@ -341,7 +341,7 @@ impl Ingest {
     pub async fn take(&self, message: Message) -> Result<Outcome, StepError> {
         let (reply, outcome) = oneshot::channel();
         let room = self.room.take(message.body.len()).await;
-        let offer = Offer { message, settle: Settle::Reply(reply), room };
+        let offer = offer(message, Settle::Reply(reply), room);
         self.offers.send(offer).await.map_err(|_| StepError::Ended)?;
         outcome.await.map_err(|_| StepError::Ended)
     }
@@ -393,13 +393,19 @@ async fn take(mut source: Box<dyn Source>, offers: mpsc::Sender<Offer>, room: Ro
             () = stop.cancelled() => break,
             room = room.take(message.body.len()) => room,
         };
-        let offer = Offer { message, settle: Settle::Delivery(delivery), room };
+        let offer = offer(message, Settle::Delivery(delivery), room);
         tokio::select! {
             () = stop.cancelled() => break,
             sent = offers.send(offer) => if sent.is_err() { break },
         }
     }
     source.close();
+}
+
+/// What goes into the inbox's queue: of what a sender says in plain, no more than is needed (`media_type`).
+fn offer(mut message: Message, settle: Settle, room: Option<Held>) -> Offer {
+    message.content_type = media_type(&message.content_type).unwrap_or_default().into();
+    Offer { message, settle, room }
 }
 
 /// Spreads work over the cores, off the async threads; results in the order of the items.

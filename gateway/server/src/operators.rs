@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,7 +22,7 @@ use schemas::{ErrorClass, cbor, limits};
 use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::http::form;
+use crate::http::{body_within, form};
 use crate::store::{Store, anchors, cases};
 use crate::telemetry::Metrics;
 
@@ -59,6 +59,8 @@ pub struct Operators {
     pub store: Store,
     /// How the connectors are now.
     pub connectors: PartsNow,
+    /// Longest wait for a body.
+    pub body_wait: Duration,
 }
 
 /// All routes for operators.
@@ -73,7 +75,6 @@ pub fn router(operators: Operators) -> Router {
         .route("/ledger/v1/blocks/{height}", get(block))
         .route("/ledger/v1/status", get(status))
         .route("/ledger/v1/receipts/{case}", get(receipt))
-        .layer(DefaultBodyLimit::max(limits::TRANSACTION_BYTES_MAX))
         .layer(CatchPanicLayer::new())
         .with_state(operators)
 }
@@ -96,7 +97,13 @@ async fn metrics(State(operators): State<Operators>) -> Response {
     ([(header::CONTENT_TYPE, kind)], operators.metrics.to_text()).into_response()
 }
 
-async fn submit(State(operators): State<Operators>, body: Bytes) -> Response {
+async fn submit(State(operators): State<Operators>, body: Body) -> Response {
+    let body = match body_within(body, limits::TRANSACTION_BYTES_MAX, operators.body_wait).await {
+        Ok(body) => body,
+        Err(refused) => {
+            return (refused.status(), "expected one transaction within its bounds and in time\n").into_response();
+        }
+    };
     match operators.ledger.submit(body.to_vec()).await {
         Ok(()) => StatusCode::ACCEPTED.into_response(),
         Err(error) => failed(&error),

@@ -25,6 +25,8 @@ pub struct Tokens {
     pub valid: Option<String>,
     pub granted: usize,
     pub lives: u64,
+    /// Where it says that tokens are given; none: here.
+    pub endpoint: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +136,22 @@ async fn a_token_is_asked_for_again_before_it_ends() {
     };
     tokio::time::timeout(Duration::from_secs(30), granted).await.expect("a second token in time");
     assert!(source.health().borrow().connected, "no request was refused");
+}
+
+#[tokio::test]
+async fn a_server_that_names_anothers_token_endpoint_sends_nobody_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, public) = key(folder.path(), Algorithm::ES384);
+    let (hospital, inside) = (Hospital::start().await, Hospital::start().await);
+    let (key, endpoint) = (Some((Algorithm::ES384, public)), Some(format!("{}/token", inside.base())));
+    *lock(&hospital.shared.tokens) = Tokens { key, lives: 300, endpoint, ..Tokens::default() };
+    let mut config = config(&hospital);
+    let (client_id, key_id, scopes) = ("gateway".into(), "key-1".into(), vec!["system/*.rs".into()]);
+    config.server.login = Some(LoginConfig { client_id, key_file: file, key_id, token_url: None, scopes });
+    let source = FhirSource::start(config, Arc::<crate::markers::Memory>::default()).expect("its files");
+    hospital.more_requests(3).await;
+    assert!(!source.health().borrow().connected);
+    assert!(lock(&inside.shared.asked).is_empty(), "a loopback service was asked for the remote server");
 }
 
 #[tokio::test]

@@ -201,7 +201,8 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return answer(200, "");
     }
     if path == ".well-known/smart-configuration" {
-        let token = format!("{}/token", lock(&shared.base));
+        let elsewhere = lock(&shared.tokens).endpoint.clone();
+        let token = elsewhere.unwrap_or_else(|| format!("{}/token", lock(&shared.base)));
         return answer(200, format!(r#"{{"token_endpoint":"{token}"}}"#));
     }
     if path == "token" {

@@ -3,7 +3,8 @@
 use schemas::json::{Object, Value};
 use schemas::limits::UNIT_FACTS_MAX;
 
-use super::{RESOURCE_TYPES, UnitFacts};
+use super::once::Once;
+use super::{Label, RESOURCE_TYPES, UnitFacts};
 use crate::coding::Coding;
 use crate::reference::Reference;
 use crate::time::Span;
@@ -93,120 +94,156 @@ pub(super) fn collect(resource: &Value) -> UnitFacts {
         Dated::Nothing => date_of(object, RECORDED).span(),
         happened => happened.span(),
     };
+    let mut gathering = Gathering::of(facts);
     for (name, value) in object.iter() {
         match name {
-            "meta" => meta(value, &mut facts),
+            "meta" => gathering.meta(value),
             "text" => {}
-            _ => element(name, value, &mut facts),
+            _ => gathering.element(name, value),
         }
     }
-    if facts.is_document {
-        let classes: Vec<Coding> = facts.codes.iter().chain(&facts.categories).cloned().collect();
-        facts.classes.extend(classes);
-    }
-    facts
+    gathering.finish()
 }
 
-fn meta(meta: &Value, facts: &mut UnitFacts) {
-    for label in meta.list("security") {
-        match Coding::of(label) {
-            Some(label) => facts.labels.push(label),
-            None => facts.incomplete = true,
+/// The facts in the making, with the lists that are bounded.
+struct Gathering {
+    facts: UnitFacts,
+    codes: Once<Coding>,
+    categories: Once<Coding>,
+    other_codes: Once<Coding>,
+    labels: Once<Coding>,
+    references: Once<Reference>,
+    authors: Once<Reference>,
+}
+
+impl Gathering {
+    fn of(facts: UnitFacts) -> Self {
+        let codings = || Once::new(UNIT_FACTS_MAX);
+        Self {
+            facts,
+            codes: codings(),
+            categories: codings(),
+            other_codes: codings(),
+            // of confidentiality, which is a water mark, no label may be missing: there is room for its few codes beside the others
+            labels: Once::new(UNIT_FACTS_MAX + Label::LEVELS.len()),
+            references: Once::new(UNIT_FACTS_MAX),
+            authors: Once::new(UNIT_FACTS_MAX),
         }
     }
-    let profiles = meta.list("profile").iter().filter_map(Value::as_str);
-    facts.classes.extend(profiles.map(|p| Coding::new(PROFILE, p)));
-}
 
-fn element(name: &str, value: &Value, facts: &mut UnitFacts) {
-    let known = if CODE.contains(&name) {
-        Some(false)
-    } else if name == "category" {
-        Some(true)
-    } else {
-        None
-    };
-    if let Some(is_category) = known {
-        let concepts = value.as_array().unwrap_or(std::slice::from_ref(value));
-        for concept in concepts {
-            let codings: Vec<Coding> = match concept.get("coding") {
-                Some(codings) => codings.as_array().unwrap_or_default().iter().filter_map(Coding::of).collect(),
-                None => Coding::of(concept).into_iter().collect(),
+    fn finish(self) -> UnitFacts {
+        let mut facts = self.facts;
+        if facts.is_document {
+            facts.classes.extend(self.codes.iter().chain(self.categories.iter()).cloned());
+        }
+        facts.codes = self.codes.into_items();
+        facts.categories = self.categories.into_items();
+        facts.other_codes = self.other_codes.into_items();
+        facts.labels = self.labels.into_items();
+        facts.references = self.references.into_items();
+        facts.authors = self.authors.into_items();
+        facts
+    }
+
+    fn meta(&mut self, meta: &Value) {
+        for label in meta.list("security") {
+            let kept = match Coding::of(label) {
+                Some(label) if Label::level(&label).is_none() && self.labels.len() >= UNIT_FACTS_MAX => {
+                    self.labels.has(&label)
+                }
+                Some(label) => self.labels.add(label),
+                None => false,
             };
-            facts.uncoded |= codings.is_empty() && concept.as_object().is_some();
-            if is_category { facts.categories.extend(codings) } else { facts.codes.extend(codings) }
+            self.facts.incomplete |= !kept;
         }
+        let profiles = meta.list("profile");
+        self.facts.incomplete |= profiles.len() > UNIT_FACTS_MAX;
+        let profiles = profiles.iter().filter_map(Value::as_str).take(UNIT_FACTS_MAX);
+        self.facts.classes.extend(profiles.map(|p| Coding::new(PROFILE, p)));
     }
-    walk(value, AUTHOR.contains(&name), facts);
-}
 
-/// Gathers codings, references and inner resources below an element. JSON depth is bounded by the parser.
-fn walk(value: &Value, by_author: bool, facts: &mut UnitFacts) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| walk(item, by_author, facts)),
-        Value::Object(object) => {
-            if object.get("resourceType").is_some() {
-                return inner(value, facts);
+    fn element(&mut self, name: &str, value: &Value) {
+        let list = if CODE.contains(&name) {
+            Some(&mut self.codes)
+        } else if name == "category" {
+            Some(&mut self.categories)
+        } else {
+            None
+        };
+        if let Some(list) = list {
+            let concepts = value.as_array().unwrap_or(std::slice::from_ref(value));
+            for concept in concepts {
+                let mut is_coded = false;
+                let codings = match concept.get("coding") {
+                    Some(codings) => codings.as_array().unwrap_or_default(),
+                    None => std::slice::from_ref(concept),
+                };
+                for coding in codings.iter().filter_map(Coding::of) {
+                    is_coded = true;
+                    self.facts.incomplete |= !list.add(coding);
+                }
+                self.facts.uncoded |= !is_coded && concept.as_object().is_some();
             }
-            coding(value, facts);
-            reference(object, value, by_author, facts);
-            object.iter().for_each(|(name, v)| walk(v, by_author || AUTHOR.contains(&name), facts));
         }
-        _ => {}
+        self.walk(value, AUTHOR.contains(&name));
     }
-}
 
-fn inner(resource: &Value, facts: &mut UnitFacts) {
-    if facts.inner.len() >= UNIT_FACTS_MAX {
-        facts.incomplete = true;
-        return;
+    /// Gathers codings, references and inner resources below an element. JSON depth is bounded by the parser.
+    fn walk(&mut self, value: &Value, by_author: bool) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.walk(item, by_author)),
+            Value::Object(object) => {
+                if object.get("resourceType").is_some() {
+                    return self.inner(value);
+                }
+                self.coding(value);
+                self.reference(object, value, by_author);
+                object.iter().for_each(|(name, v)| self.walk(v, by_author || AUTHOR.contains(&name)));
+            }
+            _ => {}
+        }
     }
-    let inner = collect(resource);
-    facts.incomplete |= inner.incomplete;
-    facts.unresolved |= inner.unresolved;
-    let spare = UNIT_FACTS_MAX.saturating_sub(facts.references.len());
-    facts.incomplete |= inner.references.len() > spare;
-    facts.references.extend(inner.references.iter().take(spare).cloned());
-    let spare = UNIT_FACTS_MAX.saturating_sub(facts.authors.len());
-    facts.incomplete |= inner.authors.len() > spare;
-    facts.authors.extend(inner.authors.iter().take(spare).cloned());
-    facts.inner.push(inner);
-}
 
-fn coding(value: &Value, facts: &mut UnitFacts) {
-    let is_quantity = value.get("value").is_some() || value.get("unit").is_some();
-    let Some(coding) = Coding::of(value).filter(|_| !is_quantity) else { return };
-    let seen = [&facts.codes, &facts.categories, &facts.other_codes].iter().any(|list| list.contains(&coding));
-    if seen {
-        return;
-    }
-    if facts.other_codes.len() >= UNIT_FACTS_MAX {
-        facts.incomplete = true;
-        return;
-    }
-    facts.other_codes.push(coding);
-}
-
-fn reference(object: &Object, value: &Value, by_author: bool, facts: &mut UnitFacts) {
-    let literal = object.get("reference").and_then(Value::as_str);
-    let only_identifier = literal.is_none()
-        && object.get("identifier").is_some_and(|i| i.as_object().is_some())
-        && object.iter().all(|(name, _)| matches!(name, "identifier" | "type" | "display" | "id" | "extension"));
-    if literal.is_none() && !only_identifier {
-        return;
-    }
-    let names = Reference::all_of(value, "");
-    facts.unresolved |= !names.iter().any(|n| matches!(n, Reference::Resource { .. }));
-    for name in names {
-        if facts.references.len() >= UNIT_FACTS_MAX {
-            facts.incomplete = true;
+    fn inner(&mut self, resource: &Value) {
+        if self.facts.inner.len() >= UNIT_FACTS_MAX {
+            self.facts.incomplete = true;
             return;
         }
-        if by_author && !facts.authors.contains(&name) {
-            facts.authors.push(name.clone());
+        let inner = collect(resource);
+        self.facts.incomplete |= inner.incomplete;
+        self.facts.unresolved |= inner.unresolved;
+        for reference in &inner.references {
+            self.facts.incomplete |= !self.references.add(reference.clone());
         }
-        if !facts.references.contains(&name) {
-            facts.references.push(name);
+        for author in &inner.authors {
+            self.facts.incomplete |= !self.authors.add(author.clone());
+        }
+        self.facts.inner.push(inner);
+    }
+
+    fn coding(&mut self, value: &Value) {
+        let is_quantity = value.get("value").is_some() || value.get("unit").is_some();
+        let Some(coding) = Coding::of(value).filter(|_| !is_quantity) else { return };
+        if !self.codes.has(&coding) && !self.categories.has(&coding) {
+            self.facts.incomplete |= !self.other_codes.add(coding);
+        }
+    }
+
+    fn reference(&mut self, object: &Object, value: &Value, by_author: bool) {
+        let literal = object.get("reference").and_then(Value::as_str);
+        let only_identifier = literal.is_none()
+            && object.get("identifier").is_some_and(|i| i.as_object().is_some())
+            && object.iter().all(|(name, _)| matches!(name, "identifier" | "type" | "display" | "id" | "extension"));
+        if literal.is_none() && !only_identifier {
+            return;
+        }
+        let names = Reference::all_of(value, "");
+        self.facts.unresolved |= !names.iter().any(|n| matches!(n, Reference::Resource { .. }));
+        for name in names {
+            if by_author {
+                self.facts.incomplete |= !self.authors.add(name.clone());
+            }
+            self.facts.incomplete |= !self.references.add(name);
         }
     }
 }

@@ -218,6 +218,10 @@ fn a_decision_explains_itself_without_values() {
     assert_eq!(none.explain(), "denied: no consent in force applies, the default denies, at height 9");
     let broken = session(&clinic(), vec![live(1, policy(r#"{"type": "x"}"#))]);
     assert!(broken.permits_nothing());
+    let denies_all = session(&clinic(), vec![live(1, policy(r#"{"type": "deny"}"#))]);
+    assert!(denies_all.permits_nothing(), "no unit needs to be read");
+    let some = r#"{"type": "deny", "provision": [{"type": "permit", "code": [{"text": "x"}]}]}"#;
+    assert!(!session(&clinic(), vec![live(1, policy(some))]).permits_nothing(), "a unit says whether it is one");
     let said = broken.decide(unit_id(), &unit("hiv")).explain();
     assert!(said.contains("Consent.provision.type: found another code, expected permit or deny"), "{said}");
     let traced = session(&clinic(), vec![live(1, policy(r#"{"type": "permit", "code": [{"text": "x"}]}"#))]);

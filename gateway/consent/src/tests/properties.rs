@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::fixture::{clinic, consent, decide, live, unit};
+use super::fixture::{UNITS, clinic, consent, decide, live, session, unit, unit_id};
 use crate::{Decision, Document, Policy, Reason, UnitFacts};
 
 /// How a criterion of a drawn provision stands to the fixture's request or unit.
@@ -184,6 +184,14 @@ proptest! {
         if unsure == 0 {
             prop_assert_eq!(engine.is_permit(), permits_in(0));
         }
+    }
+
+    /// What the request alone decides is decided before any unit is read.
+    #[test]
+    fn where_nothing_is_permitted_no_unit_is(trees in trees(), name in prop::sample::select(UNITS.to_vec())) {
+        let consents = trees.iter().zip(1..).map(|(t, n)| live(n, t.document())).collect();
+        let session = session(&clinic(), consents);
+        prop_assert!(!session.permits_nothing() || !session.decide(unit_id(), &unit(name)).is_permit());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use schemas::limits::UNIT_FACTS_MAX;
+
 use super::fixture::{UNITS, clinic, consent, decide, json, live, policy, unit};
 use crate::{Policy, UnitFacts};
 
@@ -79,6 +81,48 @@ fn a_unit_with_more_than_is_kept_is_known_incompletely() {
         r#"{"type": "permit", "provision": [{"type": "deny", "code": [{"coding": [{"system": "s", "code": "1999"}]}]}]}"#,
     );
     assert!(!decide(&clinic(), vec![live(1, but)], &facts).is_permit());
+}
+
+#[test]
+fn codes_categories_and_labels_are_bounded_as_all_else_and_no_water_mark_is_lost() {
+    let confidentiality = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+    let codings = |count: usize| {
+        let all = (0..count).map(|n| format!(r#"{{"system": "s", "code": "{n}"}}"#)).collect::<Vec<_>>();
+        all.join(",")
+    };
+    for (count, is_incomplete) in [(UNIT_FACTS_MAX, false), (UNIT_FACTS_MAX + 1, true)] {
+        let all = codings(count);
+        for more in [
+            format!(r#""code": {{"coding": [{all}]}}"#),
+            format!(r#""category": [{{"coding": [{all}]}}]"#),
+            format!(r#""meta": {{"security": [{all}, {{"system": "{confidentiality}", "code": "R"}}]}}"#),
+        ] {
+            let facts = UnitFacts::of(&json(&format!(r#"{{"resourceType": "Observation", {more}}}"#)));
+            assert_eq!(facts.incomplete, is_incomplete, "{count}");
+            assert!(facts.codes.len().max(facts.categories.len()) <= UNIT_FACTS_MAX);
+            assert!(facts.labels.len() <= UNIT_FACTS_MAX + 6);
+            assert_eq!(facts.labels.iter().any(|l| &*l.code == "R"), more.contains("security"));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_codings_references_and_labels_costs_time_in_proportion() {
+    // without sets each of these is some 10^9 comparisons
+    let many = 50_000;
+    let list = |of: &dyn Fn(usize) -> String| (0..many).map(of).collect::<Vec<_>>().join(",");
+    let coding = |n: usize| format!(r#"{{"system": "http://example.org/a-code-system", "code": "{n}"}}"#);
+    let resource = json(&format!(
+        r#"{{"resourceType": "Observation", "code": {{"coding": [{0}]}}, "category": [{{"coding": [{0}]}}],
+        "meta": {{"security": [{0}]}}, "derivedFrom": [{1}]}}"#,
+        list(&coding),
+        list(&|n| format!(r#"{{"reference": "Observation/{n}"}}"#)),
+    ));
+    let begun = std::time::Instant::now();
+    let mut facts = UnitFacts::of(&resource);
+    facts.refer_to((0..many).map(|n| crate::Reference::local("Observation", &format!("here-{n}"))));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(facts.incomplete && facts.references.len() == 2 * UNIT_FACTS_MAX);
 }
 
 #[test]

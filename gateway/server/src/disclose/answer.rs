@@ -1,6 +1,8 @@
 //! *disclose*: what leaves. The sealed bytes as a tree plus an overlay of `id`, `meta` and references, nothing else changed;
 //! every entry links to its receipt. An answer can be made only with the proof that its log entry is on disk. Pure.
 
+use std::collections::HashMap;
+
 use gateway_vault::Vault;
 use jiff::Timestamp;
 use schemas::id::{ConsentId, TimeMs};
@@ -44,7 +46,8 @@ fn version_id_of(vault: &Vault, named: &str) -> String {
 /// Lays the overlay over an opened resource.
 pub fn overlay(permitted: &Permitted, mut resource: Value, version_id: String, _logged: &Logged) -> Disclosed {
     let row = &permitted.row;
-    rewrite(&mut resource, &permitted.known.references);
+    let references = permitted.known.references.iter().map(|(sent, here)| (sent.as_str(), here.as_str()));
+    rewrite(&mut resource, &references.collect());
     if let Some(object) = resource.as_object_mut() {
         put_id(object, row);
         let meta = object.entry_or("meta", || Value::from(Object::new()));
@@ -64,7 +67,7 @@ fn put_id(object: &mut Object, row: &Row) {
 }
 
 /// Rewrites every `reference` whose meaning here is known.
-fn rewrite(value: &mut Value, references: &[(String, String)]) {
+fn rewrite(value: &mut Value, references: &HashMap<&str, &str>) {
     if references.is_empty() {
         return;
     }
@@ -74,8 +77,8 @@ fn rewrite(value: &mut Value, references: &[(String, String)]) {
             for (name, member) in object.iter_mut() {
                 match member {
                     Value::String(text) if name == "reference" => {
-                        if let Some((_, here)) = references.iter().find(|(sent, _)| *sent == **text) {
-                            *text = here.clone().into();
+                        if let Some(here) = references.get(text.as_str()) {
+                            *text = (*here).to_owned().into();
                         }
                     }
                     other => rewrite(other, references),
@@ -143,4 +146,24 @@ fn entry_of(kind: &'static str, base: &str, entry: Disclosed) -> Value {
         members.push(("search", Value::object([("mode", Value::from("match"))])));
     }
     Value::object(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_references_is_rewritten_in_proportion() {
+        let many = 60_000;
+        let all: Vec<(String, String)> =
+            (0..many).map(|n| (format!("Observation/source-{n}"), format!("Observation/here-{n}"))).collect();
+        let sent = all.iter().map(|(sent, _)| Value::object([("reference", Value::from(sent.clone()))]));
+        let mut resource = Value::object([("derivedFrom", Value::from(sent.collect::<Vec<_>>()))]);
+        let begun = std::time::Instant::now();
+        rewrite(&mut resource, &all.iter().map(|(sent, here)| (sent.as_str(), here.as_str())).collect());
+        // compared one by one it is some 10^9 texts
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+        let here = resource.list("derivedFrom").iter().filter_map(|reference| reference.text("reference"));
+        assert!(here.eq(all.iter().map(|(_, here)| here.as_str())));
+    }
 }

@@ -136,6 +136,11 @@ impl Sessions {
         merged.map(Session::height).fold(self.own.height(), Height::min)
     }
 
+    /// Whether a resource of this type may be shown at all, whatever is in it.
+    pub fn may_show(&self, grant: &Grant, resource_type: &str) -> bool {
+        !self.permits_nothing() || resource_type == "Consent" && grant.scopes.covers("Consent", Interaction::Update)
+    }
+
     fn permits_nothing(&self) -> bool {
         self.own.permits_nothing() && self.survivors.iter().all(Session::permits_nothing)
     }
@@ -196,9 +201,7 @@ fn permitted(
     grant: &Grant,
     asked: Interaction,
 ) -> Option<Permitted> {
-    let may_steward =
-        matches!(row.place, Place::Document { .. }) && grant.scopes.covers("Consent", Interaction::Update);
-    if session.permits_nothing() && !may_steward {
+    if !session.may_show(grant, &row.resource_type) {
         return None;
     }
     let known = match known_of(&row, key, reader) {

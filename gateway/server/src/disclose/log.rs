@@ -155,7 +155,7 @@ impl LogError {
 }
 
 /// Proof that an entry is on disk. Only the log makes one; `answer` demands one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Logged(u64);
 
 impl Logged {

@@ -21,8 +21,8 @@ use crate::store::{Store, StoreError, subjects};
 const KEYS_MAX: usize = 4096;
 /// Ciphertext kept in memory, in bytes; larger objects than a sixteenth of it are not kept.
 const OBJECT_BYTES_MAX: usize = 64 << 20;
-/// Objects above this are hashed and opened off the async threads, in bytes.
-const INLINE_BYTES_MAX: usize = 256 << 10;
+/// What is larger is hashed, opened, decided about and overlaid off the async threads, in bytes.
+pub(super) const INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// A permitted unit that could not be opened.
 #[derive(Debug, thiserror::Error)]

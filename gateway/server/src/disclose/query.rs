@@ -72,6 +72,16 @@ pub struct Row {
     pub place: Place,
 }
 
+impl Row {
+    /// Size of what is known of it, as it is sealed: with that of the other resources of its case.
+    pub fn known_bytes(&self) -> usize {
+        match &self.place {
+            Place::Unit { summaries, .. } => summaries.len(),
+            Place::Document { document, .. } => document.len(),
+        }
+    }
+}
+
 /// Every version of one resource, oldest first. A shared resource has a chain per subject.
 ///
 /// # Errors
@@ -129,6 +139,22 @@ pub async fn heads_after(
     let rows = units(store, &rows, resource_type).await?;
     let next = rows.last().filter(|_| rows.len() == PART_ROWS).map(|row| row.logical_id.clone());
     Ok((rows, next))
+}
+
+/// How many heads one subject has of a type.
+///
+/// # Errors
+/// `StoreError`.
+pub async fn count_heads(store: &Store, of: &SubjectId, resource_type: &str) -> Result<u64, StoreError> {
+    let query = if resource_type == "Consent" {
+        let sql = "SELECT COUNT(DISTINCT logical_id) FROM consent_document WHERE subject = $1 AND height IS NOT NULL";
+        sqlx::query(sql).bind(of.0.to_vec())
+    } else {
+        let sql = "SELECT COUNT(*) FROM unit WHERE subject = $1 AND is_head = 1 AND resource_type = $2";
+        sqlx::query(sql).bind(of.0.to_vec()).bind(resource_type.to_owned())
+    };
+    let row = query.fetch_one(store.reader()).await.map_err(failed("unit"))?;
+    row.try_get::<i64, _>(0).map(i64::unsigned_abs).map_err(failed("unit"))
 }
 
 /// Whose Patient has this logical id.

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::outcome::{Refused, fhir};
-use super::{Front, form};
+use super::{Front, SEARCH_BYTES_MAX, form};
 use crate::disclose::answer::{Disclosed, http_date};
 use crate::disclose::page::Page;
 use crate::disclose::search::{Search, SearchError, is_id};
@@ -144,7 +144,7 @@ pub async fn search_form(
 ) -> Response {
     let outcome = async {
         let grant = front.grant(&headers).await?;
-        let body = front.body(body).await?;
+        let body = front.body_within(body, SEARCH_BYTES_MAX).await?;
         let mut parameters = form::decode(query.as_deref().unwrap_or_default()).ok_or_else(bad_encoding)?;
         parameters.extend(form::parse(&headers, &body).ok_or_else(bad_encoding)?);
         found(&front, &grant, &kind, &parameters, false).await

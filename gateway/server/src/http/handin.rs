@@ -3,7 +3,6 @@
 //! on exactly as they came.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -11,22 +10,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use schemas::id::SubjectId;
 use schemas::json::{self, Value};
-use tokio::sync::Semaphore;
+use schemas::limits;
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 
 use super::fhir::is_type;
 use super::outcome::{Refused, fhir, outcome};
+use super::room::{InHand, ROOM};
 use super::{Front, HandedIn, TakenIn};
 use crate::consents::{ConsentError, Stored, Written};
 use crate::disclose::answer::{http_date, instant, version_id_of_consent};
 use crate::disclose::log::{Deed, Entry};
+use crate::disclose::pace;
 use crate::smart::{Grant, Interaction};
 
 /// The height at which the ledger executed a write.
 const HEIGHT_HEADER: HeaderName = HeaderName::from_static("chartseal-ledger-height");
-/// Checks against the typed view at once: one that looks for the place of a problem may take a second of a processor.
-static CHECKS: Semaphore = Semaphore::const_new(2);
-/// Longest wait for a check's turn.
-const CHECK_WAIT: Duration = Duration::from_secs(10);
 /// Codes of `Consent.status` that end a consent.
 const ENDED: [&str; 3] = ["inactive", "entered-in-error", "rejected"];
 
@@ -38,22 +37,20 @@ pub async fn create(State(front): State<Front>, Path(kind): Path<String>, header
         if !is_type(&kind) {
             return Err(Refused::absent());
         }
-        let (bytes, resource) = read(&front, &headers, body).await?;
-        if resource.resource_type() != Some(&kind) {
-            let refused = Refused::request("invalid", "found another resourceType than the URL names");
-            return Err(refused.at(format!("{kind}.resourceType")));
+        let may = match kind.as_str() {
+            "Bundle" => may_hand_in_any(&grant),
+            kind => grant.scopes.covers(kind, Interaction::Create),
+        };
+        if !may {
+            return Err(Refused::scope());
         }
-        match kind.as_str() {
-            "Bundle" => take_bundle(&front, &grant, bytes, &resource).await,
-            "Consent" => grant_consent(&front, &grant, &resource).await,
-            _ => {
-                if !grant.scopes.covers_resource(&kind, Interaction::Create, &resource) {
-                    return Err(Refused::scope());
-                }
-                check(&kind, &resource).await?;
-                take(&front, &grant, bytes, &kind).await
-            }
+        if kind == "Consent" {
+            return grant_consent(&front, &grant, &headers, body).await;
         }
+        let body = read(&front, &headers, body, front.body_bytes_max).await?;
+        let (for_whom, of, bytes) = (Arc::clone(&grant), kind.clone(), body.bytes.clone());
+        ROOM.look(bytes.len(), move || examine(&for_whom, &of, Interaction::Create, &bytes).map(drop)).await?;
+        take(&front, &grant, body.bytes.clone(), &kind).await
     };
     front.answer("create", outcome.await)
 }
@@ -63,13 +60,27 @@ pub async fn create(State(front): State<Front>, Path(kind): Path<String>, header
 pub async fn bundle(State(front): State<Front>, headers: HeaderMap, body: Body) -> Response {
     let outcome = async {
         let grant = front.grant(&headers).await?;
-        let (bytes, resource) = read(&front, &headers, body).await?;
-        if resource.resource_type() != Some("Bundle") {
-            return Err(Refused::request("invalid", "expected a Bundle here").at("resourceType".to_owned()));
+        if !may_hand_in_any(&grant) {
+            return Err(Refused::scope());
         }
-        take_bundle(&front, &grant, bytes, &resource).await
+        let body = read(&front, &headers, body, front.body_bytes_max).await?;
+        let (for_whom, bytes) = (Arc::clone(&grant), body.bytes.clone());
+        let look = move || {
+            let resource = parse(&bytes)?;
+            if resource.resource_type() != Some("Bundle") {
+                return Err(Refused::request("invalid", "expected a Bundle here").at("resourceType".to_owned()));
+            }
+            judge(&for_whom, &resource)
+        };
+        ROOM.look(body.bytes.len(), look).await?;
+        take(&front, &grant, body.bytes.clone(), "Bundle").await
     };
     front.answer("create", outcome.await)
+}
+
+/// Whether a Bundle of this client may hold anything: what, is said of each entry.
+fn may_hand_in_any(grant: &Grant) -> bool {
+    grant.scopes.cover_any(Interaction::Create) || grant.scopes.cover_any(Interaction::Update)
 }
 
 /// Whether the body is said to be FHIR JSON in UTF-8.
@@ -82,30 +93,42 @@ pub fn is_fhir_json(headers: &HeaderMap) -> bool {
     matches!(bare.as_str(), "application/fhir+json" | "application/json") && utf8
 }
 
-async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<(Bytes, Arc<Value>), Refused> {
+/// A body that is said to be FHIR. Called when scopes allow the interaction, so that nobody else's body is waited for.
+async fn read(front: &Front, headers: &HeaderMap, body: Body, most: usize) -> Result<InHand, Refused> {
     if !is_fhir_json(headers) {
         return Err(Refused::media_type());
     }
-    let bytes = front.body(body).await?;
-    let resource = json::parse(&bytes).map_err(|error| Refused::json(&error))?;
+    ROOM.read(body, most, front.body_wait).await
+}
+
+/// The tree of a body; made in a turn only.
+fn parse(bytes: &[u8]) -> Result<Value, Refused> {
+    let resource = json::parse(bytes).map_err(|error| Refused::json(&error))?;
     if resource.as_object().is_none() || resource.resource_type().is_none_or(|kind| !is_type(kind)) {
         return Err(Refused::request("structure", "expected a FHIR resource").at("resourceType".to_owned()));
     }
-    Ok((bytes, Arc::new(resource)))
+    Ok(resource)
+}
+
+/// What can be said of a body at once: its JSON, its type, whether scopes cover it, what FHIR does not allow.
+fn examine(grant: &Grant, kind: &str, interaction: Interaction, bytes: &[u8]) -> Result<Value, Refused> {
+    let resource = parse(bytes)?;
+    if resource.resource_type() != Some(kind) {
+        let refused = Refused::request("invalid", "found another resourceType than the URL names");
+        return Err(refused.at(format!("{kind}.resourceType")));
+    }
+    if kind == "Bundle" {
+        judge(grant, &resource)?;
+        return Ok(resource);
+    }
+    if !grant.scopes.covers_resource(kind, interaction, &resource) {
+        return Err(Refused::scope());
+    }
+    compare(kind, &resource, kind)?;
+    Ok(resource)
 }
 
 /// Every entry is judged by itself; one that may not be handed in refuses the whole Bundle.
-async fn take_bundle(
-    front: &Front,
-    grant: &Arc<Grant>,
-    bytes: Bytes,
-    bundle: &Arc<Value>,
-) -> Result<Response, Refused> {
-    let (for_whom, judged) = (Arc::clone(grant), Arc::clone(bundle));
-    aside(move || judge(&for_whom, &judged)).await?;
-    take(front, grant, bytes, "Bundle").await
-}
-
 fn judge(grant: &Grant, bundle: &Value) -> Result<(), Refused> {
     for (at, entry) in bundle.list("entry").iter().enumerate() {
         let place = format!("Bundle.entry[{at}]");
@@ -140,24 +163,13 @@ fn judge(grant: &Grant, bundle: &Value) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Runs a check on a thread of its own, so that it holds up nobody's answer.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
-    let turn = tokio::time::timeout(CHECK_WAIT, CHECKS.acquire()).await;
-    let Ok(Ok(turn)) = turn else { return Err(Refused::unavailable("too much is being checked; nothing was kept")) };
-    let checked = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        work()
-    });
-    checked.await.unwrap_or_else(|_| Err(Refused::fault()))
-}
-
 /// The typed view's word on one resource, beside the answers.
 ///
 /// # Errors
 /// `Refused` with the place.
 pub async fn check(kind: &str, resource: &Arc<Value>) -> Result<(), Refused> {
     let (kind, resource) = (kind.to_owned(), Arc::clone(resource));
-    aside(move || compare(&kind, &resource, &kind)).await
+    ROOM.look(0, move || compare(&kind, &resource, &kind)).await
 }
 
 /// The typed view's word on one resource.
@@ -220,11 +232,36 @@ pub async fn write_entry(
     front.disclose.append(entry).await.map(|_| ())
 }
 
-async fn grant_consent(front: &Front, grant: &Grant, document: &Arc<Value>) -> Result<Response, Refused> {
-    if !grant.scopes.covers_resource("Consent", Interaction::Create, document) {
-        return Err(Refused::scope());
-    }
-    check("Consent", document).await?;
+/// A Consent as a tree, and the room that it takes until the ledger has its word.
+struct Handed {
+    document: Arc<Value>,
+    _body: InHand,
+    _tree: SemaphorePermit<'static>,
+}
+
+async fn read_consent(
+    front: &Front,
+    grant: &Arc<Grant>,
+    interaction: Interaction,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Handed, Refused> {
+    let most = limits::CONSENT_BYTES_MAX.min(front.body_bytes_max);
+    let body = read(front, headers, body, most).await?;
+    let tree = ROOM.for_tree(body.bytes.len()).await?;
+    let (grant, bytes) = (Arc::clone(grant), body.bytes.clone());
+    let document = ROOM.look(bytes.len(), move || examine(&grant, "Consent", interaction, &bytes)).await?;
+    Ok(Handed { document: Arc::new(document), _body: body, _tree: tree })
+}
+
+async fn grant_consent(
+    front: &Front,
+    grant: &Arc<Grant>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let handed = read_consent(front, grant, Interaction::Create, headers, body).await?;
+    let document = &handed.document;
     let written = front.disclose.consents.grant(document).await.map_err(|error| refused(&error))?;
     log(front, grant, Deed::Grant, "Consent", Some(&written), written.height).await?;
     answer(front, StatusCode::CREATED, document, &written)
@@ -238,20 +275,21 @@ pub async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    let asked = Instant::now();
     let outcome = async {
         let grant = front.grant(&headers).await?;
         if kind != "Consent" {
             return Err(Refused::method());
         }
-        let (_, document) = read(&front, &headers, body).await?;
-        if !grant.scopes.covers_resource("Consent", Interaction::Update, &document) {
+        if !grant.scopes.covers("Consent", Interaction::Update) {
             return Err(Refused::scope());
         }
-        if document.resource_type() != Some("Consent") || document.text("id") != Some(&id) {
+        let handed = read_consent(&front, &grant, Interaction::Update, &headers, body).await?;
+        let document = &handed.document;
+        if document.text("id") != Some(&id) {
             let refused = Refused::request("invalid", "expected the Consent with the id of the URL");
             return Err(refused.at("Consent.id".to_owned()));
         }
-        check("Consent", &document).await?;
         let before = front.disclose.consents.head(&id).await.map_err(|e| Refused::of_class(e.class()))?;
         let before = before.ok_or_else(Refused::absent)?;
         // a scope for some categories reaches no Consent of another one: to its holder there is none
@@ -260,9 +298,13 @@ pub async fn update(
             return Err(Refused::absent());
         }
         matches(&front, &headers, &before)?;
-        change(&front, &grant, &before, &document).await
+        change(&front, &grant, &before, document).await
     };
-    front.answer("update", outcome.await)
+    let outcome = outcome.await;
+    if outcome.as_ref().is_err_and(|refused| refused.status() == StatusCode::NOT_FOUND) {
+        pace::nothing_since(asked).await;
+    }
+    front.answer("update", outcome)
 }
 
 async fn change(front: &Front, grant: &Grant, before: &Stored, document: &Value) -> Result<Response, Refused> {

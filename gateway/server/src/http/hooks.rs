@@ -16,7 +16,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::handin::is_fhir_json;
 use super::outcome::{Refused, fhir, outcome};
-use super::{body_within, panicked};
+use super::room::ROOM;
+use super::{BODY_WAIT, panicked};
 use crate::connectors::Connectors;
 use crate::telemetry::Metrics;
 
@@ -73,15 +74,17 @@ async fn take(
     if stated && !is_fhir_json(headers) {
         return Err(Refused::media_type());
     }
-    let body = body_within(body, hooks.body_bytes_max).await?;
-    if body.is_empty() {
+    let body = ROOM.read(body, hooks.body_bytes_max, BODY_WAIT).await?;
+    if body.bytes.is_empty() {
         let text = "found a notification without payload, expected a subscription with payload application/fhir+json";
         return Err(Refused::unprocessable("required", text));
     }
     if !stated {
         return Err(Refused::media_type());
     }
-    let notice = Notice::read(&body).map_err(|error| Refused::request("structure", error.to_string()))?;
+    let bytes = body.bytes.clone();
+    let read = move || Notice::read(&bytes).map_err(|error| Refused::request("structure", error.to_string()));
+    let notice = ROOM.look(body.bytes.len(), read).await?;
     if let Some(kind) = path.get("kind")
         && notice.resources.iter().any(|(found, _)| found != kind)
     {

@@ -2,15 +2,14 @@
 //! client never hears which rule its assertion failed.
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::ErrorClass;
 use serde_json::json;
 
-use super::Front;
-use super::form;
+use super::{FORM_BYTES_MAX, Front, form};
 use crate::smart::assertion;
 use crate::smart::scope::Scopes;
 use crate::smart::token::TokenError;
@@ -46,8 +45,11 @@ fn no_store(mut response: Response) -> Response {
 }
 
 /// client_credentials with a signed assertion.
-pub async fn token(State(front): State<Front>, headers: HeaderMap, body: Bytes) -> Response {
-    let answer = issue(&front, &headers, &body).await;
+pub async fn token(State(front): State<Front>, headers: HeaderMap, body: Body) -> Response {
+    let answer = match front.body_within(body, FORM_BYTES_MAX).await {
+        Ok(body) => issue(&front, &headers, &body).await,
+        Err(error) => refused(error.status(), "invalid_request"),
+    };
     front.disclose.metrics.answered("token", answer.status().as_u16());
     answer
 }
@@ -108,10 +110,14 @@ async fn issue(front: &Front, headers: &HeaderMap, body: &[u8]) -> Response {
 }
 
 /// RFC 7662, for a client's own tokens; of any other token it says `inactive`.
-pub async fn introspect(State(front): State<Front>, headers: HeaderMap, body: Bytes) -> Response {
+pub async fn introspect(State(front): State<Front>, headers: HeaderMap, body: Body) -> Response {
     let caller = match front.grant(&headers).await {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
+    };
+    let body = match front.body_within(body, FORM_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return refused(error.status(), "invalid_request"),
     };
     let form = form::parse(&headers, &body);
     let Some(Ok(Some(token))) = form.as_ref().map(|form| form::once(form, "token")) else {

@@ -202,13 +202,14 @@ impl Format {
     }
 }
 
-/// A stated content type that can be kept: `type/subtype` of RFC 6838, parameters in printable ASCII, 255 bytes at most.
+/// What of a stated content type can be kept in plain: `type/subtype` of RFC 6838, 255 bytes at most. Parameters are text of the sender,
+/// which may say anything about anybody; nothing here reads one, since HL7 v2 names its character set in MSH-18 and JSON is UTF-8.
 pub fn media_type(stated: &str) -> Option<&str> {
-    let essence = stated.split(';').next().unwrap_or("").trim_end();
+    let essence = stated.split(';').next().unwrap_or("").trim();
     let is_name =
         |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     let named = essence.split_once('/').is_some_and(|(of, kind)| is_name(of) && is_name(kind));
-    (named && stated.len() <= 255 && stated.bytes().all(|b| (0x20..0x7f).contains(&b))).then_some(stated)
+    (named && essence.len() <= 255).then_some(essence)
 }
 
 /// What normalising needs to know beside the message.

@@ -232,7 +232,13 @@ impl Scopes {
         self.0.is_empty()
     }
 
-    /// Whether some resource of the type may be touched so: the test before any row is read.
+    /// Whether any type at all may be touched so: the test before a Bundle is read.
+    pub fn cover_any(&self, interaction: Interaction) -> bool {
+        let mut types = self.0.iter().filter(|scope| scope.resource_type.as_deref() != Some(PATIENT_KEY));
+        types.any(|scope| scope.interactions & interaction.bit() != 0)
+    }
+
+    /// Whether some resource of the type may be touched so: the test before any row or body is read.
     pub fn covers(&self, resource_type: &str, interaction: Interaction) -> bool {
         self.0.iter().any(|scope| scope.covers(resource_type, interaction))
     }

@@ -22,6 +22,7 @@ use crate::store::{self, Store, StoreError};
 const CACHED_MAX: usize = 10_000;
 
 /// What a valid token stands for.
+#[derive(Clone)]
 pub struct Grant {
     /// Who.
     pub client: Arc<Client>,

@@ -168,6 +168,25 @@ async fn a_content_type_that_no_database_takes_holds_nothing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_content_type_no_word_of_the_sender_is_kept() {
+    for world in worlds().await {
+        let running = world.start().await;
+        let body = r#"{"resourceType":"Patient","id":"a","name":[{"family":"Canaryfamily"}]}"#;
+        let stated = ["application/fhir+json; of=Canaryfamily", "image/png; of=Canaryfamily", "Canaryfamily"];
+        for (at, stated) in stated.iter().enumerate() {
+            let body = body.replace("\"a\"", &format!("\"{at}\""));
+            assert_eq!(running.send(stated, &body).await, Outcome::Received);
+        }
+        running.indexed(2).await;
+        running.idle().await;
+        let aside = dead_letters::list(&running.store, &Filter::default(), 0, 20).await.expect("read");
+        assert_eq!(aside.iter().map(|letter| letter.content_type.as_str()).collect::<Vec<_>>(), ["image/png"]);
+        running.stop().await;
+        assert_nothing_readable(world.folder.path());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_taken_is_kept_with_code_and_place() {
     for world in worlds().await {
         let running = world.start().await;

@@ -1,8 +1,13 @@
 //! Hidden must look absent: for every shape of question the answer equals, byte for byte, that of a store without the hidden
 //! rows, apart from the sealed page link, whose length is equal.
 
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
+use gateway_server::disclose::query::count_heads;
+use gateway_server::store;
+use schemas::limits;
 use serde_json::json;
 
 use crate::world::{Patient, World, observation, permit, worlds};
@@ -232,5 +237,74 @@ async fn hidden_versions_leave_no_gap_in_history() {
             let (status, body) = world.get(&clinic, &format!("Observation/{id}/_history/{version}")).await;
             assert_eq!((status, &body["code"]), (StatusCode::OK, &entry["resource"]["code"]));
         }
+    }
+}
+
+/// What unknown and hidden cost differs: keys, consents, rows. It must not show in the time of an answer that says nothing.
+#[tokio::test]
+async fn what_shows_nothing_leaves_at_its_time_whatever_was_looked_at() {
+    let world = World::new().await;
+    let patient = world.patient("1").await;
+    let lab = world.observation(&patient, "718-7", "laboratory", "2026-01-01").await;
+    for n in 0..40 {
+        world.observation(&patient, &format!("more-{n}"), "laboratory", "2026-01-02").await;
+    }
+    world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+    let stranger = world.token("stranger", "system/*.rs").await;
+    let office = world.token("desk", "system/Consent.ru?category=http://loinc.org|64292-6").await;
+    let step = Duration::from_millis(limits::NOTHING_STEP_MS);
+    let absent = "0".repeat(32);
+    for (hidden, unknown) in [
+        (format!("Observation/{lab}"), format!("Observation/{absent}")),
+        (format!("Observation/{lab}/_history"), format!("Observation/{absent}/_history")),
+        (format!("Observation/{lab}/$verify"), format!("Observation/{absent}/$verify")),
+        (format!("Patient/{}", patient.id), format!("Patient/{absent}")),
+        ("Patient?identifier=urn:mrn|1".into(), "Patient?identifier=urn:mrn|9".into()),
+        (format!("Observation?patient={}", patient.id), format!("Observation?patient={absent}")),
+        (format!("Condition?patient={}", patient.id), format!("Condition?patient={absent}")),
+        (
+            format!("Observation?patient={}&_summary=count", patient.id),
+            format!("Observation?patient={absent}&_summary=count"),
+        ),
+    ] {
+        for path in [hidden, unknown] {
+            let asked = Instant::now();
+            let (status, _, body) = ask(&world, &stranger, &path).await;
+            assert!(status == StatusCode::NOT_FOUND || body.contains("\"total\":0"), "{path}: {status} {body}");
+            assert!(asked.elapsed() >= step, "{path}: {:?}", asked.elapsed());
+        }
+    }
+    let put = permit(&patient.id, "Organization/clinic", &json!({}));
+    let mut put = put.clone();
+    put["id"] = json!(absent);
+    put["category"] = json!([{ "coding": [{ "system": "http://loinc.org", "code": "64292-6" }] }]);
+    let asked = Instant::now();
+    let (status, _, body) = world.put(axum::http::Method::PUT, &office, &format!("Consent/{absent}"), &put).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{body}");
+    assert!(asked.elapsed() >= step);
+}
+
+/// Who is shown nothing whatever there is costs a count: no row is read, no summary opened.
+#[tokio::test]
+async fn what_nobody_permits_is_counted_and_not_read() {
+    for world in worlds().await {
+        let patient = world.patient("1").await;
+        for n in 0..3 {
+            world.observation(&patient, &format!("code-{n}"), "laboratory", "2026-01-02").await;
+        }
+        assert_eq!(count_heads(&world.store, &patient.subject, "Observation").await.expect("counted"), 3);
+        assert_eq!(count_heads(&world.store, &patient.subject, "Condition").await.expect("counted"), 0);
+        assert_eq!(count_heads(&world.store, &patient.subject, "Consent").await.expect("counted"), 0);
+        world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+        assert_eq!(count_heads(&world.store, &patient.subject, "Consent").await.expect("counted"), 1);
+        // rows that cannot be read any more are withheld in any case: their summaries were not needed
+        let mut write = world.store.begin().await.expect("begin");
+        sqlx::query("UPDATE cases SET wraps = $1").bind(vec![0xff_u8]).execute(&mut *write).await.expect("damaged");
+        store::commit(write).await.expect("commit");
+        let stranger = world.token("stranger", "system/*.rs").await;
+        let path = format!("Observation?patient={}", patient.id);
+        assert_eq!(world.get(&stranger, &path).await.1["total"], json!(0));
+        let clinic = world.token("clinic", "system/*.rs").await;
+        assert_eq!(world.get(&clinic, &path).await.0, StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -17,7 +17,8 @@ use schemas::transaction::{Body as Does, Core, RegisterSubject, Signer};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::world::{INSTITUTION, World, observation, permit};
+use crate::requests::{PATIENCE, unfinished};
+use crate::world::{BODY_WAIT, INSTITUTION, World, observation, permit};
 
 fn operators(world: &World, probes: &[(&str, Probe)]) -> Router {
     let probes: BTreeMap<_, _> = probes.iter().map(|(name, probe)| ((*name).to_owned(), Arc::clone(probe))).collect();
@@ -27,6 +28,7 @@ fn operators(world: &World, probes: &[(&str, Probe)]) -> Router {
         ledger: world.ledger.clone(),
         store: world.store.clone(),
         connectors: Arc::new(Vec::new),
+        body_wait: BODY_WAIT,
     })
 }
 
@@ -145,4 +147,15 @@ async fn the_ledgers_words_are_passed_on_and_bad_questions_refused() {
     world.ledger.stopped.store(true, Ordering::SeqCst);
     assert_eq!(get(&operators, &path).await.0, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(send(&operators, post(cbor::encode(&signed))).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_transaction_that_does_not_come_is_not_waited_for() {
+    let world = World::new().await;
+    let request = Request::post("/ledger/v1/transactions").body(unfinished()).expect("a request");
+    let answer = tokio::time::timeout(PATIENCE, send(&operators(&world, &[]), request)).await.expect("in time");
+    assert_eq!(answer.0, StatusCode::BAD_REQUEST);
+    let large = Body::from(vec![0; limits::TRANSACTION_BYTES_MAX + 1]);
+    let request = Request::post("/ledger/v1/transactions").body(large).expect("a request");
+    assert_eq!(send(&operators(&world, &[]), request).await.0, StatusCode::PAYLOAD_TOO_LARGE);
 }

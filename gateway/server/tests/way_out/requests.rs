@@ -1,10 +1,24 @@
 //! Requests that are wrong: each gets a 4xx with an OperationOutcome that names the place and no value; and what clients hand in.
 
-use axum::body::Body;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, StatusCode, header};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::world::{World, observation};
+use crate::world::{World, observation, permit};
+
+/// Longest that a test waits for an answer that must come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A body that begins and never ends.
+pub fn unfinished() -> Body {
+    let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{"))]);
+    Body::from_stream(begun.chain(stream::pending()))
+}
 
 async fn post(world: &World, token: &str, path: &str, kind: &str, body: Vec<u8>) -> (StatusCode, Value) {
     let request = Request::post(format!("/fhir{path}"))
@@ -79,6 +93,92 @@ async fn what_is_handed_in_goes_on_byte_for_byte() {
     assert_eq!((status, &outcome["issue"][0]["severity"]), (StatusCode::ACCEPTED, &json!("information")));
     let taken = world.inbox.0.lock().expect("lock");
     assert_eq!((taken[0].client.as_str(), taken[0].body.as_ref()), ("writer", body.as_slice()));
+}
+
+#[tokio::test]
+async fn no_route_waits_for_ever_for_a_body() {
+    let world = World::new().await;
+    let office = world.token("office", "system/Consent.cruds system/*.c").await;
+    let clinic = world.token("clinic", "system/*.rs").await;
+    let (form, json, cbor) = ("application/x-www-form-urlencoded", "application/fhir+json", "application/cbor");
+    for (method, path, kind, token) in [
+        (Method::POST, "/oauth/token", form, ""),
+        (Method::POST, "/oauth/introspect", form, clinic.as_str()),
+        (Method::POST, "/fhir/Observation/_search", form, &clinic),
+        (Method::POST, "/fhir", json, &office),
+        (Method::POST, "/fhir/", json, &office),
+        (Method::POST, "/fhir/Bundle", json, &office),
+        (Method::POST, "/fhir/Observation", json, &office),
+        (Method::POST, "/fhir/Consent", json, &office),
+        (Method::PUT, "/fhir/Consent/1", json, &office),
+        (Method::POST, "/wallet/v1/bind", cbor, ""),
+        (Method::POST, "/wallet/v1/ask", cbor, ""),
+        (Method::POST, "/wallet/v1/grant", cbor, ""),
+        (Method::POST, "/wallet/v1/revoke", cbor, ""),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, kind)
+            .body(unfinished())
+            .expect("a request");
+        let answer = tokio::time::timeout(PATIENCE, world.send(request)).await;
+        assert_eq!(answer.unwrap_or_else(|_| panic!("{path} waits")).0, StatusCode::BAD_REQUEST, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_no_scope_covers_is_not_even_read() {
+    let world = World::new().await;
+    let clinic = world.token("clinic", "system/*.rs").await;
+    let reception = world.token("reception", "system/PatientKey.c").await;
+    let writer = world.token("writer", "system/*.c").await;
+    for (method, path, token) in [
+        (Method::POST, "/fhir", &clinic),
+        (Method::POST, "/fhir/Bundle", &clinic),
+        (Method::POST, "/fhir/Observation", &clinic),
+        (Method::POST, "/fhir/Consent", &clinic),
+        (Method::PUT, "/fhir/Consent/1", &clinic),
+        (Method::POST, "/fhir", &reception),
+        (Method::POST, "/fhir/Condition", &writer),
+        (Method::POST, "/fhir/Consent", &writer),
+    ] {
+        let asked = Arc::new(AtomicBool::new(false));
+        let noting = Arc::clone(&asked);
+        let body = stream::poll_fn(move |_| {
+            noting.store(true, Ordering::SeqCst);
+            std::task::Poll::Ready(None::<Result<Bytes, std::io::Error>>)
+        });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/fhir+json")
+            .body(Body::from_stream(body))
+            .expect("a request");
+        assert_eq!(world.send(request).await.0, StatusCode::FORBIDDEN, "{path}");
+        assert!(!asked.load(Ordering::SeqCst), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_resource_is_shown_as_a_small_one_is() {
+    let world = World::new().await;
+    let patient = world.patient("1").await;
+    let mut large = observation("718-7", "laboratory", "2026-01-01");
+    let references = (0..20_000).map(|n| json!({ "reference": format!("Observation/source-{n}") }));
+    large["derivedFrom"] = references.collect();
+    let id = world.vault.logical_id("Observation", &["large"]);
+    world.case(&patient, &[("Observation", id.clone(), large)]).await;
+    world.grant(&permit(&patient.id, "Organization/clinic", &json!({}))).await;
+    let clinic = world.token("clinic", "system/*.rs").await;
+    let (status, shown) = world.get(&clinic, &format!("Observation/{id}")).await;
+    assert_eq!((status, &shown["id"]), (StatusCode::OK, &json!(id)));
+    assert_eq!(shown["subject"]["reference"], json!(format!("Patient/{}", patient.id)));
+    assert_eq!(shown["derivedFrom"][19_999]["reference"], "Observation/source-19999");
+    let (status, found) = world.get(&clinic, &format!("Observation?patient={}", patient.id)).await;
+    assert_eq!((status, &found["entry"][0]["resource"]), (StatusCode::OK, &shown));
 }
 
 #[tokio::test]

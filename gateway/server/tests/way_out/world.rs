@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +38,9 @@ use crate::postgres::fresh_database;
 
 pub const ORIGIN: &str = "http://127.0.0.1:8443";
 pub const INSTITUTION: InstitutionId = InstitutionId([7; 16]);
+
+/// What is sent here is there at once; what is not there will not come.
+pub const BODY_WAIT: Duration = Duration::from_millis(300);
 
 /// Keeps what was handed in.
 #[derive(Default)]
@@ -169,6 +173,7 @@ impl World {
             origin: ORIGIN.into(),
             institution: "hospital".into(),
             body_bytes_max: 1 << 20,
+            body_wait: BODY_WAIT,
         };
         let router = router(front);
         Self { folder, store, vault, ledger, objects, metrics, inbox, now, router, key, consents }

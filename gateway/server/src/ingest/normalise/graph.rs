@@ -167,12 +167,18 @@ impl<'a> Graph<'a> {
             items.iter().filter_map(move |item| if inside.is_empty() { Some(item) } else { item.get(inside) })
         });
         let named: Vec<Value> = named.cloned().collect();
-        let contained = resource.list("contained").to_vec();
+        // by id, since the references may be many and the resources inside too; of equal ids the first counts
+        let mut contained: HashMap<String, Value> = HashMap::new();
+        for inside in resource.list("contained") {
+            if let Some(id) = inside.text("id") {
+                contained.entry(id.to_owned()).or_insert_with(|| inside.clone());
+            }
+        }
         named.iter().filter_map(|value| self.patient_named(value, &contained)).collect()
     }
 
     /// The patient that a Reference names: by address, contained, or by identifier alone.
-    fn patient_named(&mut self, reference: &Value, contained: &[Value]) -> Option<usize> {
+    fn patient_named(&mut self, reference: &Value, contained: &HashMap<String, Value>) -> Option<usize> {
         let Some(text) = reference.text("reference") else {
             let (system, value) = identifier(reference.get("identifier")?)?;
             let is_patient = reference.text("type").is_none_or(|t| t == "Patient");
@@ -180,7 +186,7 @@ impl<'a> Graph<'a> {
             return is_patient.then(|| self.patients.add(PatientKeys(vec![key])));
         };
         if let Some(id) = text.strip_prefix('#') {
-            let inside = contained.iter().find(|r| r.text("id") == Some(id))?;
+            let inside = contained.get(id)?;
             // said in passing: it finds a patient, and ties nothing to one
             let keys = inside.list("identifier").iter().filter_map(identifier);
             let keys: Vec<_> = keys.map(|(system, value)| PatientKey::identifier(system, value, false)).collect();

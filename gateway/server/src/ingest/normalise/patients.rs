@@ -62,13 +62,14 @@ pub struct PatientKeys(pub Vec<PatientKey>);
 #[derive(Default)]
 pub(super) struct Patients {
     pub list: Vec<PatientKeys>,
-    of_key: HashMap<(Naming, String, String), usize>,
+    /// Whose a name is, and the how-manieth of theirs.
+    of_key: HashMap<(Naming, String, String), (usize, usize)>,
 }
 
 impl Patients {
     pub fn add(&mut self, keys: PatientKeys) -> usize {
         let name = |key: &PatientKey| (key.naming, key.system.clone(), key.value.clone());
-        let known = keys.0.iter().find_map(|key| self.of_key.get(&name(key))).copied();
+        let known = keys.0.iter().find_map(|key| self.of_key.get(&name(key))).map(|(patient, _)| *patient);
         let at = known.unwrap_or(self.list.len());
         if known.is_none() {
             self.list.push(PatientKeys::default());
@@ -76,12 +77,9 @@ impl Patients {
         for key in keys.0 {
             match self.of_key.get(&name(&key)) {
                 // said twice, once with more weight
-                Some(of) => {
-                    let same = self.list[*of].0.iter_mut().find(|other| name(other) == name(&key));
-                    same.into_iter().for_each(|other| other.vouched |= key.vouched);
-                }
+                Some((patient, nth)) => self.list[*patient].0[*nth].vouched |= key.vouched,
                 None => {
-                    self.of_key.insert(name(&key), at);
+                    self.of_key.insert(name(&key), (at, self.list[at].0.len()));
                     self.list[at].0.push(key);
                 }
             }

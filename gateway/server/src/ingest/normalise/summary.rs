@@ -46,13 +46,8 @@ pub fn summarise(resource: &Value, served: (&str, &str), references: Vec<(String
     if !facts.identity.contains(&own) {
         facts.identity.push(own);
     }
-    for (_, meant) in &references {
-        let Some((resource_type, id)) = meant.split_once('/') else { continue };
-        let meant = Reference::local(resource_type, id);
-        if !facts.references.contains(&meant) {
-            facts.references.push(meant);
-        }
-    }
+    let meant = references.iter().filter_map(|(_, meant)| meant.split_once('/'));
+    facts.refer_to(meant.map(|(resource_type, id)| Reference::local(resource_type, id)));
     let mut matched = Object::new();
     for (name, value) in resource.as_object().into_iter().flat_map(Object::iter) {
         if let Some(known) = MATCHED.iter().find(|known| **known == name) {
