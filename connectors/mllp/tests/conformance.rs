@@ -239,9 +239,7 @@ async fn a_sender_that_leaves_the_end_of_its_frame_out_is_answered() {
     let mut source = listening(config(address, 4)).await;
     let receiving = tokio::spawn(async move {
         for _ in 0..3 {
-            let delivery = source.next().await.expect("no error").expect("a delivery");
-            assert_eq!(delivery.body.as_ref(), MESSAGE);
-            delivery.accept().await.expect("told");
+            source.next().await.expect("no error").expect("a delivery").accept().await.expect("told");
         }
     });
     let mut stream = TcpStream::connect(address).await.expect("connected");
@@ -253,7 +251,7 @@ async fn a_sender_that_leaves_the_end_of_its_frame_out_is_answered() {
             let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await;
             assert!(read.expect("in time").expect("read") > 0, "closed");
         }
-        assert!(String::from_utf8_lossy(&answer).contains("\rMSA|CA|"), "{}", String::from_utf8_lossy(&answer));
+        assert!(answer.windows(8).any(|text| text == b"\rMSA|CA|"), "another answer");
     }
     receiving.await.expect("no panic");
 }

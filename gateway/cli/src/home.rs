@@ -20,8 +20,9 @@ use schemas::id::{InstitutionId, PublicKey, RawPublicKey};
 
 use crate::failure::Failure;
 
-/// Ports of private processes: above those of well-known services, below those of outgoing connections.
-const PORTS: Range<u16> = 10_000..30_000;
+/// Ports of private processes: above those of well-known services, below those of outgoing connections and those that
+/// `compose/services` takes for a broker and a database (20000 to 29999), which are started after these were found.
+const PORTS: Range<u16> = 10_000..18_000;
 
 /// A validator on this machine.
 pub struct ValidatorHome {

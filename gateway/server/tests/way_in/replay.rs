@@ -136,7 +136,7 @@ async fn a_mended_table_makes_new_heads_and_displaces_no_later_word() {
         assert_eq!(count(&running).await, 4, "a look adds nothing");
         let deeds = deeds(&running.store, 10).await.expect("read");
         let noted: Vec<_> = deeds.iter().map(|d| (d.operator.as_str(), d.deed.as_str(), d.about.as_str())).collect();
-        let about = format!("connector ehr, from 0 to {}, 2 messages, dry run", i64::MAX);
+        let about = format!("connector ehr, from 1970-01-01T00:00:00Z to {}, 2 messages, dry run", i64::MAX);
         assert_eq!(noted, [("tester", "replay", about.as_str())]);
 
         let done = replay(&running, "ehr", ALL).await;
