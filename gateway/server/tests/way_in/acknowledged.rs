@@ -28,8 +28,9 @@ fn message(trigger: &str, control: &str, application: &str) -> String {
     )
 }
 
+/// On an address of this test alone: nobody listens there for a while, and what other tests open meanwhile must not get the port.
 async fn free_address() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let socket = TcpListener::bind("127.0.0.77:0").await.expect("a port");
     socket.local_addr().expect("an address")
 }
 
