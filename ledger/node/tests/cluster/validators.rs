@@ -1,9 +1,10 @@
 //! Validators of one genesis in this process, on loopback with real TLS and real stores; an institution that signs.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ledger_client::{HttpLedger, Ledger, LedgerConfig, ValidatorAddress};
@@ -34,6 +35,17 @@ pub struct Validators {
     pub chain: ChainId,
     signing: SigningKey,
     running: BTreeMap<usize, (JoinHandle<Result<(), NodeError>>, CancellationToken)>,
+    /// Where they listen.
+    host: Ipv4Addr,
+}
+
+/// A loopback address of these validators alone: some of them start late, and what other tests open meanwhile (connections go out
+/// from 127.0.0.1) must not get their ports.
+fn own_host() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(next < u8::MAX, "as many clusters as addresses");
+    Ipv4Addr::new(127, 0, 1, next)
 }
 
 impl Validators {
@@ -45,7 +57,8 @@ impl Validators {
     /// The same with keys and configurations of more, who are in no genesis.
     pub fn among(members: usize, n: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let held: Vec<_> = (0..2 * n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let host = own_host();
+        let held: Vec<_> = (0..2 * n).map(|_| TcpListener::bind((host, 0)).unwrap()).collect();
         let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
         let name = |index: usize| format!("validator-{}", index + 1);
         let key_path = |index: usize| home.path().join(format!("{index}.key"));
@@ -66,7 +79,7 @@ impl Validators {
         let institutions = vec![GenesisInstitution { name: "clinic".to_owned(), register, possession }];
         let genesis = Genesis { created: now(), validators, institutions };
         std::fs::write(home.path().join("genesis.json"), genesis.to_json()).unwrap();
-        let address = |port: u16| format!("127.0.0.1:{port}");
+        let address = |port: u16| format!("{host}:{port}");
         let configs = (0..n)
             .map(|i| NodeConfig {
                 genesis: home.path().join("genesis.json"),
@@ -88,12 +101,12 @@ impl Validators {
                 whole_history: false,
             })
             .collect();
-        Self { chain: genesis.chain_id(), home, configs, signing, running: BTreeMap::new() }
+        Self { chain: genesis.chain_id(), host, home, configs, signing, running: BTreeMap::new() }
     }
 
     /// Gives a validator a listener for its operators.
     pub fn with_operators(&mut self, index: usize) -> String {
-        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let held = TcpListener::bind((self.host, 0)).unwrap();
         let address = held.local_addr().unwrap().to_string();
         self.configs[index].operators = Some(address.clone());
         address
