@@ -2,8 +2,6 @@
 //! made is whole and bounded by what came; what is refused is told by code and place. It must never expect more of a mutated
 //! input than of any other.
 
-use std::collections::BTreeMap;
-
 use connectors_hl7v2::{MapOptions, Mapped, Mapper, source_key};
 use gateway_server::ingest::normalise::{Canonical, Format, Normaliser, media_type};
 use schemas::{cbor, json, limits};
@@ -115,13 +113,7 @@ fn listed(unmapped: &[String]) {
 
 /// The step *normalise* of the way in.
 fn normaliser(name: &'static str, format: Format, samples: Vec<Vec<u8>>) -> Target {
-    let normaliser = Normaliser {
-        mapper: Mapper::embedded(),
-        zone: "+00:00".into(),
-        authorities: BTreeMap::new(),
-        sources: BTreeMap::new(),
-        assigns: BTreeMap::new(),
-    };
+    let normaliser = Normaliser::new(Mapper::embedded());
     target(name, samples, move |input| {
         match normaliser.normalise_with(format, "fuzz", &planted(input), &id) {
             Ok(canonical) => canonical.unmapped().iter().for_each(|path| untold(path)),

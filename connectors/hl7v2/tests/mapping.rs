@@ -228,6 +228,21 @@ fn explanations_name_element_rule_and_field() {
     let found = mapped.explained.iter().find(|e| e.field == "PID-5.1.1").expect("the family name");
     assert_eq!(found.element, "Patient.name[].family");
     assert!(found.rule.starts_with("datatypes/FN.map:"), "{}", found.rule);
+    // what no field makes has a rule too: texts of a table, references, what FHIR requires; and each of several segments its number
+    let has = |element: &str, rule: &str, field: &str| {
+        let found =
+            mapped.explained.iter().any(|e| e.element == element && e.rule.starts_with(rule) && e.field == field);
+        assert!(found, "{element} {rule} {field}");
+    };
+    has("Observation.subject", "messages/ORU_R01.map:", "@Patient");
+    has("Observation.code.coding[].code", "", "OBX[2]-3.1");
+    assert!(mapped.explained.iter().any(|e| e.field.starts_with('"')), "a text of a table");
+    // and nothing is explained that is not there
+    let whole = String::from_utf8(mapped.cases[0].bundle.canonical()).expect("UTF-8");
+    for explained in &mapped.explained {
+        let last = explained.element.rsplit(['.', '→']).next().unwrap_or_default().trim_end_matches("[]");
+        assert!(last == "$" || whole.contains(&format!("\"{last}\"")), "{explained:?}");
+    }
 }
 
 #[test]

@@ -108,6 +108,17 @@ fn init_writes_what_validate_accepts_and_never_overwrites() {
     let config = home.join("gateway.toml");
     let valid = chartseal(&["connector", "validate", "--config", config.to_str().expect("text")], b"");
     assert_eq!(valid.status.code(), Some(0), "{}", String::from_utf8_lossy(&valid.stderr));
+    // a typo in one connector's file is a fault, and keeps nobody from the rest
+    std::fs::create_dir_all(home.join("connectors.d")).expect("a folder");
+    let typo = home.join("connectors.d/typo.toml");
+    std::fs::write(&typo, "kind = \"mllp\"\nlissten = \"127.0.0.1:2575\"\n").expect("written");
+    for (command, exit) in [("validate", 64), ("list", 0)] {
+        let output = chartseal(&["connector", command, "--config", config.to_str().expect("text")], b"");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(exit), "{told}");
+        assert!(told.contains("typo.toml:2:1") && told.contains("did you mean `listen`?"), "{told}");
+    }
+    std::fs::remove_file(typo).expect("removed");
     let before = std::fs::read(home.join("transport.key")).expect("a key");
     assert_eq!(code(&["init", dir]), 64);
     assert_eq!(std::fs::read(home.join("transport.key")).expect("a key"), before);

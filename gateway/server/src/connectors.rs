@@ -1,6 +1,7 @@
 //! The set of connectors that run: started, paused, resumed, drained and exchanged while everything else goes on. One that cannot be
 //! started is named and touches no other. It decides nothing about messages.
 
+mod measures;
 mod rehearse;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::config::{ConfigError, ConnectorConfig};
 use crate::ingest::{Ingest, now_ms};
 use crate::store::{self, Store, StoreError, application_acks, dead_letters};
 
+pub use measures::measures;
 pub use rehearse::rehearse;
 
 /// Longest wait for messages in hand when a connector is drained, in milliseconds.

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
-use crate::connectors::Connectors;
+use crate::connectors::{Connectors, measures};
 use crate::consents::{self, Consents};
 use crate::dead_letters::DeadLetters;
 use crate::disclose::log::AccessLog;
@@ -434,6 +434,10 @@ fn operators(ground: &Ground, ingest: &Arc<Ingest>, connectors: Connectors) -> O
         probes: Arc::new(probes::probes(ground, ingest)),
         ledger: Arc::clone(&ground.ledger),
         store: ground.store.clone(),
+        measures: {
+            let connectors = connectors.clone();
+            Arc::new(move || measures(&connectors.list(), ingest::now_ms()))
+        },
         connectors: Arc::new(move || hands::parts(&connectors)),
         body_wait: http::BODY_WAIT,
     }

@@ -43,6 +43,9 @@ pub struct PartState {
 /// Asks one part.
 pub type Probe = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = PartState> + Send>> + Send + Sync>;
 
+/// Text as it is now.
+pub type TextNow = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// Parts that come and go, each with its word.
 pub type PartsNow = Arc<dyn Fn() -> Vec<(String, PartState)> + Send + Sync>;
 
@@ -59,6 +62,8 @@ pub struct Operators {
     pub store: Store,
     /// How the connectors are now.
     pub connectors: PartsNow,
+    /// Their measures now.
+    pub measures: TextNow,
     /// Longest wait for a body.
     pub body_wait: Duration,
 }
@@ -94,7 +99,7 @@ async fn ready(State(operators): State<Operators>) -> Response {
 
 async fn metrics(State(operators): State<Operators>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], operators.metrics.to_text()).into_response()
+    ([(header::CONTENT_TYPE, kind)], operators.metrics.to_text() + &(operators.measures)()).into_response()
 }
 
 async fn submit(State(operators): State<Operators>, body: Body) -> Response {

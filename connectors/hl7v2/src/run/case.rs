@@ -104,8 +104,12 @@ impl Run<'_> {
         let mut object = std::mem::take(&mut self.instances[index].object);
         let cursor = Cursor { segment, frame, piece: None, parts: None, caller: None };
         self.filling = Some(index);
+        let explained = self.explained.len();
         let live = self.rows(filling.program, &mut object, cursor);
         self.filling = None;
+        if !live {
+            self.explained.truncate(explained);
+        }
         let instance = &mut self.instances[index];
         instance.object = object;
         instance.live |= live;
@@ -173,6 +177,7 @@ impl Run<'_> {
                 let object = &mut self.instances[*index].object;
                 if many || link.target.first().is_none_or(|step| object.get(step.name).is_none()) {
                     put(object, &link.target, refer(Arc::clone(&reference)));
+                    self.explain_link(link);
                 }
             }
         }
@@ -200,7 +205,11 @@ impl Run<'_> {
     fn require(&mut self, resource: &str, frame: usize, object: &mut Object) {
         if let Some(program) = self.ground.tables.resources.get(resource).and_then(|t| t.defaults) {
             let cursor = Cursor { segment: usize::MAX, frame, piece: None, parts: None, caller: None };
+            if self.ground.options.explain {
+                self.trail.push(resource.to_owned());
+            }
             self.rows(program, object, cursor);
+            self.trail.clear();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::Explained;
-use crate::table::{Program, Row, Step};
+use crate::table::{Link, Program, Row, Step};
 use crate::token::Piece;
 
 impl Run<'_> {
@@ -14,18 +14,38 @@ impl Run<'_> {
         self.ground.options.explain
     }
 
+    /// An element that pieces of the message made.
     pub(super) fn explain(&mut self, program: &Program, row: &Row, segment: usize, pieces: &[Piece]) {
+        let message = self.ground.message;
+        let paths = || pieces.iter().map(|piece| message.path_of(piece.span, segment)).collect::<Vec<_>>().join(" ");
+        self.explain_as(program, row, paths);
+    }
+
+    /// An element that no field made: a text of the table, or a reference to another resource (`@Patient`).
+    pub(super) fn explain_as(&mut self, program: &Program, row: &Row, field: impl FnOnce() -> String) {
         if !self.ground.options.explain {
             return;
         }
-        let message = self.ground.message;
         let mut way: Vec<&str> = self.trail.iter().map(String::as_str).collect();
         let last = element(&row.target);
         way.push(&last);
         let element = way.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(".");
-        let file = self.ground.tables.files.get(usize::from(program.file)).map_or("", String::as_str);
-        let fields = pieces.iter().map(|piece| message.path_of(piece.span, segment)).collect::<Vec<_>>().join(" ");
-        self.explained.push(Explained { element, rule: format!("{file}:{}", row.line), field: fields });
+        let rule = self.rule(program.file, row.line);
+        self.explained.push(Explained { element, rule, field: field() });
+    }
+
+    /// A reference that a message's table lays.
+    pub(super) fn explain_link(&mut self, link: &Link) {
+        if self.ground.options.explain {
+            let element = format!("{}.{}", link.from, element(&link.target));
+            let rule = self.rule(link.file, link.line);
+            self.explained.push(Explained { element, rule, field: format!("@{}", link.to) });
+        }
+    }
+
+    fn rule(&self, file: u16, line: u32) -> String {
+        let file = self.ground.tables.files.get(usize::from(file)).map_or("", String::as_str);
+        format!("{file}:{line}")
     }
 }
 

@@ -96,6 +96,7 @@ impl<'r> Run<'r> {
             Source::Constant(text) => {
                 if let Some(value) = self.constant(row, text) {
                     put(object, &row.target, value);
+                    self.explain_as(program, row, || format!("{text:?}"));
                 }
                 self.defaults
             }
@@ -107,6 +108,7 @@ impl<'r> Run<'r> {
                 Some(index) => {
                     let reference = self.reference_of(index);
                     put(object, &row.target, refer(reference));
+                    self.explain_as(program, row, || format!("@{name}"));
                     true
                 }
                 None => false,
@@ -159,7 +161,12 @@ impl<'r> Run<'r> {
         let parts = if same { cursor.parts } else { parts.as_ref() };
         let below = Cursor { segment, frame: cursor.frame, piece, parts, caller };
         let trailing = self.enter(row);
+        let explained = self.explained.len();
         let live = self.descend(row, inner, object, below);
+        if !live && !self.ground.tables.programs.get(inner).is_some_and(|p| p.constant) {
+            // its texts alone are no reason to keep it
+            self.explained.truncate(explained);
+        }
         if trailing {
             self.trail.pop();
         }

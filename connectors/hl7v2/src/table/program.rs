@@ -234,6 +234,9 @@ pub struct Link {
     pub from: &'static str,
     pub target: Vec<Step>,
     pub to: &'static str,
+    /// Where it stands, for explanations.
+    pub file: u16,
+    pub line: u32,
 }
 
 /// Identity and required elements of a resource type.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Delimiters, Message, Span, escape};
+use super::{Delimiters, Message, Segment, Span, escape};
 use crate::bounds::MAX_COMPONENTS;
 
 /// How deep a piece stands: what its parts are separated by.
@@ -195,10 +195,15 @@ impl Message<'_> {
 }
 
 impl Message<'_> {
-    /// Where a span stands, in HL7 notation (`PID-3.4.2`): for explanations.
+    /// Where a span stands, in HL7 notation (`PID-3.4.2`, `OBX[2]-5` of several): for explanations.
     pub fn path_of(&self, span: Span, segment: usize) -> String {
         let holds = |outer: Span| outer.start <= span.start && span.end <= outer.end;
-        let Some(name) = self.segments.get(segment).map(|s| s.name()) else { return "?".into() };
+        let Some(own) = self.segments.get(segment) else { return "?".into() };
+        let same = |segments: &[Segment]| segments.iter().filter(|other| other.name == own.name).count();
+        let name = match same(&self.segments) {
+            0 | 1 => own.name().to_owned(),
+            _ => format!("{}[{}]", own.name(), same(&self.segments[..=segment])),
+        };
         for n in 1..=self.field_count(segment) {
             let Some(field) = self.field(segment, n).filter(|f| holds(*f)) else { continue };
             let mut path = format!("{name}-{n}");
@@ -215,6 +220,6 @@ impl Message<'_> {
         }
         // the field stands in another segment
         let other = self.segments.iter().position(|s| holds(s.span)).filter(|at| *at != segment);
-        other.map_or_else(|| name.to_owned(), |at| self.path_of(span, at))
+        other.map_or(name, |at| self.path_of(span, at))
     }
 }

@@ -140,7 +140,7 @@ prefetch = 512
 
 fn client(client: &ClientPlan<'_>) -> String {
     format!(
-        "[[client]]                        # SMART backend service\nid = {}\nname = {}\njwks_file = {}\nscopes = {}          # a desk that invites patients to bind keys of their own: \"system/PatientKey.c\", never by *\nreferences = {}      # consents know it by these\npurposes = {}\n\n",
+        "[[client]]                        # SMART backend service\nid = {}\nname = {}\njwks_file = {}\nscopes = {}          # a desk that invites patients to bind keys of their own: \"system/PatientKey.c\", never by *\nreferences = {}      # consents know it by these\npurposes = {}\n# assigns = [\"urn:oid:2.999.1\"]   # identifier systems of which it is an authority: its word ties these numbers to patients\n\n",
         quoted(client.id),
         quoted(client.name),
         quoted(client.jwks_file),

@@ -230,6 +230,12 @@ pub struct Normaliser {
 pub type Ids<'a> = &'a (dyn Fn(&str, &[&str]) -> String + 'a);
 
 impl Normaliser {
+    /// With these tables, and nothing of a site's own.
+    pub fn new(mapper: Mapper) -> Self {
+        let (authorities, sources, assigns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { mapper, zone: "+00:00".into(), authorities, sources, assigns }
+    }
+
     /// How a message of a source is mapped.
     pub fn options<'a>(
         &'a self,

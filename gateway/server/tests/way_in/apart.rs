@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gateway_server::config::{ConnectorConfig, connector};
+use gateway_server::config::{ConfigError, ConnectorConfig, connector};
 use gateway_server::connectors::Connectors;
 use gateway_server::markers::StoredMarkers;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -97,7 +97,14 @@ impl Ward {
             .collect();
         let markers = Arc::new(StoredMarkers { store: running.store.clone(), vault: world.vault.clone() });
         let (on, kept) = (Arc::clone(&running.ingest), (running.store.clone(), world.vault.clone()));
-        let connectors = Connectors::start((&configs, &[]), on, kept, markers, 1 << 20).await.expect("started");
+        let typo = ConfigError {
+            file: world.folder.path().join("typo.toml"),
+            place: Some((2, 1)),
+            message: "found unknown key `lissten`".into(),
+            suggestion: None,
+        };
+        let all = (&configs[..], &[typo][..]);
+        let connectors = Connectors::start(all, on, kept, markers, 1 << 20).await.expect("started");
         Self { running, connectors, feed, flooded, _silent: silent, _taken: taken }
     }
 }
@@ -130,6 +137,7 @@ async fn a_connector_that_fails_stalls_or_floods_touches_no_other() {
     assert!(of("feed").connected && of("flooded").connected);
     assert!(!of("taken").connected && !of("away").connected && !of("silent").connected);
     assert!(of("broken").fault.as_ref().is_some_and(|fault| fault.contains("none.pem")), "{:?}", of("broken").fault);
+    assert!(of("typo").fault.as_ref().is_some_and(|fault| fault.contains("typo.toml:2:1")), "{:?}", of("typo").fault);
     // those that stand still can be paused and drained like any other
     for name in ["taken", "away", "silent", "broken"] {
         assert_eq!(on.connectors.drain(name).await.expect("the store"), Some(true), "{name}");

@@ -1,6 +1,5 @@
 //! One institution's way in in a temporary folder, on SQLite or on a fresh PostgreSQL database.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +91,7 @@ impl World {
 
 pub fn normaliser(mapper: Mapper) -> Normaliser {
     let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())].into();
-    Normaliser { mapper, zone: "+00:00".into(), authorities, sources: BTreeMap::new(), assigns: BTreeMap::new() }
+    Normaliser { authorities, ..Normaliser::new(mapper) }
 }
 
 impl Running {

@@ -27,6 +27,7 @@ fn operators(world: &World, probes: &[(&str, Probe)]) -> Router {
         probes: Arc::new(probes),
         ledger: world.ledger.clone(),
         store: world.store.clone(),
+        measures: Arc::new(String::new),
         connectors: Arc::new(Vec::new),
         body_wait: BODY_WAIT,
     })

@@ -26,7 +26,7 @@ pub(super) fn read(source: &Source<'_>, tables: &mut Tables, names: &Names) -> R
             }
             "group" => open = group(&mut reader, &mut table, open)?,
             "link" => {
-                let link = link(&mut reader, names)?;
+                let link = link(&mut reader, names, (source.index, line.number))?;
                 table.groups[open].links.push(link);
             }
             "}" => match table.groups[open].parent {
@@ -77,7 +77,7 @@ fn group(reader: &mut Reader<'_>, table: &mut MessageTable, parent: usize) -> Re
 }
 
 /// `link Observation.subject <- Patient`
-fn link(reader: &mut Reader<'_>, names: &Names) -> Result<Link, TableError> {
+fn link(reader: &mut Reader<'_>, names: &Names, (file, line): (u16, u32)) -> Result<Link, TableError> {
     let mut target = reader.target()?;
     if target.len() < 2 {
         return Err(reader.error("a link without an element", "`link Type.element <- Type`"));
@@ -89,7 +89,7 @@ fn link(reader: &mut Reader<'_>, names: &Names) -> Result<Link, TableError> {
     }
     let to = intern(reader.expect("a resource type")?);
     known(reader, to, names)?;
-    Ok(Link { from, target, to })
+    Ok(Link { from, target, to, file, line })
 }
 
 /// A type that no table makes would be a link that never is.

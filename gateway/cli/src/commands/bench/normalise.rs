@@ -1,7 +1,6 @@
 //! `bench normalise`: made-up messages on one core. First the mapping alone, text to canonical bytes, then the same call as the way in,
 //! which also names patients and splits cases into units; hl7apy beside it, where it is installed.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use connectors_hl7v2::{MapOptions, Mapper};
@@ -76,13 +75,7 @@ fn map(messages: &[String], length: Duration) -> Result<f64, Failure> {
 
 /// The step of the way in.
 fn normalise(messages: &[String], length: Duration) -> Result<Figures, Failure> {
-    let normaliser = Normaliser {
-        mapper: Mapper::embedded(),
-        zone: "+00:00".into(),
-        authorities: BTreeMap::new(),
-        sources: BTreeMap::new(),
-        assigns: BTreeMap::new(),
-    };
+    let normaliser = Normaliser::new(Mapper::embedded());
     let mut latencies = Latencies::new()?;
     let start = Instant::now();
     for text in messages.iter().cycle() {

@@ -1,6 +1,5 @@
 //! `bench seal`: Algorithm 1 for each case, one signature for a hundred, Algorithm 2's checks on each, on one core.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -66,13 +65,7 @@ pub fn run(folder: &Path, seconds: Duration) -> Result<Figures, Failure> {
 
 /// Units as the way in makes them: resources and the raw message.
 fn units(vault: &Vault) -> Result<Vec<Vec<Unit>>, Failure> {
-    let normaliser = Normaliser {
-        mapper: Mapper::embedded(),
-        zone: "+00:00".into(),
-        authorities: BTreeMap::new(),
-        sources: BTreeMap::new(),
-        assigns: BTreeMap::new(),
-    };
+    let normaliser = Normaliser::new(Mapper::embedded());
     let mut cases = Vec::new();
     for n in 0..100 {
         let text = message::oru(n, 50);

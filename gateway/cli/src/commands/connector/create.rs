@@ -13,6 +13,15 @@ use crate::output::{Output, good};
 /// The schema's name beside the connectors.
 const SCHEMA_FILE: &str = "connector.schema.json";
 
+/// Of every kind that brings HL7 v2 messages.
+const HL7V2: &str = r#"# What its messages leave unsaid. An assigning authority that is no URI is that of the sending facility alone, unless it is named here
+# or in the gateway's file.
+# [hl7v2]
+# zone = "Europe/Berlin"               # of times that name none; otherwise the gateway's
+# charset = "8859/1"                   # where MSH-18 is empty; otherwise UTF-8
+# authorities = { MRN = "urn:oid:2.999.1" }
+"#;
+
 /// Arguments of `connector new`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -72,13 +81,7 @@ listen = "127.0.0.1:2575"
 # unsettled_max = 512                  # messages that are taken and not yet acknowledged
 # message_bytes_max = 16777216
 # idle_ms = 43200000                   # a connection on which nothing moves is closed
-# What its messages leave unsaid. An assigning authority that is no URI is that of the sending facility alone, unless it is named here
-# or in the gateway's file.
-# [hl7v2]
-# zone = "Europe/Berlin"               # of times that name none; otherwise the gateway's
-# charset = "8859/1"                   # where MSH-18 is empty; otherwise UTF-8
-# authorities = {{ MRN = "urn:oid:2.999.1" }}
-# What became of a message is told where its MSH-16 asks for it: AA once it is anchored, AE with code and place where it was refused.
+{HL7V2}# What became of a message is told where its MSH-16 asks for it: AA once it is anchored, AE with code and place where it was refused.
 # [application_ack]
 # address = "127.0.0.1:2576"           # the listener of the sender's system
 # tls_roots = "hospital-ca.pem"        # certificates that vouch for it; needed unless it is near or the network trusted
@@ -106,13 +109,7 @@ bindings = ["#"]                       # routing keys
 # prefetch = 512                       # deliveries that are taken and not yet acknowledged
 # lanes = 1                            # queues that are read side by side, each in order; see connectors/README.md
 # content_type = "x-application/hl7-v2+er7"   # of messages that state none
-# What its messages leave unsaid. An assigning authority that is no URI is that of the sending facility alone, unless it is named here
-# or in the gateway's file.
-# [hl7v2]
-# zone = "Europe/Berlin"               # of times that name none; otherwise the gateway's
-# charset = "8859/1"                   # where MSH-18 is empty; otherwise UTF-8
-# authorities = {{ MRN = "urn:oid:2.999.1" }}
-"##
+{HL7V2}"##
     )
 }
 

@@ -44,8 +44,48 @@ fn a_reload_says_what_it_took_over_and_what_waits_for_a_restart() {
     std::fs::write(&file, FILE).expect("written");
     assert_eq!(look(), (true, vec![]));
     std::fs::write(mappings.join("x.map"), "# nothing\n").expect("written");
-    match read() {
-        Ok(read) => assert!(read.tables),
-        Err(fault) => assert!(fault.contains("x.map"), "{fault}"),
+    let fault = read().expect_err("a table that is none");
+    assert!(fault.contains("x.map"), "{fault}");
+}
+
+#[test]
+fn a_reload_that_would_end_what_runs_for_nothing_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    let connectors = folder.path().join(connector::FOLDER);
+    for made in [&connectors, &folder.path().join("mappings")] {
+        std::fs::create_dir(made).expect("a folder");
     }
+    let ward = "kind = \"mllp\"\nlisten = \"127.0.0.1:2575\"\n";
+    write("gateway.toml", FILE);
+    write("connectors.d/ward.toml", ward);
+    let begun = Config::load(&folder.path().join("gateway.toml")).expect("good");
+    let (normalisers, now) = watch::channel(normaliser(&begun).expect("tables"));
+    let read = reload(begun, normalisers);
+    let refused = |expected: &str| {
+        let fault = read().err().unwrap_or_else(|| panic!("taken over, expected {expected}"));
+        assert!(fault.contains(expected), "{fault}");
+        assert_eq!(now.borrow().zone, "+00:00", "half of it was taken over");
+    };
+    write("gateway.toml", &FILE.replace("[vault]", "zone = \"+01:00\"\n[vault]"));
+    // a typo in one file, with those of all others
+    write("connectors.d/lab.toml", "kind = \"mllp\"\nlissten = \"127.0.0.1:2576\"\n");
+    refused("lab.toml:2:1: found unknown key `lissten`");
+    std::fs::remove_file(connectors.join("lab.toml")).expect("removed");
+    // a certificate that is none, and one that is not the key's
+    write("connectors.d/ward.toml", &format!("{ward}tls_certificate = \"w.pem\"\ntls_key = \"w.key\"\n"));
+    write("connectors.d/w.pem", "CANARY");
+    write("connectors.d/w.key", &rcgen::KeyPair::generate().expect("a key").serialize_pem());
+    refused("w.pem: found");
+    let other = rcgen::generate_simple_self_signed(vec!["ward".to_owned()]).expect("a certificate");
+    write("connectors.d/w.pem", &other.cert.pem());
+    refused("w.key: found");
+    write("connectors.d/ward.toml", ward);
+    // the folder is away for a moment
+    let away = folder.path().join("away");
+    std::fs::rename(&connectors, &away).expect("moved");
+    refused("found no folder any more");
+    std::fs::rename(&away, &connectors).expect("moved back");
+    assert_eq!(read().expect("good again").connectors.len(), 1);
+    assert_eq!(now.borrow().zone, "+01:00");
 }

@@ -1,7 +1,5 @@
 //! Who is who, what goes into which case, what is refused and where.
 
-use std::collections::BTreeMap;
-
 use connectors_hl7v2::Mapper;
 use schemas::json::Value;
 
@@ -11,13 +9,7 @@ use super::{
 
 fn normaliser() -> Normaliser {
     let authorities = [("HOSP".to_owned(), "urn:oid:1.2.3".to_owned())];
-    Normaliser {
-        mapper: Mapper::embedded(),
-        zone: "+00:00".into(),
-        authorities: authorities.into(),
-        sources: BTreeMap::new(),
-        assigns: BTreeMap::new(),
-    }
+    Normaliser { authorities: authorities.into(), ..Normaliser::new(Mapper::embedded()) }
 }
 
 fn fhir(text: &str) -> Result<Canonical, Refusal> {
