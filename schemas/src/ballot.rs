@@ -1,6 +1,7 @@
 //! Ballots: how the validators of an epoch decide who the next one's are (formats.md §3 and §4, frozen by
 //! `schemas/wire/transactions.md`). A ballot names the whole list of members, so adding, removing and another key are all
-//! "another list". What decides is in `ledger-contract`; here is what is signed and counted.
+//! "another list". Then a quorum of those who are named confirms that they are there: a list of keys that nobody runs must not
+//! end the ledger. What decides is in `ledger-contract`; here is what is signed and counted.
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use crate::block::{Epoch, ValidatorIndex};
 use crate::cbor::Parts;
 use crate::cose;
 use crate::genesis::Validator;
-use crate::id::{ChainId, Height, PublicKey, Signature};
+use crate::id::{ChainId, Digest, Height, PublicKey, Signature};
 use crate::limits;
 
 /// A validator's vote for the members of the next epoch. Its newest one counts.
@@ -56,6 +57,26 @@ impl Ballot {
     pub fn validators(&self) -> Vec<Validator> {
         self.members.iter().map(Member::validator).collect()
     }
+}
+
+/// A member of the list that a quorum voted for says that it follows this chain and takes its seat. Signed by its own key.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ConfirmSeat {
+    /// The epoch that is to end.
+    #[n(0)]
+    pub epoch: Epoch,
+    /// Hash of the list (`list_hash`).
+    #[n(1)]
+    pub members: Digest,
+    /// Whose seat: a key of the list, of a validator of now or a newcomer.
+    #[n(2)]
+    pub key: PublicKey,
+}
+
+/// The name of a list of members: H("cs1/members" ‖ list).
+pub fn list_hash(members: &[Validator]) -> Digest {
+    Parts::new("cs1/members").part(&members).hash()
 }
 
 /// Whether people and configurations can use it as a validator's name: letters, digits, `-`, at most `VALIDATOR_NAME_MAX`.

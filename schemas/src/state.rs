@@ -88,6 +88,11 @@ pub fn ballot_key(epoch: Epoch, voter: ValidatorIndex) -> Vec<u8> {
     key(b"ball/", &place_of(epoch, voter))
 }
 
+/// `conf/<epoch><public key>` → [`SeatConfirmation`]: the newest of this member of the next epoch.
+pub fn confirmation_key(epoch: Epoch, member: &PublicKey) -> Vec<u8> {
+    [b"conf/".as_slice(), &epoch.to_be_bytes(), member.as_bytes()].concat()
+}
+
 /// `seat/<public key>` → the first [`Epoch`] that has this validator.
 pub fn seat_key(validator: &PublicKey) -> Vec<u8> {
     key(b"seat/", validator.as_bytes())
@@ -102,7 +107,7 @@ fn place_of(epoch: Epoch, validator: ValidatorIndex) -> [u8; 10] {
 }
 
 /// Kinds of keys in the state tree and the bytes of their ids.
-const KINDS: [(&str, usize); 13] = [
+const KINDS: [(&str, usize); 14] = [
     ("case", 16),
     ("subj", 16),
     ("cons", 16),
@@ -115,6 +120,7 @@ const KINDS: [(&str, usize); 13] = [
     ("epoc", 8),
     ("epoc", 0),
     ("ball", 10),
+    ("conf", 41),
     ("seat", 33),
 ];
 
@@ -293,6 +299,18 @@ pub struct CastBallot {
     #[n(0)]
     pub members: Vec<Validator>,
     /// Height at which it was cast.
+    #[n(1)]
+    pub height: Height,
+}
+
+/// A member of the next epoch that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SeatConfirmation {
+    /// Hash of the list in which it takes its seat.
+    #[n(0)]
+    pub members: Digest,
+    /// Height at which it said so.
     #[n(1)]
     pub height: Height,
 }

@@ -5,7 +5,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::ballot::Ballot;
+use crate::ballot::{Ballot, ConfirmSeat};
 use crate::block::ValidatorIndex;
 use crate::cbor::{self, Parts};
 use crate::envelope::Statement;
@@ -152,6 +152,9 @@ pub enum Body {
     /// A validator's vote for the members of the next epoch.
     #[n(10)]
     Ballot(#[n(0)] Ballot),
+    /// A member of the list that was voted for takes its seat.
+    #[n(11)]
+    ConfirmSeat(#[n(0)] ConfirmSeat),
 }
 
 impl Body {
@@ -168,6 +171,7 @@ impl Body {
             Self::RecordAccess(_) => "RecordAccess",
             Self::ReportConflict(_) => "ReportConflict",
             Self::Ballot(_) => "Ballot",
+            Self::ConfirmSeat(_) => "ConfirmSeat",
         }
     }
 
@@ -420,7 +424,7 @@ pub enum Refusal {
     /// No such validator in this epoch.
     #[n(17)]
     UnknownValidator,
-    /// A ballot of another epoch than the current one.
+    /// A ballot or a confirmation of another epoch than the current one.
     #[n(18)]
     OtherEpoch,
     /// The members of the next epoch are decided.
@@ -432,9 +436,12 @@ pub enum Refusal {
     /// A newcomer's proof that it holds its key is missing or wrong, or there is one of a validator of now.
     #[n(21)]
     Possession,
-    /// A ballot for the members of now by one who has no vote to take back.
+    /// A ballot for the members of now by one who has no vote to take back, or a seat that is confirmed already.
     #[n(22)]
     Unchanged,
+    /// A seat in a list for which no quorum votes now.
+    #[n(23)]
+    NotElected,
 }
 
 /// What execution decided.

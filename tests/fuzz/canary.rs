@@ -1,7 +1,7 @@
 //! A word that stands in no sample, put into an input: where it turns up in an error or a list of paths, a value was told. Where
 //! it is put follows from the input alone, so that an input repeats. It must never be a word of FHIR, HL7 or a table.
 
-use crate::dice::Dice;
+use tests::dice::Dice;
 
 /// The word; longer than a segment's name, of which paths are made.
 const CANARY: &str = "Kanarienvogel";

@@ -1,14 +1,13 @@
 //! Every decoder that meets bytes from outside, fed mutations of good ones: nothing panics or stays away, what is accepted is
-//! written back as it was read, what is made is bounded, no error tells a value, and nothing forged verifies. Inputs that once
-//! failed stand in `corpus/` and are run first. Beside them whole messages from outside, which the decoders must all take.
+//! written back as it was read, what is made is bounded, no error tells a value, and nothing forged verifies; and the ledger's core,
+//! whose luck is an input too. Inputs that once failed, or that libFuzzer found to reach what no other does (`guided.rs`), stand in
+//! `corpus/`, one a line, and are run first. Beside them whole messages from outside, which the decoders must all take.
 //! `CHARTSEAL_FUZZ_SECONDS` is the time for each target, `CHARTSEAL_SEED` repeats a run.
 
 mod bundle;
 mod canary;
 mod connector;
-#[allow(dead_code)]
-#[path = "../sim/dice.rs"]
-mod dice;
+mod core;
 mod frames;
 mod interop;
 mod mutate;
@@ -22,13 +21,12 @@ mod watch;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dice::Dice;
+use ::tests::dice::Dice;
 use mutate::Mutator;
 use schemas::id::to_hex;
-use targets::{Target, targets};
+use targets::{Target, corpus, targets};
 use watch::Watch;
 
 /// Time for each target when nobody says how much, in milliseconds.
@@ -66,17 +64,10 @@ fn run(watch: &Watch, target: &Target, input: &[u8]) -> bool {
     watch.begins(target.name, input);
     let ran = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     ran.unwrap_or_else(|_| {
-        panic!("{} broke; put this into tests/fuzz/corpus/{0}/NAME.hex: {}", target.name, shown(input))
+        panic!("{} broke; add this line to tests/fuzz/corpus/{0}.hex: {}", target.name, shown(input))
     })
 }
 
 fn shown(input: &[u8]) -> String {
     to_hex(input)
-}
-
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let texts = files.map(|file| std::fs::read_to_string(file.path()).expect("a corpus file"));
-    texts.map(|text| schemas::id::from_hex(text.trim()).expect("lower-case hex")).collect()
 }

@@ -1,7 +1,7 @@
 //! Makes new inputs out of samples: flipped bits, telling bytes and lengths, pieces cut out, doubled, swapped in from another
 //! sample.
 
-use crate::dice::Dice;
+use tests::dice::Dice;
 
 /// Bytes at which formats turn: ends of ranges, lengths of CBOR, delimiters of HL7, JSON and forms.
 const TELLING: &[u8] = b"\0\x01\x17\x18\x19\x1a\x1b\x1f\x7f\x80\x9f\xbf\xd8\xff|^~\\&#\r\n\x0b\x1c{}[]\",:%+=$/-.09eE";

@@ -1,5 +1,7 @@
 //! The decoders and what must hold of each. A target says whether it took the input.
 
+use std::path::Path;
+
 use gateway_consent::{Policy, UnitFacts};
 use gateway_server::disclose::search::Search;
 use gateway_server::http::form;
@@ -18,6 +20,7 @@ use schemas::transaction::Transaction;
 use schemas::wallet::SignedQuestion;
 
 use crate::connector::connector;
+use crate::core::core;
 use crate::frames::frames;
 use crate::interop::{interop, resources};
 use crate::notices::notices;
@@ -93,9 +96,16 @@ pub fn targets() -> Vec<Target> {
     ];
     all.extend(files());
     all.extend(interop());
-    all.extend([frames(), tables(), connector(), notices()]);
+    all.extend([frames(), tables(), connector(), notices(), core()]);
     all.extend(clients());
     all
+}
+
+/// Inputs that are kept for a target, one a line.
+pub fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(format!("{target}.hex"));
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(|line| schemas::id::from_hex(line).expect("lines of lower-case hex")).collect()
 }
 
 /// What auditors and wallets are handed.

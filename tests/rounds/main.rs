@@ -1,12 +1,9 @@
-//! Real validators under load while they are killed, stopped, cut off and left without room, round after round: everything that
+//! Real validators under load while they are killed, stopped, cut off, left without room and on disks that fail, round after round: everything that
 //! was acknowledged is there, each case once, in an order that fits what the clients saw, and all validators agree. Needs
 //! the binary that `tests/run` names; `CHARTSEAL_ROUNDS` is the number of rounds, `CHARTSEAL_SEED` repeats a run.
 
 #[path = "../path/chain.rs"]
 mod chain;
-#[allow(dead_code)]
-#[path = "../sim/dice.rs"]
-mod dice;
 mod load;
 mod proxy;
 mod validators;
@@ -14,18 +11,18 @@ mod validators;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
-use dice::Dice;
 use ledger_client::{HttpLedger, Ledger as _};
 use ledger_proof::{build_receipt, verify_receipt};
 use schemas::block::Head;
 use schemas::id::Digest;
+use tests::dice::Dice;
 
 use crate::chain::Chain;
 use crate::load::Load;
 use crate::validators::{Fault, Validators};
 
 /// Rounds when nobody says how many.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 6;
 /// Verdicts that the clients must get while a fault lasts.
 const VERDICTS: usize = 40;
 /// Longest wait for anything.

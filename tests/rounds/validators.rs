@@ -19,6 +19,9 @@ use crate::proxy::{self, Wires};
 /// Blocks of 512 bytes that a file may have when a validator is left without room: less than what it has already.
 const ROOM_BLOCKS: u32 = 64;
 
+/// Syncs that a bad disk takes before it takes none: it dies at work, not at the start.
+const SYNCS: &str = "200";
+
 /// What happens to a validator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -32,11 +35,21 @@ pub enum Fault {
     Mute,
     /// Killed, and started where no file may grow: it must end by itself and be whole afterwards.
     NoRoom,
+    /// Killed, and started on a disk that soon fails to sync: it must end by itself, at the first time.
+    BadDisk,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Kill, Self::Cut, Self::Pause, Self::NoRoom, Self::Mute];
+    pub const ALL: [Self; 6] = [Self::Kill, Self::Cut, Self::Pause, Self::NoRoom, Self::Mute, Self::BadDisk];
+
+    /// What a validator says before it ends by this.
+    const fn last_words(self) -> &'static str {
+        match self {
+            Self::NoRoom => "File too large",
+            _ => "Input/output error",
+        }
+    }
 }
 
 /// The binary under test; `None`: this run has none.
@@ -58,6 +71,8 @@ pub struct Validators {
     /// Those that were killed and not started again.
     down: BTreeSet<usize>,
     wires: Wires,
+    /// The library that is laid over the process on a bad disk.
+    bad_disk: PathBuf,
     _keep: tempfile::TempDir,
 }
 
@@ -84,7 +99,8 @@ impl Validators {
             std::fs::write(&path, text).expect("node.toml is written");
         }
         let rpc = (0..n).map(|index| address(index, 1)).collect();
-        let mut validators = Self { binary, dir, rpc, nodes: Vec::new(), down: BTreeSet::new(), wires, _keep: keep };
+        let (nodes, down, bad_disk) = (Vec::new(), BTreeSet::new(), compiled(keep.path()).await);
+        let mut validators = Self { binary, dir, rpc, nodes, down, wires, bad_disk, _keep: keep };
         validators.nodes = (0..n).map(|index| validators.spawn(index, None)).collect();
         validators
     }
@@ -123,9 +139,9 @@ impl Validators {
             Fault::Kill => self.kill(victim).await,
             Fault::Pause => self.signal(victim, "STOP"),
             Fault::Cut | Fault::Mute => self.cut(victim, fault, true),
-            Fault::NoRoom => {
+            Fault::NoRoom | Fault::BadDisk => {
                 self.kill(victim).await;
-                self.nodes[victim] = self.spawn(victim, Some(ROOM_BLOCKS));
+                self.nodes[victim] = self.spawn(victim, Some(fault));
             }
         }
     }
@@ -135,7 +151,7 @@ impl Validators {
             Fault::Kill => self.revive(victim),
             Fault::Pause => self.signal(victim, "CONT"),
             Fault::Cut | Fault::Mute => self.cut(victim, fault, false),
-            Fault::NoRoom => {
+            Fault::NoRoom | Fault::BadDisk => {
                 let node = &mut self.nodes[victim];
                 let ended = tokio::time::timeout(WAIT_MAX, node.wait()).await.expect("it ends by itself");
                 let mut said = String::new();
@@ -143,7 +159,7 @@ impl Validators {
                 pipe.read_to_string(&mut said).await.expect("text");
                 // transient: whoever supervises it starts it again
                 assert_eq!(ended.expect("a status").code(), Some(75), "validator {victim} said {said}");
-                assert!(said.contains("File too large"), "validator {victim} says what it lacks: {said}");
+                assert!(said.contains(fault.last_words()), "validator {victim} says what it lacks: {said}");
                 self.revive(victim);
             }
         }
@@ -182,14 +198,20 @@ impl Validators {
         }
     }
 
-    /// `room`: blocks that a file may have.
-    fn spawn(&self, index: usize, room: Option<u32>) -> Child {
+    /// `dies_of`: a fault that it is started with.
+    fn spawn(&self, index: usize, dies_of: Option<Fault>) -> Child {
         let folder = folder(&self.dir, index);
         let mut command = Command::new("sh");
-        let limit = room.map_or(String::new(), |blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
+        let limit = match dies_of {
+            Some(Fault::NoRoom) => format!("trap '' XFSZ; ulimit -f {ROOM_BLOCKS}; "),
+            _ => String::new(),
+        };
+        if dies_of == Some(Fault::BadDisk) {
+            command.env("LD_PRELOAD", &self.bad_disk).env("CHARTSEAL_SYNCS", SYNCS);
+        }
         command.args(["-c", &format!("{limit}exec \"$0\" node --config \"$1\"")]);
         command.arg(&self.binary).arg(folder.join("node.toml")).stdin(Stdio::null()).stdout(Stdio::null());
-        if room.is_some() {
+        if dies_of.is_some() {
             // a pipe has no size
             command.stderr(Stdio::piped());
         } else {
@@ -216,6 +238,16 @@ impl Drop for Validators {
 
 fn folder(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("validators/validator-{}", index + 1))
+}
+
+/// `bad_disk.c`, by the compiler that the build needs anyway.
+async fn compiled(folder: &Path) -> PathBuf {
+    let (source, library) =
+        (Path::new(env!("CARGO_MANIFEST_DIR")).join("rounds/bad_disk.c"), folder.join("bad_disk.so"));
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).output().await;
+    let made = made.expect("cc starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    library
 }
 
 /// A port from which `count` in a row are free, below those of outgoing connections.

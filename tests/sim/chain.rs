@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ledger_contract::{
-    Changes, Nodes, Seal, StateError, StateTree, Written, epoch_at, execute_block, genesis_changes, seal,
+    Changes, Nodes, Seal, StateError, StateTree, Written, elected, epoch_at, execute_block, genesis_changes, seal,
 };
 use ledger_core::{Execution, Request};
 use schemas::block::{Batch, Header, TransactionBytes};
+use schemas::genesis::Validator;
 use schemas::id::{Digest, Height};
 use schemas::merkle::Frontier;
 use schemas::proof::Value;
@@ -31,6 +32,8 @@ pub struct Done {
     pub entries: Vec<LogEntry>,
     /// What it did to the state.
     pub changes: Changes,
+    /// Who is voted for as the next epoch's validators, until that is decided.
+    pub elected: Option<Vec<Validator>>,
     /// Where its epoch ends, as far as that is decided then.
     pub seal: Option<Seal>,
 }
@@ -162,7 +165,8 @@ impl Chain {
         if schemas::block::transactions_root(transactions) != batch.transactions_root {
             return Err(format!("validity: transactions of height {height} are not under the batch's root"));
         }
-        let epoch = epoch_at(&self.state, height).map_err(|e| e.to_string())?.epoch;
+        let current = epoch_at(&self.state, height).map_err(|e| e.to_string())?;
+        let epoch = current.epoch;
         if batch.epoch != epoch {
             return Err(format!("epochs: height {height} of epoch {epoch} is agreed in epoch {}", batch.epoch));
         }
@@ -195,7 +199,11 @@ impl Chain {
         }
         let (batch, transactions) = (batch.clone(), transactions.clone());
         let seal = seal(&self.state, epoch).map_err(|e| e.to_string())?;
-        let done = Rc::new(Done { batch, transactions, header, entries, changes: contract.changes, seal });
+        let elected = match seal {
+            Some(_) => None,
+            None => elected(&self.state, &current).map_err(|e| e.to_string())?,
+        };
+        let done = Rc::new(Done { batch, transactions, header, entries, changes: contract.changes, elected, seal });
         self.blocks.push(Rc::clone(&done));
         Ok(done)
     }

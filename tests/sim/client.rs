@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use ledger_core::{Request, Sign as _};
-use schemas::ballot::Ballot;
+use schemas::ballot::{Ballot, ConfirmSeat, list_hash};
 use schemas::block::{Epoch, TransactionBytes, ValidatorIndex};
 use schemas::cbor;
 use schemas::cose;
 use schemas::evidence::Conflict;
+use schemas::genesis::Validator;
 use schemas::id::{ConsentId, Digest, SubjectId};
 use schemas::transaction::{Body, Core, RegisterSubject, RevokeConsent, Signed, Signer, Transaction};
 
@@ -61,6 +62,17 @@ pub fn ballot(keys: &Keys, epoch: Epoch, voter: ValidatorIndex) -> Request {
     let core = Core { chain: keys.chain, valid_until: 5_000, body: Body::Ballot(ballot) };
     let signature = keys.signer(epoch, voter).sign(&cose::transaction_to_sign(&keys.chain, &core.id()));
     let signatures = vec![Signed { signer: Signer::Validator(voter), signature }];
+    let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
+    Request::of(&transaction, TransactionBytes(cbor::encode(&transaction).into()))
+}
+
+/// The word of a member of the next epoch, by index in it, that it is there.
+pub fn confirmation(keys: &Keys, epoch: Epoch, members: &[Validator], index: ValidatorIndex) -> Request {
+    let key = members[usize::from(index)].key;
+    let body = Body::ConfirmSeat(ConfirmSeat { epoch, members: list_hash(members), key });
+    let core = Core { chain: keys.chain, valid_until: 5_000, body };
+    let signature = keys.signer(epoch + 1, index).sign(&cose::transaction_to_sign(&keys.chain, &core.id()));
+    let signatures = vec![Signed { signer: Signer::NewKey, signature }];
     let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
     Request::of(&transaction, TransactionBytes(cbor::encode(&transaction).into()))
 }

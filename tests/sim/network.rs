@@ -1,6 +1,8 @@
-//! The wires between validators: loss, duplication, delay, reordering, partitions that may hold in one direction only.
+//! The wires between validators: loss, duplication, delay, reordering, partitions that may hold in one direction only, or for some
+//! kinds of message only: most that is rare in consensus begins with one phase that gets through and the next that does not.
 
-use schemas::block::ValidatorIndex;
+use schemas::block::{Phase, ValidatorIndex};
+use schemas::pbft::Message;
 
 use crate::count::Count;
 use crate::dice::Dice;
@@ -11,6 +13,8 @@ pub struct Network {
     n: usize,
     /// Blocked links, from × n + to.
     blocked: Vec<bool>,
+    /// Kinds of message that a link loses, as bits.
+    muted: Vec<u8>,
     /// Latest arrival on each link.
     latest: Vec<u64>,
     loss: u64,
@@ -25,6 +29,7 @@ impl Network {
         Self {
             n: plan.seats(),
             blocked: vec![false; plan.seats() * plan.seats()],
+            muted: vec![0; plan.seats() * plan.seats()],
             latest: vec![0; plan.seats() * plan.seats()],
             loss: plan.loss,
             duplication: plan.duplication,
@@ -36,6 +41,7 @@ impl Network {
     /// From now on only delays.
     pub fn heal(&mut self) {
         self.blocked.fill(false);
+        self.muted.fill(0);
         (self.loss, self.duplication, self.straggling) = (0, 0, 0);
         self.delay_ms = self.delay_ms.min(10);
     }
@@ -63,17 +69,36 @@ impl Network {
         count.fault("partition");
     }
 
+    /// One validator hears nobody any more; none: everyone is heard again.
+    pub fn deafen(&mut self, victim: Option<usize>) {
+        let n = self.n;
+        (0..n * n).for_each(|link| self.blocked[link] = victim == Some(link % n));
+    }
+
+    /// From now on some links lose one or two kinds of message, until the next time.
+    pub fn mute(&mut self, dice: &mut Dice, count: &mut Count) {
+        self.muted.fill(0);
+        if dice.percent(25) {
+            return;
+        }
+        let kinds = 1 << dice.index(KINDS) | if dice.percent(40) { 1 << dice.index(KINDS) } else { 0 };
+        let share = [30, 60, 90, 100][dice.index(4)];
+        self.muted.iter_mut().for_each(|link| *link = if dice.percent(share) { kinds } else { 0 });
+        count.fault("mute");
+    }
+
     /// When copies of a frame arrive, from none to two.
     pub fn arrivals(
         &mut self,
         from: ValidatorIndex,
         to: ValidatorIndex,
+        message: &Message,
         now: u64,
         dice: &mut Dice,
         count: &mut Count,
     ) -> [Option<u64>; 2] {
         let link = usize::from(from) * self.n + usize::from(to);
-        if self.blocked[link] {
+        if self.blocked[link] || self.muted[link] & kind(message) != 0 {
             return [None, None];
         }
         let mut out = [None, None];
@@ -99,5 +124,24 @@ impl Network {
             *slot = Some(at);
         }
         out
+    }
+}
+
+/// Kinds that can be muted.
+const KINDS: usize = 7;
+
+/// The bit of a message's kind; 0 for what is never muted.
+const fn kind(message: &Message) -> u8 {
+    match message {
+        Message::PrePrepare(_) => 1,
+        Message::Vote(said) => match said.vote.phase {
+            Phase::Prepare => 1 << 1,
+            _ => 1 << 2,
+        },
+        Message::ViewChange(_) => 1 << 3,
+        Message::NewView(_) => 1 << 4,
+        Message::Attest(_) => 1 << 5,
+        Message::Blocks(_) => 1 << 6,
+        _ => 0,
     }
 }

@@ -51,6 +51,8 @@ pub struct Plan {
     pub pauses: u64,
     /// Partitions, in percent of the nemesis' rounds.
     pub partitions: u64,
+    /// Links that lose some kinds of message, in percent of the nemesis' rounds.
+    pub mutes: u64,
     /// Largest difference of a clock from true time.
     pub skew_ms: u64,
     /// Transactions that clients submit.
@@ -96,6 +98,7 @@ impl Plan {
         let full = sometimes(25, 1, 2);
         let pauses = sometimes(40, 5, 25);
         let partitions = sometimes(65, 5, 30);
+        let mutes = sometimes(40, 10, 60);
         let skew_ms = sometimes(50, 100, 10_000);
         let blackouts = sometimes(20, 1, 1) == 1;
         // to come back takes as many heights of many validators as of few, at the square of the price
@@ -122,6 +125,7 @@ impl Plan {
             full,
             pauses,
             partitions,
+            mutes,
             skew_ms,
             transactions: match (large, dice.percent(50)) {
                 (true, _) => dice.between(15, 50),

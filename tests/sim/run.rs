@@ -4,6 +4,7 @@ use schemas::limits;
 
 use crate::caught;
 use crate::count::Count;
+use crate::dice::Dice;
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -21,6 +22,8 @@ const STEADY_SPACING_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2 / STEADY_TRANSACT
 /// More heights than are open at once, one transaction each.
 const RECOVERY_TRANSACTIONS: u64 = limits::OPEN_HEIGHTS_MAX * 2;
 const RECOVERY_SPACING_MS: u64 = limits::BATCH_AGE_MS_MAX;
+/// One of so many sound runs has such a loss.
+const LONELY_EVERY: u64 = 3;
 /// A primary dozes for longer than a timeout, each time for longer: somebody's patience may have grown in the storm.
 const RECOVERY_DOZE_MS: u64 = limits::VIEW_TIMEOUT_MS * 3 / 2;
 
@@ -39,7 +42,14 @@ pub struct Verdict {
 /// Runs a seed.
 pub fn run(seed: u64, validators: Option<usize>) -> Verdict {
     let plan = Plan::of(seed, validators);
-    let mut world = World::new(plan);
+    let dice = Dice::new(seed.wrapping_mul(31) ^ plan.n as u64);
+    run_with(plan, dice)
+}
+
+/// Runs a plan with somebody's luck.
+pub fn run_with(plan: Plan, dice: Dice) -> Verdict {
+    let seed = plan.seed;
+    let mut world = World::new(plan, dice);
     let violation = caught::violation(|| play(&mut world));
     Verdict { seed, count: world.count, trace: world.trace, violation }
 }
@@ -70,7 +80,25 @@ fn play(world: &mut World) -> Result<(), String> {
     }
     world.count.reach("live_runs");
     recover(world)?;
+    if world.is_sound() && world.plan.seed.is_multiple_of(LONELY_EVERY) {
+        forget_alone(world)?;
+    }
     if world.is_sound() { stay(world) } else { Ok(()) }
+}
+
+/// The worst to forget is a view that nobody else wants: somebody hears nothing, leaves its view alone and loses its disk, while all
+/// others stay where they are.
+fn forget_alone(world: &mut World) -> Result<(), String> {
+    let (seat, before) = (world.deafen_one(), world.now);
+    while !world.is_leaving(seat) {
+        if world.now - before > LIVE_WITHIN_MS {
+            return Err(format!("patience: it hears nothing and stays: {}", world.standing()));
+        }
+        world.load(1, 1);
+        world.run(500);
+    }
+    world.lose_deaf(seat);
+    recover(world)
 }
 
 /// Who lost its votes is one of the quorum again, once heights and views have moved on: another one may fail then. They move under

@@ -112,8 +112,7 @@ pub struct World {
 
 impl World {
     /// Everyone starts with an empty disk.
-    pub fn new(plan: Plan) -> Self {
-        let mut dice = Dice::new(plan.seed.wrapping_mul(31) ^ plan.n as u64);
+    pub fn new(plan: Plan, mut dice: Dice) -> Self {
         let keys = Keys::new(plan.n, &plan.changes, plan.seed, plan.real);
         let mut seats: Vec<Seat> = (0..plan.seats() as ValidatorIndex).map(|index| Seat::new(index, None)).collect();
         seats.iter_mut().skip(plan.n).for_each(|seat| seat.is_out = true);
@@ -194,11 +193,17 @@ impl World {
         is_settled && living.all(|seat| seat.published.certified >= needed && seat.published.epoch == epoch)
     }
 
-    /// Few validators, nobody faulty, all in one view.
+    /// Few validators, nobody faulty, all in one view, and nobody still to come.
     pub fn is_sound(&self) -> bool {
-        let is_well = |seat: &Seat| seat.is_honest() && !seat.is_dead && !seat.published.changing;
-        let mut members = self.seats.iter().filter(|seat| !seat.is_out);
-        self.plan.n <= 7 && members.all(|seat| is_well(seat) && seat.published.view == self.view())
+        let is_well =
+            |seat: &Seat| seat.is_honest() && !seat.is_dead && seat.replica.is_some() && !seat.published.changing;
+        let (epoch, view) = self.newest();
+        let mut members = self.seats.iter().enumerate();
+        self.plan.n <= 7
+            && members.all(|(at, seat)| match at < self.plan.members(epoch) {
+                true => !seat.is_out && is_well(seat) && seat.published.view == view,
+                false => seat.is_out,
+            })
     }
 
     /// The newest epoch and in it the highest view of an honest validator.
@@ -432,7 +437,8 @@ impl World {
             if !self.seats[seat].is_with(to) {
                 continue;
             }
-            let arrivals = self.network.arrivals(from, to, self.now + delay_ms, &mut self.dice, &mut self.count);
+            let arrivals =
+                self.network.arrivals(from, to, &frame.message, self.now + delay_ms, &mut self.dice, &mut self.count);
             for at in arrivals.into_iter().flatten() {
                 for receiver in 0..self.seats.len() {
                     if self.seats[receiver].index == to {

@@ -5,6 +5,7 @@ mod connectors;
 mod demo;
 mod documents;
 mod ledger;
+mod newcomer;
 mod wallet;
 
 use std::path::{Path, PathBuf};

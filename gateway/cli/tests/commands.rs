@@ -62,7 +62,7 @@ fn bad_usage_is_64_and_help_is_0() {
         "completions",
     ];
     let wallet = ["new", "invite", "bind", "inbox", "accept", "open", "grant", "revoke"].map(|word| ["wallet", word]);
-    let ledger = ["submit", "consistency", "follow", "validators", "vote", "join", "blocks", "status"];
+    let ledger = ["submit", "consistency", "follow", "validators", "vote", "join", "confirm", "blocks", "status"];
     let ledger = ledger.map(|word| ["ledger", word]);
     let words = wallet.iter().chain(&ledger).map(<[_; 2]>::as_slice);
     for command in commands.iter().map(std::slice::from_ref).chain(words) {

@@ -1,10 +1,10 @@
-//! Who the validators are, read from the state: the record of each epoch, the current one at a height, the votes for the next.
-//! What decides is `execute/ballot.rs`. Nothing here knows a clock or the network: the state says which epoch a height is of.
+//! Who the validators are, read from the state: the record of each epoch, the current one at a height, the votes for the next, who of
+//! the next is there. What decides is `execute/ballot.rs`. Nothing here knows a clock or the network: the state says which epoch a height is of.
 
-use schemas::block::{Epoch, ValidatorIndex};
-use schemas::genesis::Genesis;
-use schemas::id::{Height, PublicKey};
-use schemas::state::{self, CastBallot, EpochRecord};
+use schemas::block::{Epoch, ValidatorIndex, quorum};
+use schemas::genesis::{Genesis, Validator};
+use schemas::id::{Digest, Height, PublicKey};
+use schemas::state::{self, CastBallot, EpochRecord, SeatConfirmation};
 
 use crate::state::{Changes, State, StateError, read};
 
@@ -65,6 +65,29 @@ pub fn seal(from: &dyn State, epoch: Epoch) -> Result<Option<Seal>, StateError> 
 /// `StateError` when the store fails or the row is damaged.
 pub fn cast_ballot(from: &dyn State, epoch: Epoch, voter: ValidatorIndex) -> Result<Option<CastBallot>, StateError> {
     read(from, &state::ballot_key(epoch, voter), "ballot")
+}
+
+/// The list that a quorum of an epoch's validators names now; none while there is none.
+///
+/// # Errors
+/// `StateError` when the store fails or a row is damaged.
+pub fn elected(from: &dyn State, current: &EpochRecord) -> Result<Option<Vec<Validator>>, StateError> {
+    let mut cast = Vec::with_capacity(current.members.len());
+    for (voter, _) in (0..).zip(&current.members) {
+        cast.extend(cast_ballot(from, current.epoch, voter)?.map(|cast| cast.members));
+    }
+    cast.sort_unstable();
+    let mut lists = cast.chunk_by(|one, other| one == other);
+    Ok(lists.find(|list| list.len() >= quorum(current.members.len())).and_then(|list| list.first()).cloned())
+}
+
+/// The list in which a member of the next epoch is there.
+///
+/// # Errors
+/// `StateError` when the store fails or the row is damaged.
+pub fn confirmed(from: &dyn State, epoch: Epoch, member: &PublicKey) -> Result<Option<Digest>, StateError> {
+    let found: Option<SeatConfirmation> = read(from, &state::confirmation_key(epoch, member), "seat confirmation")?;
+    Ok(found.map(|found| found.members))
 }
 
 /// The first epoch that a key has been a validator's in.

@@ -114,6 +114,7 @@ fn execute(context: &Context<'_>, tx: &Transaction) -> Result<Changes, Stop> {
         Body::RecordAccess(body) => register::access(context, tx, body),
         Body::ReportConflict(body) => report::conflict(context, tx, body),
         Body::Ballot(body) => ballot::ballot(context, tx, body),
+        Body::ConfirmSeat(body) => ballot::confirm(context, tx, body),
     }?;
     changes.put(state::transaction_key(&id), &context.height);
     Ok(changes)
@@ -182,6 +183,7 @@ fn signer_key(state: &dyn State, body: &Body, signer: &Signer) -> Result<Option<
         Signer::NewKey => match body {
             Body::RegisterPractitioner(body) => Some(body.key),
             Body::RegisterSubject(body) => body.key,
+            Body::ConfirmSeat(body) => Some(body.key),
             _ => None,
         },
         Signer::Validator(index) => match body {

@@ -10,7 +10,7 @@ mod state;
 mod tree;
 
 pub use admit::{AdmitError, admit};
-pub use epoch::{Seal, cast_ballot, epoch_at, epoch_record, newest_epoch, seal, seat};
+pub use epoch::{Seal, cast_ballot, confirmed, elected, epoch_at, epoch_record, newest_epoch, seal, seat};
 pub use execute::{Executed, SignatureCheck, execute_block, signature_checks};
 pub use replay::{Replay, ReplayError};
 pub use state::{

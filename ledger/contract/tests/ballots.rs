@@ -1,4 +1,5 @@
-//! Who the validators of the next epoch are: every rule of a ballot from both sides, what decides, and from which height on.
+//! Who the validators of the next epoch are: every rule of a ballot and of a confirmation from both sides, what decides, and from
+//! which height on.
 
 #[path = "../../proof/tests/support/chain.rs"]
 mod chain;
@@ -8,9 +9,10 @@ mod ledger;
 use chain::{key, public, sign};
 use ledger::Ledger;
 use ledger_contract::{
-    cast_ballot, epoch_at, epoch_record, evidence, newest_epoch, seal, seat, transaction_height, validator_key,
+    cast_ballot, confirmed, elected, epoch_at, epoch_record, evidence, newest_epoch, seal, seat, transaction_height,
+    validator_key,
 };
-use schemas::ballot::{Ballot, Member, possession_to_sign};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign};
 use schemas::block::{Phase, ValidatorSignature, Vote, quorum};
 use schemas::evidence::Conflict;
 use schemas::genesis::Validator;
@@ -64,7 +66,31 @@ fn vote(ledger: &mut Ledger, seed: u16, seeds: &[u16]) -> Outcome {
     ledger.execute(&tx)
 }
 
-/// As many validators of now as it takes vote for these, then the seal passes.
+/// The member of this seed takes its seat in the list of these, signed with the key of another seed, if that is given.
+fn confirmation(ledger: &mut Ledger, seeds: &[u16], seed: u16, signer: u16) -> Transaction {
+    ledger.valid_until = ledger.valid_until.max(ledger.height + 100) + 1;
+    let list: Vec<_> = seeds.iter().copied().map(validator).collect();
+    let (epoch, key_of) = (current(ledger).epoch, public(&key(seed)));
+    let body = ConfirmSeat { epoch, members: list_hash(&list), key: key_of };
+    ledger.sign(Body::ConfirmSeat(body), &[(Signer::NewKey, key(signer))])
+}
+
+/// The same, one block later.
+fn confirm(ledger: &mut Ledger, seeds: &[u16], seed: u16) -> Outcome {
+    let tx = confirmation(ledger, seeds, seed, seed);
+    ledger.execute(&tx)
+}
+
+/// As many members of these as it takes say that they are there.
+fn confirm_all(ledger: &mut Ledger, seeds: &[u16]) {
+    let epoch = current(ledger).epoch;
+    for &seed in &seeds[..quorum(seeds.len())] {
+        assert_eq!(seal(&ledger.state, epoch).expect("readable"), None);
+        assert_eq!(confirm(ledger, seeds, seed), ACCEPTED);
+    }
+}
+
+/// As many validators of now as it takes vote for these, as many of these as it takes are there, then the seal passes.
 fn change(ledger: &mut Ledger, seeds: &[u16]) -> EpochRecord {
     let now = current(ledger);
     let of = |member: &Validator| member.name[1..].parse::<u16>().expect("v and its seed");
@@ -72,6 +98,7 @@ fn change(ledger: &mut Ledger, seeds: &[u16]) -> EpochRecord {
         assert_eq!(seal(&ledger.state, now.epoch).expect("readable"), None);
         assert_eq!(vote(ledger, of(voter), seeds), ACCEPTED);
     }
+    confirm_all(ledger, seeds);
     let sealed = seal(&ledger.state, now.epoch).expect("readable").expect("decided");
     ledger.height = sealed.at;
     assert_eq!(current(ledger), sealed.next);
@@ -94,19 +121,27 @@ fn a_genesis_is_epoch_0() {
 }
 
 #[test]
-fn a_quorum_of_ballots_decides_and_the_epoch_ends_at_its_seal() {
+fn a_quorum_of_both_lists_decides_and_the_epoch_ends_at_its_seal() {
     let mut ledger = Ledger::new();
     let list = [0, 1, 2, 3, 4, 5, 6];
     assert_eq!(vote(&mut ledger, 0, &list), ACCEPTED);
     assert_eq!(vote(&mut ledger, 3, &list), ACCEPTED);
     assert_eq!(seal(&ledger.state, 0).expect("readable"), None, "two of four");
+    assert_eq!(elected(&ledger.state, &current(&ledger)).expect("readable"), None);
     assert_eq!(vote(&mut ledger, 1, &list), ACCEPTED);
+    assert_eq!(elected(&ledger.state, &current(&ledger)).expect("readable"), Some(list.map(validator).to_vec()));
+    // four that stay and none that comes: they are no quorum of seven
+    for member in [6, 0, 3, 1] {
+        assert_eq!(confirm(&mut ledger, &list, member), ACCEPTED);
+    }
+    assert_eq!(seal(&ledger.state, 0).expect("readable"), None, "four of seven");
+    assert_eq!(confirm(&mut ledger, &list, 5), ACCEPTED);
     let sealed = seal(&ledger.state, 0).expect("readable").expect("decided");
-    let next = EpochRecord { epoch: 1, first: 257, members: list.map(validator).to_vec(), decided_at: 3 };
+    let next = EpochRecord { epoch: 1, first: 257, members: list.map(validator).to_vec(), decided_at: 8 };
     assert_eq!((sealed.at, &sealed.next), (256, &next));
     assert_eq!(newest_epoch(&ledger.state).expect("readable"), 1);
     // nothing changes before the first height of the next epoch
-    for (height, epoch) in [(0, 0), (4, 0), (256, 0), (257, 1), (u64::MAX, 1)] {
+    for (height, epoch) in [(0, 0), (9, 0), (256, 0), (257, 1), (u64::MAX, 1)] {
         assert_eq!(epoch_at(&ledger.state, height).expect("readable").epoch, epoch, "height {height}");
     }
     for (index, seed) in (0..).zip(list) {
@@ -119,6 +154,7 @@ fn a_quorum_of_ballots_decides_and_the_epoch_ends_at_its_seal() {
     // decided is decided, until the epoch is over
     let decided = ledger.state.clone();
     assert_eq!(vote(&mut ledger, 2, &list), refused(Refusal::ChangeDecided));
+    assert_eq!(confirm(&mut ledger, &list, 4), refused(Refusal::ChangeDecided));
     ledger.height = 255;
     assert_eq!(vote(&mut ledger, 2, &[0, 1, 2, 3, 9]), refused(Refusal::ChangeDecided));
     assert_eq!(ledger.state, decided);
@@ -175,6 +211,7 @@ fn a_voter_has_one_vote_the_newest() {
     assert_eq!(seal(&ledger.state, 0).expect("readable"), None);
     assert_eq!(vote(&mut ledger, 3, &good), ACCEPTED);
     assert_eq!(vote(&mut ledger, 1, &good), ACCEPTED);
+    confirm_all(&mut ledger, &good);
     let sealed = seal(&ledger.state, 0).expect("readable").expect("decided");
     assert_eq!(sealed.next.members, good.map(validator));
 }
@@ -197,6 +234,7 @@ fn votes_for_lists_that_differ_do_not_add_up() {
     for voter in 0..3 {
         assert_eq!(vote(&mut ledger, voter, &[3, 2, 1, 0]), ACCEPTED);
     }
+    confirm_all(&mut ledger, &[3, 2, 1, 0]);
     let sealed = seal(&ledger.state, 0).expect("readable").expect("decided");
     assert_eq!(sealed.next.members, [3, 2, 1, 0].map(validator));
 }
@@ -359,10 +397,71 @@ fn one_ballot_of_a_voter_in_a_block() {
         signed_ballot(&mut ledger, 3, 3, first),
     ];
     let too_many = refused(Refusal::TooMany);
-    let decided = refused(Refusal::ChangeDecided);
-    assert_eq!(ledger.block(&block), [ACCEPTED, too_many, too_many, ACCEPTED, ACCEPTED, decided]);
-    assert_eq!(seal(&ledger.state, 0).expect("readable").expect("decided").next.decided_at, 1);
+    assert_eq!(ledger.block(&block), [ACCEPTED, too_many, too_many, ACCEPTED, ACCEPTED, ACCEPTED]);
     assert_eq!(transaction_height(&ledger.state, &block[1].id()).expect("readable"), None);
+}
+
+#[test]
+fn only_a_member_of_the_elected_list_confirms_with_its_own_key() {
+    let mut ledger = Ledger::new();
+    let list = [0, 1, 2, 4];
+    assert_eq!(vote(&mut ledger, 0, &list), ACCEPTED);
+    assert_eq!(vote(&mut ledger, 1, &list), ACCEPTED);
+    assert_eq!(confirm(&mut ledger, &list, 4), refused(Refusal::NotElected), "two of four");
+    assert_eq!(vote(&mut ledger, 2, &list), ACCEPTED);
+    let before = ledger.state.clone();
+    for (seeds, seed) in [([0, 1, 2, 5], 0), ([0, 1, 4, 2], 0), ([0, 1, 2, 3], 0), (list, 3), (list, 5)] {
+        assert_eq!(confirm(&mut ledger, &seeds, seed), refused(Refusal::NotElected), "{seed} of {seeds:?}");
+    }
+    for signer in [0, 3, 5] {
+        let tx = confirmation(&mut ledger, &list, 4, signer);
+        assert_eq!(ledger.execute(&tx), refused(Refusal::Signature), "{signer} for 4");
+    }
+    // in no other role, and not unsigned
+    let body = confirmation(&mut ledger, &list, 0, 0).core.body;
+    let as_validator = ledger.sign(body.clone(), &[(Signer::Validator(0), key(0))]);
+    assert_eq!(ledger.execute(&as_validator), refused(Refusal::Signature));
+    let unsigned = ledger.sign(body.clone(), &[]);
+    assert_eq!(ledger.execute(&unsigned), refused(Refusal::Malformed));
+    let Body::ConfirmSeat(seat) = body else { panic!("what was made above") };
+    let later = ledger.sign(Body::ConfirmSeat(ConfirmSeat { epoch: 1, ..seat }), &[(Signer::NewKey, key(0))]);
+    assert_eq!(ledger.execute(&later), refused(Refusal::OtherEpoch));
+    assert_eq!(ledger.state, before);
+    // once is enough, and counts once
+    assert_eq!(confirm(&mut ledger, &list, 4), ACCEPTED);
+    for _ in 0..3 {
+        assert_eq!(confirm(&mut ledger, &list, 4), refused(Refusal::Unchanged));
+    }
+    let expected = list_hash(&list.map(validator));
+    assert_eq!(confirmed(&ledger.state, 0, &public(&key(4))).expect("readable"), Some(expected));
+    assert_eq!(confirm(&mut ledger, &list, 0), ACCEPTED);
+    assert_eq!(seal(&ledger.state, 0).expect("readable"), None);
+    assert_eq!(confirm(&mut ledger, &list, 2), ACCEPTED);
+    assert!(seal(&ledger.state, 0).expect("readable").is_some());
+}
+
+/// Keys that nobody runs do not end the ledger: the epoch goes on, and its validators choose again.
+#[test]
+fn a_list_that_is_not_there_never_comes_into_force() {
+    let mut ledger = Ledger::new();
+    let (dead, good) = ([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4]);
+    for voter in 0..3 {
+        assert_eq!(vote(&mut ledger, voter, &dead), ACCEPTED);
+    }
+    for member in 0..4 {
+        assert_eq!(confirm(&mut ledger, &dead, member), ACCEPTED);
+    }
+    ledger.height = 2_000;
+    assert_eq!((current(&ledger).epoch, seal(&ledger.state, 0).expect("readable")), (0, None));
+    // one vote less, and the last of them comes too late
+    assert_eq!(vote(&mut ledger, 0, &good), ACCEPTED);
+    assert_eq!(confirm(&mut ledger, &dead, 4), refused(Refusal::NotElected));
+    // what was said of one list says nothing of another
+    assert_eq!(vote(&mut ledger, 1, &good), ACCEPTED);
+    assert_eq!(vote(&mut ledger, 3, &good), ACCEPTED);
+    assert_eq!(seal(&ledger.state, 0).expect("readable"), None);
+    confirm_all(&mut ledger, &good);
+    assert_eq!(seal(&ledger.state, 0).expect("readable").expect("decided").next.members, good.map(validator));
 }
 
 /// Evidence names its epoch: its key counts, whoever sits there now, before and after the epoch.

@@ -11,7 +11,7 @@ use ledger::{Ledger, RecordAccessDefaults, consent, revoke, signed, subject};
 use ledger_contract::{AdmitError, State, StateError, admit, execute_block, signature_checks};
 use ledger_proof::{AwsLc, Verifier};
 use proptest::prelude::*;
-use schemas::ballot::{Ballot, Member};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash};
 use schemas::block::TransactionBytes;
 use schemas::cbor;
 use schemas::id::{Digest, PublicKey, Signature, SubjectId};
@@ -44,8 +44,13 @@ fn transaction(kind: u8, a: u8, b: u8) -> Transaction {
             let mut members: Vec<_> =
                 (0..4_u16).map(|i| Member { name: format!("v{i}"), key: public(&key(i)), possession: None }).collect();
             members.rotate_left(usize::from(b % 3));
-            let body = Ballot { epoch: u64::from(b / 128), voter, members };
-            of(Body::Ballot(body), &[(Signer::Validator(voter), key(voter))])
+            let epoch = u64::from(b / 128);
+            if b.is_multiple_of(5) {
+                let list: Vec<_> = members.iter().map(Member::validator).collect();
+                let body = ConfirmSeat { epoch, members: list_hash(&list), key: public(&key(voter)) };
+                return of(Body::ConfirmSeat(body), &[(Signer::NewKey, key(voter))]);
+            }
+            of(Body::Ballot(Ballot { epoch, voter, members }), &[(Signer::Validator(voter), key(voter))])
         }
         _ => {
             let first = u64::from(a % 3);

@@ -106,7 +106,7 @@ pub(crate) fn index_of(members: &[Validator], key: &PublicKey) -> Option<Validat
 /// # Errors
 /// `NodeError::Config` when the file is damaged or proves nothing.
 pub(crate) fn known(config: &NodeConfig, genesis: &Genesis) -> Result<(Epochs, Vec<EpochProof>), NodeError> {
-    let (path, epochs) = (path_of(config), Epochs::of(genesis));
+    let (path, epochs) = (path_beside(&config.key), Epochs::of(genesis));
     if !path.exists() {
         return Ok((epochs, vec![]));
     }
@@ -129,10 +129,19 @@ pub(crate) fn keep(config: &NodeConfig, store: &Store, epoch: Epoch, certified: 
     }
     let proofs = (1..=epoch).map_while(|epoch| store.epoch_proof(epoch, certified).transpose());
     let proofs: Vec<EpochProof> = proofs.collect::<Result<_, _>>()?;
-    let (path, text) = (path_of(config), serde_json::to_string(&proofs).unwrap_or_default());
+    keep_proofs(&config.key, &proofs)?;
+    Ok(())
+}
+
+/// Writes proofs of epochs beside a validator's key, whole or not at all, and says where.
+///
+/// # Errors
+/// `NodeError` when the file cannot be written.
+pub fn keep_proofs(key: &Path, proofs: &[EpochProof]) -> Result<PathBuf, NodeError> {
+    let (path, text) = (path_beside(key), serde_json::to_string(&proofs).unwrap_or_default());
     let unfinished = path.with_extension("new");
     write(&unfinished, &text).and_then(|()| std::fs::rename(&unfinished, &path)).map_err(file_error(&path))?;
-    Ok(())
+    Ok(path)
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
@@ -140,8 +149,8 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()
 }
 
-fn path_of(config: &NodeConfig) -> PathBuf {
-    config.key.with_extension("epochs.json")
+fn path_beside(key: &Path) -> PathBuf {
+    key.with_extension("epochs.json")
 }
 
 /// The place in the newest epoch that is known without a store.

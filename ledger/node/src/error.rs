@@ -37,7 +37,7 @@ pub enum NodeError {
     /// The key is no validator's.
     #[error(
         "found a key that is no validator's in epoch {epoch}, which begins at height {first}: a validator that left may be switched \
-         off; a new one starts once its epoch has begun, with the genesis and another validator's KEY.epochs.json beside its own key"
+         off; a new one starts once its seat is decided, with the genesis and what `chartseal ledger confirm` wrote beside its key"
     )]
     NoSeat {
         /// The epoch.

@@ -6,6 +6,7 @@ mod allowance;
 mod backup;
 mod behind;
 mod config;
+mod confirm;
 mod epoch;
 mod error;
 mod evidence;
@@ -50,6 +51,7 @@ use tracing::{error, info, warn};
 
 pub use backup::{Backup, BackupFile, backup, restore};
 pub use config::{NodeConfig, PeerConfig};
+pub use epoch::keep_proofs;
 pub use error::NodeError;
 pub use floor::SyncedWriter;
 pub use store::StoreError;

@@ -16,6 +16,7 @@ use schemas::pbft::{Message, Record};
 use tracing::{debug, info, warn};
 
 use crate::NodeError;
+use crate::confirm;
 use crate::evidence::Pending;
 use crate::execute::execute;
 use crate::inbox::Queued;
@@ -148,14 +149,17 @@ impl Protocol {
         if back_ms > limits::CLOCK_SKEW_MS_MAX { Err(NodeError::Clock { back_ms }) } else { Ok(now) }
     }
 
-    /// Hands proof against others in, once a second until the ledger holds it.
+    /// Hands in proof against others, and that it is there for the next epoch, once a second until the ledger holds it.
     fn report(&mut self) -> Result<(), NodeError> {
         let (pending, said) = &mut self.evidence;
         if said.elapsed() < Duration::from_millis(limits::HEAD_INTERVAL_MS) {
             return Ok(());
         }
         *said = Instant::now();
-        for request in pending.requests(&self.node.store, self.node.chain, self.replica.executed_height())? {
+        let (store, chain, height) = (&self.node.store, self.node.chain, self.replica.executed_height());
+        let mut requests = pending.requests(store, chain, height)?;
+        requests.extend(confirm::request(store, chain, height, &self.key)?);
+        for request in requests {
             self.step(Input::Request(None, request))?;
         }
         Ok(())

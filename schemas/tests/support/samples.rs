@@ -2,7 +2,7 @@
 //! the right shape, nothing more.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use schemas::ballot::{Ballot, Member};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash};
 use schemas::block::{
     Batch, Block, CommitCertificate, Head, Header, Phase, SignedHead, TransactionBytes, ValidatorSignature, Vote,
     transactions_root,
@@ -17,7 +17,9 @@ use schemas::id::{
 };
 use schemas::proof::{AttestedHeader, ConsistencyProof, EpochProof, StateProof, Value};
 use schemas::receipt::EntryProof;
-use schemas::state::{AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, LiveConsent, Subject};
+use schemas::state::{
+    AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, LiveConsent, SeatConfirmation, Subject,
+};
 use schemas::transaction::{
     AnchorCases, Authored, Basis, Body, Core, GrantConsent, Guardian, LogEntry, Outcome, RecordAccess, Refusal,
     RegisterInstitution, RegisterPractitioner, RegisterSubject, RevokeConsent, Signed, Signer, SupersedeCase,
@@ -142,6 +144,7 @@ pub fn transactions() -> Vec<Transaction> {
         register(Body::RecordAccess(access), &[Signer::Gateway(key(2))]),
         register(Body::ReportConflict(conflict()), &[]),
         register(Body::Ballot(ballot()), &[Signer::Validator(2)]),
+        register(Body::ConfirmSeat(confirm_seat()), &[Signer::NewKey]),
     ]
 }
 
@@ -150,6 +153,11 @@ pub fn ballot() -> Ballot {
     let stays = |n: u8, name: &str| Member { name: name.into(), key: key(n), possession: None };
     let comes = Member { name: "new-4".into(), key: key(9), possession: Some(signature(9)) };
     Ballot { epoch: 6, voter: 2, members: vec![stays(1, "v1"), stays(2, "v2"), stays(3, "renamed"), comes] }
+}
+
+/// The one who comes is there.
+pub fn confirm_seat() -> ConfirmSeat {
+    ConfirmSeat { epoch: 6, members: list_hash(&ballot().validators()), key: key(9) }
 }
 
 pub fn conflict() -> Conflict {
@@ -297,7 +305,12 @@ pub fn records() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ("evidence", s::evidence_key(0, 3), cbor::encode(&Evidence { conflict: conflict(), height: 70_000 })),
         ("epoch", s::epoch_key(7), cbor::encode(&epoch_record())),
         ("newest epoch", s::newest_epoch_key(), cbor::encode(&7u64)),
-        ("ballot", s::ballot_key(6, 2), cbor::encode(&CastBallot { members, height: 69_998 })),
+        ("ballot", s::ballot_key(6, 2), cbor::encode(&CastBallot { members: members.clone(), height: 69_998 })),
+        (
+            "seat confirmation",
+            s::confirmation_key(6, &key(9)),
+            cbor::encode(&SeatConfirmation { members: list_hash(&members), height: 69_999 }),
+        ),
         ("seat", s::seat_key(&key(9)), cbor::encode(&7u64)),
     ]
 }
@@ -336,7 +349,7 @@ pub fn wrap() -> Wrap {
     }
 }
 
-pub const REFUSALS: [Refusal; 22] = [
+pub const REFUSALS: [Refusal; 23] = [
     Refusal::Expired,
     Refusal::ValidTooLong,
     Refusal::Duplicate,
@@ -359,4 +372,5 @@ pub const REFUSALS: [Refusal; 22] = [
     Refusal::KeyRetired,
     Refusal::Possession,
     Refusal::Unchanged,
+    Refusal::NotElected,
 ];

@@ -1,4 +1,4 @@
-//! Other validators: all vote, the contract decides, the epoch ends where it says, and everyone begins the next one from its durable store;
+//! Other validators: all vote, those voted for say that they are there, the contract decides, the epoch ends where it says, and everyone begins the next one from its durable store;
 //! new ones take the state over, those who left are out.
 
 use std::rc::Rc;
@@ -35,8 +35,30 @@ impl World {
         }
     }
 
+    /// Everyone who is voted for and honest says that it is there, newcomers too.
+    fn confirm(&mut self, done: &Done) {
+        let (epoch, height) = (done.header.epoch, done.header.height);
+        let before = self.chain.at(height - 1).filter(|before| before.header.epoch == epoch);
+        let Some(members) = done.elected.as_ref().filter(|_| before.is_none_or(|before| before.elected.is_none()))
+        else {
+            return;
+        };
+        for index in 0..members.len() as ValidatorIndex {
+            let is_attacker = !self.seats[usize::from(index)].is_honest();
+            if is_attacker && self.dice.percent(50) {
+                continue;
+            }
+            let request = client::confirmation(&self.keys, epoch, members, index);
+            self.clients.hand_in(request.clone());
+            self.plan.transactions += 1;
+            let seat = self.dice.index(self.seats.len());
+            self.offer(seat, request);
+        }
+    }
+
     /// What the first execution of a height says about epochs.
     pub(super) fn learn_epoch(&mut self, done: &Rc<Done>) {
+        self.confirm(done);
         let Some(seal) = &done.seal else { return };
         let epoch = done.header.epoch;
         if self.keys.epoch_of(u64::MAX) == epoch {

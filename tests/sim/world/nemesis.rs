@@ -26,6 +26,9 @@ impl World {
             let victim = usize::from(self.seats[seat].index);
             self.network.partition(victim, &mut self.dice, &mut self.count);
         }
+        if self.dice.percent(self.plan.mutes) {
+            self.network.mute(&mut self.dice, &mut self.count);
+        }
         if self.plan.skew_ms > 0 && self.dice.percent(3) {
             let seat = self.dice.index(self.seats.len());
             let jump = i64::try_from(self.dice.below(self.plan.skew_ms)).unwrap_or(0);

@@ -27,6 +27,27 @@ impl World {
         self.count.fault("lost_disk");
     }
 
+    /// A backup of the newest view hears nobody any more.
+    pub fn deafen_one(&mut self) -> usize {
+        let (epoch, _) = self.newest();
+        let seat = (self.primary() + 1 + self.dice.index(self.plan.members(epoch) - 1)) % self.plan.members(epoch);
+        self.network.deafen(Some(seat));
+        seat
+    }
+
+    /// It lost patience.
+    pub fn is_leaving(&self, seat: usize) -> bool {
+        self.seats[seat].published.changing
+    }
+
+    /// What it said alone is gone with its disk, and it hears again.
+    pub fn lose_deaf(&mut self, seat: usize) {
+        self.network.deafen(None);
+        self.crash(seat, true);
+        self.lose(seat);
+        self.count.reach("lonely_losses");
+    }
+
     /// Some honest validator still says nothing.
     pub fn has_silent(&self) -> bool {
         self.seats

@@ -1,6 +1,7 @@
-//! `chartseal ledger submit|get|consistency|blocks|follow|status|validators|vote|join`: the smart contract from the command line.
+//! `chartseal ledger submit|get|consistency|blocks|follow|status|validators|vote|join|confirm`: the smart contract from the command line.
 //! Everything shown was verified against the genesis by `ledger-client`; it must never trust a single validator.
 
+mod confirm;
 mod follow;
 mod members;
 pub mod prove;
@@ -49,7 +50,7 @@ enum Command {
     Examples: chartseal ledger get 8c3f…64 hex digits --prove entry.json\n          \
     chartseal ledger get case/6791beabb97cbf7b73e3542b98897fc6 --height 12 --prove case.json")]
     Get {
-        /// Transaction id (64 hex digits), or kind and id of a key: case, subj, cons, dead, inst, prac, gate, epoc, ball, seat.
+        /// Transaction id (64 hex digits), or kind and id of a key: case, subj, cons, dead, inst, prac, gate, epoc, ball, conf, seat.
         what: String,
         /// Of a key: after the block at this height [default: the newest that is proved fresh].
         #[arg(long)]
@@ -101,7 +102,8 @@ enum Command {
     #[command(
         after_help = "The file is a JSON list in order of index: what `ledger validators --members` wrote, less who leaves,\n\
     and for each newcomer what `ledger join` printed. Another key of a validator is a newcomer under the old name.\n\
-    When a quorum votes for the same list, the epoch ends at the next multiple of 256 that is 128 blocks away.\n\n\
+    When a quorum votes for the same list and a quorum of that list is there (newcomers: `ledger confirm`), the epoch ends at the\n\
+    next multiple of 256 that is 128 blocks away.\n\n\
     Exit codes: 0 counted, 1 refused, 75 not executed within the time, or the next epoch is decided already.\n\n\
     Example: chartseal ledger vote --key validator.key --members members.json"
     )]
@@ -128,6 +130,21 @@ enum Command {
         /// The epoch in which is voted [default: the current one, which the ledger is asked for].
         #[arg(long)]
         epoch: Option<schemas::block::Epoch>,
+    },
+    /// Says that a newcomer is there, once a quorum voted for a list with its key, waits until enough others are, and writes the proofs
+    /// of epochs that its validator starts with beside the key.
+    #[command(
+        after_help = "Validators of now that stay say it by themselves. It can be said again: what is done is not done twice.\n\n\
+    Exit codes: 0 decided, 1 refused, 75 not decided within the time, or nobody voted for this key yet.\n\n\
+    Example: chartseal ledger confirm --key validator.key"
+    )]
+    Confirm {
+        /// The newcomer's private key (PEM).
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Longest wait for the certificate and for the others, in seconds.
+        #[arg(long, default_value_t = 60)]
+        wait_s: u64,
     },
     /// Lists final blocks.
     #[command(after_help = "Example: chartseal ledger blocks --from 1 --max 10")]
@@ -187,6 +204,9 @@ pub fn run(args: Args, output: Output) -> Outcome {
                 members::vote(&ledger, &genesis, (&key, &members, wait), output).await
             }
             Command::Join { key, name, epoch } => members::join(&ledger, &genesis, (&key, &name, epoch), output).await,
+            Command::Confirm { key, wait_s } => {
+                confirm::confirm(&ledger, &genesis, (&key, Duration::from_secs(wait_s)), output).await
+            }
             Command::Blocks { from, max } => blocks(&ledger, from, max, output).await,
             Command::Status => status(&ledger, &genesis, output).await,
         }

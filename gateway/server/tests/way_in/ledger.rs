@@ -11,7 +11,7 @@ use ledger_contract::{Changes, State as _, StateTree, execute_block, find, genes
 use ledger_proof::{EntryProof, P256};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature as Ecdsa, SigningKey};
-use schemas::ballot::{Ballot, Member, possession_to_sign};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign};
 use schemas::block::{
     Batch, Block, CommitCertificate, Epoch, Head, Header, SignedHead, TransactionBytes, ValidatorSignature,
     attestation_to_sign, transactions_root,
@@ -137,11 +137,17 @@ impl Double {
             .zip(&next)
             .map(|both| Member { name: both.0.name.clone(), key: both.0.key, possession: Some(possession(both)) })
             .collect();
-        for (voter, key) in (0..3).zip(&keys) {
-            let body = Body::Ballot(Ballot { epoch, voter, members: members.clone() });
+        let ballot =
+            |voter| (Body::Ballot(Ballot { epoch, voter, members: members.clone() }), Signer::Validator(voter));
+        let confirmation = |member: &Validator| {
+            let body = ConfirmSeat { epoch, members: list_hash(&list), key: member.key };
+            (Body::ConfirmSeat(body), Signer::NewKey)
+        };
+        let said = (0..3).map(ballot).zip(&keys).chain(list[..3].iter().map(confirmation).zip(&next));
+        for ((body, signer), key) in said {
             let core = Core { chain, valid_until: height + 10, body };
             let signature = sign(key, &transaction_to_sign(&chain, &core.id()));
-            let signatures = vec![Signed { signer: Signer::Validator(voter), signature }];
+            let signatures = vec![Signed { signer, signature }];
             let tx = Transaction { core, statements: vec![], signatures, authored: vec![] };
             self.execute(vec![TransactionBytes(cbor::encode(&tx).into())]);
         }
@@ -154,7 +160,7 @@ impl Double {
             *known = Arc::new(epochs);
             decided
         };
-        self.pass(decided.at - height - 3);
+        self.pass(decided.at - height - 6);
         {
             let mut inner = self.inner.lock().expect("not poisoned");
             (inner.epoch, inner.keys) = (epoch + 1, next);

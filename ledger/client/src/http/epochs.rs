@@ -100,6 +100,13 @@ impl HttpLedger {
         true
     }
 
+    /// Every epoch that the validators prove now, those that are decided and not begun too.
+    pub async fn newest_epochs(&self) -> Arc<Epochs> {
+        let known = self.known.epochs();
+        self.learn(&known).await;
+        self.known.epochs()
+    }
+
     /// Whether a validator's proofs went further.
     async fn ask_for_epochs(&self, epochs: &mut Epochs) -> bool {
         let (from, timeout) = (epochs.newest().epoch().saturating_add(1), self.timeout.min(HEAD_TIMEOUT));

@@ -24,7 +24,7 @@ use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use schemas::ballot::{Ballot, Member, possession_to_sign};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign};
 use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature, quorum};
 use schemas::cbor;
 use schemas::cose::transaction_to_sign;
@@ -191,13 +191,27 @@ impl Double {
                 Member { possession: (!is_current).then_some(possession), name: new.name, key: new.key }
             })
             .collect();
+        let epoch = current.epoch;
+        let mut said = Vec::new();
         for (voter, member) in (0..).zip(&current.members).take(quorum(current.members.len())) {
-            let body = Body::Ballot(Ballot { epoch: current.epoch, voter, members: members.clone() });
-            let core = Core { chain: shared.chain.id, valid_until: shared.chain.height + 10, body };
             let seed = member.name[1..].parse().expect("v and its seed");
+            let body = Body::Ballot(Ballot { epoch, voter, members: members.clone() });
+            said.push((body, Signer::Validator(voter), seed));
+        }
+        let list = list_hash(&members.iter().map(Member::validator).collect::<Vec<_>>());
+        for (member, seed) in members.iter().zip(seats).take(quorum(members.len())) {
+            let body = Body::ConfirmSeat(ConfirmSeat { epoch, members: list, key: member.key });
+            said.push((body, Signer::NewKey, *seed));
+        }
+        for (body, signer, seed) in said {
+            let core = Core { chain: shared.chain.id, valid_until: shared.chain.height + 10, body };
             let signature = sign(&key(seed), &transaction_to_sign(&core.chain, &core.id()));
-            let signatures = vec![Signed { signer: Signer::Validator(voter), signature }];
-            let tx = Transaction { core, statements: vec![], signatures, authored: vec![] };
+            let tx = Transaction {
+                core,
+                statements: vec![],
+                signatures: vec![Signed { signer, signature }],
+                authored: vec![],
+            };
             shared.make_block(vec![chain::bytes(&tx)]);
         }
         let seal = seal(&shared.state, current.epoch).expect("a map").expect("decided").at;

@@ -1,15 +1,16 @@
-//! Ballot: a validator's vote for the whole list of members of the next epoch. The newest one of each voter counts; the one
-//! that makes a quorum of the current validators for one list decides, and the epoch ends at its seal. A key that left never
-//! returns: what it once signed must not be mixed up with what it signs again.
+//! Ballot: a validator's vote for the whole list of members of the next epoch. The newest one of each voter counts. ConfirmSeat: a
+//! member of the list that a quorum names is there. Once a quorum of the list is, that decides, and the epoch ends at its seal: a
+//! list whose members do not run could never end its own epoch. A key that left never returns: what it once signed must not be
+//! mixed up with what it signs again.
 
-use schemas::ballot::{Ballot, Member, possession_to_sign};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign};
 use schemas::block::quorum;
 use schemas::genesis::Validator;
-use schemas::state::{self, CastBallot, EpochRecord};
+use schemas::state::{self, CastBallot, EpochRecord, SeatConfirmation};
 use schemas::transaction::{Refusal, Signer, Transaction};
 
 use super::{Context, Stop};
-use crate::epoch::{cast_ballot, epoch_at, seal, seat, write_epoch};
+use crate::epoch::{cast_ballot, confirmed, elected, epoch_at, seal, seat, write_epoch};
 use crate::state::Changes;
 
 /// By a validator of the current epoch, while nothing is decided, for a list that can be an epoch's (`admit` looked).
@@ -40,11 +41,47 @@ pub(super) fn ballot(context: &Context<'_>, tx: &Transaction, body: &Ballot) -> 
         changes.remove(state::ballot_key(body.epoch, body.voter));
         return Ok(changes);
     }
-    if count_others(context, body, &current, &members)? + 1 >= quorum(current.members.len()) {
-        write_epoch(&mut changes, context.state, &current.next(members.clone(), context.height))?;
-    }
     changes.put(state::ballot_key(body.epoch, body.voter), &CastBallot { members, height: context.height });
     Ok(changes)
+}
+
+/// By the key of a member of the list that a quorum names, once for each list, while nothing is decided.
+pub(super) fn confirm(context: &Context<'_>, tx: &Transaction, body: &ConfirmSeat) -> Result<Changes, Stop> {
+    let current = epoch_at(context.state, context.height)?;
+    if body.epoch != current.epoch {
+        return Err(Refusal::OtherEpoch.into());
+    }
+    if seal(context.state, current.epoch)?.is_some() {
+        return Err(Refusal::ChangeDecided.into());
+    }
+    let members = elected(context.state, &current)?
+        .filter(|members| list_hash(members) == body.members && members.iter().any(|member| member.key == body.key));
+    let members = members.ok_or(Refusal::NotElected)?;
+    if confirmed(context.state, body.epoch, &body.key)? == Some(body.members) {
+        return Err(Refusal::Unchanged.into());
+    }
+    context.authenticate(tx, &[Signer::NewKey])?;
+    let mut changes = Changes::default();
+    if count_others(context, &current, &members, body)? + 1 >= quorum(members.len()) {
+        write_epoch(&mut changes, context.state, &current.next(members, context.height))?;
+    }
+    let confirmation = SeatConfirmation { members: body.members, height: context.height };
+    changes.put(state::confirmation_key(body.epoch, &body.key), &confirmation);
+    Ok(changes)
+}
+
+/// Other members of the list that are there.
+fn count_others(
+    context: &Context<'_>,
+    current: &EpochRecord,
+    members: &[Validator],
+    body: &ConfirmSeat,
+) -> Result<usize, Stop> {
+    let mut count = 0;
+    for member in members.iter().filter(|member| member.key != body.key) {
+        count += usize::from(confirmed(context.state, current.epoch, &member.key)? == Some(body.members));
+    }
+    Ok(count)
 }
 
 /// Whoever is a validator now needs no proof of possession; whoever is not needs one and was never one.
@@ -70,19 +107,4 @@ fn check_possession(context: &Context<'_>, tx: &Transaction, body: &Ballot) -> R
         })
     };
     if body.members.iter().all(is_held) { Ok(()) } else { Err(Refusal::Possession.into()) }
-}
-
-/// Other voters whose newest ballot names the same list.
-fn count_others(
-    context: &Context<'_>,
-    body: &Ballot,
-    current: &EpochRecord,
-    members: &[Validator],
-) -> Result<usize, Stop> {
-    let mut count = 0;
-    for (voter, _) in (0..).zip(&current.members).filter(|&(voter, _)| voter != body.voter) {
-        let cast = cast_ballot(context.state, body.epoch, voter)?;
-        count += usize::from(cast.is_some_and(|cast| cast.members == members));
-    }
-    Ok(count)
 }

@@ -9,6 +9,7 @@ use ledger_proof::{Epochs, verify_entry_proof};
 use schemas::block::Epoch;
 use schemas::id::PublicKey;
 use schemas::limits;
+use schemas::state::confirmation_key;
 
 use crate::log;
 use crate::validators::{Validators, execute};
@@ -27,6 +28,31 @@ async fn entered(ledger: &HttpLedger, validators: &[usize], epoch: Epoch) {
             return;
         }
         assert!(tokio::time::Instant::now() < deadline, "not in epoch {epoch}: {all:?}");
+        drop(ledger.proof(&schemas::id::Digest([0xee; 32]), Duration::from_millis(50)).await);
+    }
+}
+
+/// Waits until each of these keys took its seat in the list that is voted for.
+async fn there(ledger: &HttpLedger, keys: &[PublicKey], epoch: Epoch) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    for key in keys {
+        let row = confirmation_key(epoch, key);
+        while ledger.newest_state(&row).await.unwrap().is_none_or(|proof| proof.value.is_none()) {
+            assert!(tokio::time::Instant::now() < deadline, "a validator that stays is not there");
+            drop(ledger.proof(&schemas::id::Digest([0xee; 32]), Duration::from_millis(50)).await);
+        }
+    }
+}
+
+/// Waits until an epoch is decided.
+async fn decided(ledger: &HttpLedger, epoch: Epoch) -> std::sync::Arc<Epochs> {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let epochs = ledger.newest_epochs().await;
+        if epochs.newest().epoch() >= epoch {
+            return epochs;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "epoch {epoch} is not decided");
         drop(ledger.proof(&schemas::id::Digest([0xee; 32]), Duration::from_millis(50)).await);
     }
 }
@@ -63,18 +89,18 @@ async fn four_become_seven_exchange_keys_and_become_four_under_load() {
     for voter in 0..3 {
         execute(&ledger, validators.ballot(0, &genesis, voter, &[0, 1, 2, 3, 4, 5, 6])).await;
     }
-    entered(&ledger, &[0, 1, 2, 3], 1).await;
-    // four of seven are no quorum: the new ones come with the genesis and what proves the epoch
+    // four that stay say by themselves that they are there; they are no quorum of seven: nothing is decided by them
+    let list = [0, 1, 2, 3, 4, 5, 6];
+    there(&ledger, &genesis, 0).await;
+    assert_eq!(ledger.newest_epochs().await.newest().epoch(), 0);
+    execute(&ledger, validators.confirmation(0, 5, &list)).await;
+    // the new ones come at once, before the epoch begins, with the genesis and what proves the epoch
+    let epochs = decided(&ledger, 1).await;
     for index in 4..7 {
-        let proofs = validators.configs[0].key.with_extension("epochs.json");
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
-        while !proofs.exists() {
-            assert!(tokio::time::Instant::now() < deadline, "no proofs beside the key of validator 0");
-            drop(ledger.proof(&schemas::id::Digest([0xee; 32]), Duration::from_millis(50)).await);
-        }
-        std::fs::copy(proofs, validators.configs[index].key.with_extension("epochs.json")).unwrap();
+        ledger_node::keep_proofs(&validators.configs[index].key, epochs.proofs(1).unwrap()).unwrap();
         validators.start(index);
     }
+    entered(&ledger, &[0, 1, 2, 3], 1).await;
     let second = execute(&ledger, validators.subject(1)).await;
     entered(&ledger, &[0, 1, 2, 3, 4, 5, 6], 1).await;
     assert_eq!((second.header.epoch, second.attestations.len() >= 5), (1, true));

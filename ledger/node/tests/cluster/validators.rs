@@ -13,7 +13,7 @@ use ledger_node::{NodeConfig, NodeError, PeerConfig};
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
-use schemas::ballot::{Ballot, Member, possession_to_sign as possession_to_sign_seat};
+use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign as possession_to_sign_seat};
 use schemas::block::{Epoch, Phase, ValidatorSignature, Vote};
 use schemas::cose::transaction_to_sign;
 use schemas::envelope::{Statement, statements_root};
@@ -147,6 +147,21 @@ impl Validators {
             held.unwrap_or_else(|| ledger_node::key::open(&self.home.path().join(format!("{voter}.key"))).unwrap());
         let signature = key.sign(&transaction_to_sign(&self.chain, &core.id()));
         let signatures = vec![Signed { signer: Signer::Validator(voter as u16), signature }];
+        let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
+        (transaction.id(), schemas::cbor::encode(&transaction))
+    }
+
+    /// A newcomer's word that it is there: `members` as in `ballot`.
+    pub fn confirmation(&self, epoch: Epoch, member: usize, members: &[usize]) -> (Digest, Vec<u8>) {
+        let key_of = |index: usize| ledger_node::key::open(&self.configs[index].key).unwrap();
+        let validator =
+            |&index: &usize| Validator { name: self.configs[index].name.clone(), key: key_of(index).public() };
+        let list: Vec<_> = members.iter().map(validator).collect();
+        let key = key_of(member);
+        let body = Body::ConfirmSeat(ConfirmSeat { epoch, members: list_hash(&list), key: key.public() });
+        let core = Core { chain: self.chain, valid_until: 9_000, body };
+        let signature = key.sign(&transaction_to_sign(&self.chain, &core.id()));
+        let signatures = vec![Signed { signer: Signer::NewKey, signature }];
         let transaction = Transaction { core, statements: vec![], signatures, authored: vec![] };
         (transaction.id(), schemas::cbor::encode(&transaction))
     }

@@ -15,7 +15,7 @@ use schemas::cbor::{self, Record};
 use schemas::cose;
 use schemas::genesis::{Genesis, Validator};
 use schemas::id::{Height, TimeMs};
-use schemas::state::{self, CastBallot, EpochRecord, Evidence};
+use schemas::state::{self, CastBallot, EpochRecord, Evidence, SeatConfirmation};
 use schemas::transaction::{Body, Core, Signed, Signer, Transaction};
 
 use super::{failed, hand_in, prove, timestamp};
@@ -23,18 +23,18 @@ use crate::failure::{Exit, Failure, Outcome, read_text};
 use crate::output::{Output, bad, strong};
 
 /// Blocks for which a ballot can be executed: a vote that is not in by then is to be thought about again.
-const VALID_BLOCKS: u64 = 1_000;
+pub(super) const VALID_BLOCKS: u64 = 1_000;
 
 /// The epoch of the next block, and the one behind it once it is decided.
-struct Standing {
-    height: Height,
-    current: EpochRecord,
-    next: Option<EpochRecord>,
+pub(super) struct Standing {
+    pub height: Height,
+    pub current: EpochRecord,
+    pub next: Option<EpochRecord>,
 }
 
 impl Standing {
     /// As the state says at a height that is proved fresh.
-    async fn read(ledger: &HttpLedger, genesis: &Genesis) -> Result<Self, Failure> {
+    pub async fn read(ledger: &HttpLedger, genesis: &Genesis) -> Result<Self, Failure> {
         Self::at(ledger, genesis, prove::fresh(ledger).await?).await
     }
 
@@ -64,6 +64,33 @@ impl Standing {
             return Ok(Self { height, current: found, next: None });
         }
         Ok(Self { height, current: record(newest - 1).await?, next: Some(found) })
+    }
+
+    /// The list that a quorum names, while nothing is decided.
+    pub async fn elected(&self, ledger: &HttpLedger) -> Result<Option<Vec<Validator>>, Failure> {
+        if self.next.is_some() {
+            return Ok(None);
+        }
+        let cast: Vec<Option<CastBallot>> = self.of_each(ledger, state::ballot_key).await?;
+        let mut lists: Vec<_> = cast.into_iter().flatten().map(|cast| cast.members).collect();
+        lists.sort_unstable();
+        let mut lists = lists.chunk_by(|one, other| one == other);
+        Ok(lists.find(|list| list.len() >= self.quorum()).and_then(|list| list.first()).cloned())
+    }
+
+    /// The members of a list that said that they are there.
+    pub async fn confirmed<'a>(
+        &self,
+        ledger: &HttpLedger,
+        list: &'a [Validator],
+    ) -> Result<Vec<&'a Validator>, Failure> {
+        let mut there = vec![];
+        for member in list {
+            let key = state::confirmation_key(self.current.epoch, &member.key);
+            let said: Option<SeatConfirmation> = proved(ledger, &key, self.height).await?;
+            there.extend(said.filter(|said| said.members == ballot::list_hash(list)).map(|_| member));
+        }
+        Ok(there)
     }
 
     /// What a validator of the epoch was shown to have done or said.
@@ -132,9 +159,16 @@ pub(super) async fn show(ledger: &HttpLedger, genesis: &Genesis, file: Option<&P
         let names: Vec<_> = voters.iter().map(|(name, height)| format!("{name} (height {height})")).collect();
         output.line(format_args!("{} of {needed} votes: {}", voters.len(), names.join(", ")));
         show_list(members, current, output);
+        let is_elected = voters.len() >= needed && next.is_none();
+        let there = if is_elected { standing.confirmed(ledger, members).await? } else { vec![] };
+        let there: Vec<&str> = there.iter().map(|member| member.name.as_str()).collect();
+        if is_elected {
+            let (count, needed) = (there.len(), quorum(members.len()));
+            output.line(format_args!("      {count} of {needed} that are needed are there: {}", there.join(", ")));
+        }
         let voters: Vec<_> =
             voters.iter().map(|(name, height)| serde_json::json!({ "name": name, "height": height })).collect();
-        ballots.push(serde_json::json!({ "voters": voters, "members": members }));
+        ballots.push(serde_json::json!({ "voters": voters, "members": members, "there": there }));
     }
     if let Some(next) = next {
         let (epoch, first, decided) = (next.epoch, next.first, next.decided_at);
@@ -167,7 +201,7 @@ fn show_age(time: TimeMs, output: Output) {
 }
 
 /// A list beside the one of now: who comes, who stays, who leaves.
-fn show_list(members: &[Validator], current: &EpochRecord, output: Output) {
+pub(super) fn show_list(members: &[Validator], current: &EpochRecord, output: Output) {
     let is_in = |list: &[Validator], one: &Validator| list.iter().any(|other| other.key == one.key);
     for (index, member) in members.iter().enumerate() {
         let sign = if is_in(&current.members, member) { ' ' } else { '+' };

@@ -8,7 +8,8 @@ use schemas::cbor::{self, Record};
 use schemas::genesis::Validator;
 use schemas::id::{Height, PublicKey, TimeMs, to_hex};
 use schemas::state::{
-    AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, Institution, Practitioner, Subject,
+    AccessCursor, CaseHead, CastBallot, ConsentSet, EpochRecord, Evidence, Institution, Practitioner, SeatConfirmation,
+    Subject,
 };
 use schemas::transaction::Basis;
 
@@ -29,6 +30,7 @@ pub(super) fn record(key: &[u8], value: &[u8]) -> String {
         Some(b"epoc/") if key.len() == 5 => shown(value, |epoch: Epoch| format!("epoch {epoch}")),
         Some(b"epoc/") => shown(value, epoch),
         Some(b"ball/") => shown(value, ballot),
+        Some(b"conf/") => shown(value, confirmation),
         Some(b"seat/") => shown(value, |epoch: Epoch| format!("a validator since epoch {epoch}")),
         _ => None,
     };
@@ -118,6 +120,10 @@ fn epoch(record: EpochRecord) -> String {
 fn ballot(cast: CastBallot) -> String {
     let CastBallot { members, height } = cast;
     listed(format!("cast at height {height}, for {} validators", members.len()), &members, validator)
+}
+
+fn confirmation(said: SeatConfirmation) -> String {
+    format!("there since height {}, in the list {}", said.height, said.members)
 }
 
 #[cfg(test)]
