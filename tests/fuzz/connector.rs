@@ -77,7 +77,9 @@ pub fn connector() -> Target {
             }
             Err(error) => {
                 let said = error.to_string();
-                assert!(!said.contains(TOLD) && !format!("{error:?}").contains(TOLD), "a secret: {said}");
+                // a file that has the word itself may hear it again, as the name of a key
+                let is_told = said.contains(TOLD) || format!("{error:?}").contains(TOLD);
+                assert!(!is_told || text.contains(TOLD), "a secret: {said}");
                 let lines = text.matches('\n').count() + 1;
                 let placed = error.place.is_none_or(|(line, column)| (1..=lines).contains(&line) && column > 0);
                 assert!(placed, "{said}: {lines} lines");
