@@ -6,7 +6,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{Epoch, ValidatorIndex};
+use crate::block::{Epoch, ValidatorIndex, quorum};
 use crate::cbor::Parts;
 use crate::cose;
 use crate::genesis::Validator;
@@ -72,6 +72,13 @@ pub struct ConfirmSeat {
     /// Whose seat: a key of the list, of a validator of now or a newcomer.
     #[n(2)]
     pub key: PublicKey,
+}
+
+/// The list that a quorum of so many validators names, of the lists of their newest ballots.
+pub fn elected(mut cast: Vec<Vec<Validator>>, validators: usize) -> Option<Vec<Validator>> {
+    cast.sort_unstable();
+    let mut lists = cast.chunk_by(|one, other| one == other);
+    lists.find(|list| list.len() >= quorum(validators)).and_then(|list| list.first()).cloned()
 }
 
 /// The name of a list of members: H("cs1/members" ‖ list).

@@ -80,6 +80,8 @@ pub const WITNESS_VIEWS: u64 = 4;
 pub const SHOWN_AGAIN_MS: u64 = 500;
 /// Heights for which a transaction of evidence is valid.
 pub const EVIDENCE_VALID_HEIGHTS: u64 = 1_000;
+/// Heights for which the word of a member of the next epoch counts that it is there: whoever is says it again.
+pub const CONFIRMATION_HEIGHTS: u64 = 10_000;
 /// Fresh batches that a validator votes for at one height, view after view, while none of them prepares.
 pub const FRESH_BODIES_PER_HEIGHT_MAX: usize = 4;
 /// Bodies of different batches that a validator keeps for one height until it is final, those that new views assigned included.

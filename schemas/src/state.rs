@@ -9,6 +9,7 @@ use crate::block::{Epoch, ValidatorIndex};
 use crate::evidence::Conflict;
 use crate::genesis::Validator;
 use crate::id::{self, CaseId, ConsentId, Digest, Height, InstitutionId, PractitionerId, PublicKey, SubjectId, TimeMs};
+use crate::limits;
 use crate::transaction::{Basis, Guardian, RegisterInstitution, RegisterPractitioner};
 
 /// `case/<id>` → [`CaseHead`].
@@ -313,6 +314,13 @@ pub struct SeatConfirmation {
     /// Height at which it said so.
     #[n(1)]
     pub height: Height,
+}
+
+impl SeatConfirmation {
+    /// Whether it is young enough at a height.
+    pub const fn counts_at(&self, height: Height) -> bool {
+        height <= self.height.saturating_add(limits::CONFIRMATION_HEIGHTS)
+    }
 }
 
 /// Record of an institution: what it registered.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use ::tests::dice::Dice;
 use mutate::Mutator;
 use schemas::id::to_hex;
-use targets::{Target, corpus, targets};
+use targets::{Target, corpora, corpus, targets};
 use watch::Watch;
 
 /// Time for each target when nobody says how much, in milliseconds.
@@ -59,12 +59,22 @@ fn no_bytes_break_a_decoder() {
     }
 }
 
+#[test]
+fn every_corpus_is_of_a_target() {
+    let names: Vec<&str> = targets().iter().map(|target| target.name).collect();
+    for file in std::fs::read_dir(corpora()).expect("the corpora").map(|entry| entry.expect("an entry").file_name()) {
+        let file = file.to_str().expect("a name");
+        let name = file.strip_suffix(".hex").map(|name| name.strip_suffix(".broke").unwrap_or(name));
+        assert!(name.is_some_and(|name| names.contains(&name)), "{file}: a target of this name is not there");
+    }
+}
+
 /// Whether the target takes an input; one that breaks it is shown.
 fn run(watch: &Watch, target: &Target, input: &[u8]) -> bool {
     watch.begins(target.name, input);
     let ran = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     ran.unwrap_or_else(|_| {
-        panic!("{} broke; add this line to tests/fuzz/corpus/{0}.hex: {}", target.name, shown(input))
+        panic!("{} broke; add this line to tests/fuzz/corpus/{0}.broke.hex: {}", target.name, shown(input))
     })
 }
 

@@ -1,6 +1,6 @@
 //! The decoders and what must hold of each. A target says whether it took the input.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gateway_consent::{Policy, UnitFacts};
 use gateway_server::disclose::search::Search;
@@ -101,11 +101,19 @@ pub fn targets() -> Vec<Target> {
     all
 }
 
-/// Inputs that are kept for a target, one a line.
+/// Inputs that are kept for a target, one a line: those that once broke it, and those that reach what no other does.
 pub fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(format!("{target}.hex"));
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().map(|line| schemas::id::from_hex(line).expect("lines of lower-case hex")).collect()
+    let texts = ["broke.hex", "hex"].map(|kind| {
+        let file = corpora().join(format!("{target}.{kind}"));
+        if file.exists() { std::fs::read_to_string(file).expect("a file of the corpus") } else { String::new() }
+    });
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines.map(|line| schemas::id::from_hex(line).expect("lines of lower-case hex")).collect()
+}
+
+/// Where they stand.
+pub fn corpora() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }
 
 /// What auditors and wallets are handed.

@@ -5,16 +5,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static long syncs;
+
+__attribute__((constructor)) static void begin(void) {
+    const char *text = getenv("CHARTSEAL_SYNCS");
+    syncs = text ? atol(text) : 0;
+}
+
 static int is_over(void) {
-    static long left = -1;
-    if (left < 0) {
-        const char *text = getenv("CHARTSEAL_SYNCS");
-        left = text ? atol(text) : 0;
-    }
-    if (__atomic_fetch_sub(&left, 1, __ATOMIC_RELAXED) > 0) {
+    if (__atomic_fetch_sub(&syncs, 1, __ATOMIC_RELAXED) > 0) {
         return 0;
     }
-    left = 0;
     errno = EIO;
     return 1;
 }

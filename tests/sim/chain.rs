@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ledger_contract::{
-    Changes, Nodes, Seal, StateError, StateTree, Written, elected, epoch_at, execute_block, genesis_changes, seal,
+    Changes, Nodes, Seal, StateError, StateTree, Written, confirmed, elected, epoch_at, execute_block, genesis_changes,
+    seal,
 };
 use ledger_core::{Execution, Request};
+use schemas::ballot::list_hash;
 use schemas::block::{Batch, Header, TransactionBytes};
 use schemas::genesis::Validator;
 use schemas::id::{Digest, Height};
 use schemas::merkle::Frontier;
 use schemas::proof::Value;
+use schemas::state::EpochRecord;
 use schemas::transaction::{LogEntry, Outcome};
 use schemas::transfer::Row;
 use schemas::tree::Place;
@@ -149,6 +152,16 @@ impl Chain {
     pub fn entries_to(&self, height: Height) -> Vec<LogEntry> {
         let blocks = self.blocks.iter().take(usize::try_from(height).expect("small"));
         blocks.flat_map(|done| done.entries.iter().cloned()).collect()
+    }
+
+    /// How many of these said that they are there, in the epoch before theirs.
+    pub fn there(&self, next: &EpochRecord) -> usize {
+        let list = list_hash(&next.members);
+        let said = |member: &&Validator| {
+            let word = confirmed(&self.state, next.epoch - 1, &member.key, next.decided_at);
+            word.is_ok_and(|word| word == Some(list))
+        };
+        next.members.iter().filter(said).count()
     }
 
     /// Executes a height, or compares it with what was executed there.

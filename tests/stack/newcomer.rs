@@ -152,9 +152,15 @@ fn newcomers_confirm_their_seats_and_take_them() {
     let waiting = home.until("those who stay are there", |found| there(found) == 2);
     assert_eq!((waiting["ballots"][0]["voters"].as_array().map(Vec::len), &waiting["next"]), (Some(3), &Value::Null));
 
+    let wrong = home.ledger(&["confirm", "--key", text(&home.path("validators/validator-3/validator.key"))]);
+    assert_eq!(
+        wrong.status.code(),
+        Some(1),
+        "the list is without this one: {:?}",
+        String::from_utf8_lossy(&wrong.stderr)
+    );
     for key in &keys {
-        let confirmed = home.ledger(&["confirm", "--key", text(key)]);
-        assert!(confirmed.status.success(), "{}", String::from_utf8_lossy(&confirmed.stderr));
+        assert_eq!(home.done(&["confirm", "--key", text(key)])["epoch"], 1);
         assert!(key.with_extension("epochs.json").is_file(), "what its validator starts with");
     }
     nodes.extend((1..=2).map(|n| home.start(&format!("lakeside-{n}"))));
@@ -165,10 +171,16 @@ fn newcomers_confirm_their_seats_and_take_them() {
     for left in &mut nodes[2..4] {
         assert_eq!(left.0.wait().expect("it ends by itself").code(), Some(64), "it has no seat");
     }
-    // now one of those who stay is needed no more: three of four go on
+    // now one of those who stay is needed no more: three of four go on, and decide the next thing
     drop(nodes.remove(0));
-    home.until("a fresh head without validator-1", |found| {
-        found["fresh"] == true && found["height"].as_u64() >= later["height"].as_u64()
-    });
-    home.done(&["confirm", "--key", text(&keys[0])]);
+    let mut reordered: Vec<Value> = later["validators"].as_array().expect("four").clone();
+    reordered.iter_mut().for_each(|one| drop(one.as_object_mut().expect("an object").remove("faulty")));
+    reordered.swap(0, 1);
+    std::fs::write(&members, serde_json::to_vec(&reordered).expect("JSON")).expect("written");
+    home.done(&["vote", "--key", text(&keys[0]), "--members", text(&members)]);
+    // it can be said again; whoever was there before has nothing to say
+    assert_eq!(home.done(&["confirm", "--key", text(&keys[0])])["epoch"], 1);
+    let stays = home.path("validators/validator-2/validator.key");
+    assert_eq!(home.done(&["confirm", "--key", text(&stays)])["proofs"], Value::Null);
+    assert!(!stays.with_extension("new").exists());
 }

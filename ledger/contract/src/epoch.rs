@@ -1,7 +1,8 @@
 //! Who the validators are, read from the state: the record of each epoch, the current one at a height, the votes for the next, who of
 //! the next is there. What decides is `execute/ballot.rs`. Nothing here knows a clock or the network: the state says which epoch a height is of.
 
-use schemas::block::{Epoch, ValidatorIndex, quorum};
+use schemas::ballot;
+use schemas::block::{Epoch, ValidatorIndex};
 use schemas::genesis::{Genesis, Validator};
 use schemas::id::{Digest, Height, PublicKey};
 use schemas::state::{self, CastBallot, EpochRecord, SeatConfirmation};
@@ -76,18 +77,21 @@ pub fn elected(from: &dyn State, current: &EpochRecord) -> Result<Option<Vec<Val
     for (voter, _) in (0..).zip(&current.members) {
         cast.extend(cast_ballot(from, current.epoch, voter)?.map(|cast| cast.members));
     }
-    cast.sort_unstable();
-    let mut lists = cast.chunk_by(|one, other| one == other);
-    Ok(lists.find(|list| list.len() >= quorum(current.members.len())).and_then(|list| list.first()).cloned())
+    Ok(ballot::elected(cast, current.members.len()))
 }
 
-/// The list in which a member of the next epoch is there.
+/// The list in which a member of the next epoch is there, as of a height: it said so no longer than `CONFIRMATION_HEIGHTS` ago.
 ///
 /// # Errors
 /// `StateError` when the store fails or the row is damaged.
-pub fn confirmed(from: &dyn State, epoch: Epoch, member: &PublicKey) -> Result<Option<Digest>, StateError> {
+pub fn confirmed(
+    from: &dyn State,
+    epoch: Epoch,
+    member: &PublicKey,
+    height: Height,
+) -> Result<Option<Digest>, StateError> {
     let found: Option<SeatConfirmation> = read(from, &state::confirmation_key(epoch, member), "seat confirmation")?;
-    Ok(found.map(|found| found.members))
+    Ok(found.filter(|found| found.counts_at(height)).map(|found| found.members))
 }
 
 /// The first epoch that a key has been a validator's in.

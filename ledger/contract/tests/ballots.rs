@@ -1,18 +1,19 @@
-//! Who the validators of the next epoch are: every rule of a ballot and of a confirmation from both sides, what decides, and from
+//! Who the validators of the next epoch are: every rule of a ballot from both sides, what decides, and from
 //! which height on.
 
 #[path = "../../proof/tests/support/chain.rs"]
 mod chain;
 #[path = "support/ledger.rs"]
 mod ledger;
+#[path = "support/voting.rs"]
+mod voting;
 
 use chain::{key, public, sign};
 use ledger::Ledger;
 use ledger_contract::{
-    cast_ballot, confirmed, elected, epoch_at, epoch_record, evidence, newest_epoch, seal, seat, transaction_height,
-    validator_key,
+    cast_ballot, elected, epoch_at, epoch_record, evidence, newest_epoch, seal, seat, transaction_height, validator_key,
 };
-use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign};
+use schemas::ballot::{Ballot, Member, possession_to_sign};
 use schemas::block::{Phase, ValidatorSignature, Vote, quorum};
 use schemas::evidence::Conflict;
 use schemas::genesis::Validator;
@@ -20,75 +21,8 @@ use schemas::id::Digest;
 use schemas::limits;
 use schemas::pbft::SignedVote;
 use schemas::state::EpochRecord;
-use schemas::transaction::{Body, Outcome, Refusal, Signer, Transaction};
-
-const ACCEPTED: Outcome = Outcome::Accepted;
-
-const fn refused(refusal: Refusal) -> Outcome {
-    Outcome::Refused(refusal)
-}
-
-/// The validator `v<seed>`.
-fn validator(seed: u16) -> Validator {
-    Validator { name: format!("v{seed}"), key: public(&key(seed)) }
-}
-
-/// What a ballot of the current epoch says of these seeds: possession where it is needed.
-fn members(ledger: &Ledger, seeds: &[u16]) -> Vec<Member> {
-    let current = current(ledger);
-    let of = |seed: &u16| {
-        let new = validator(*seed);
-        let is_current = current.members.iter().any(|member| member.key == new.key);
-        let possession = sign(&key(*seed), &possession_to_sign(&ledger.chain, current.epoch, &new));
-        Member { possession: (!is_current).then_some(possession), name: new.name, key: new.key }
-    };
-    seeds.iter().map(of).collect()
-}
-
-/// The epoch of the next block.
-fn current(ledger: &Ledger) -> EpochRecord {
-    epoch_at(&ledger.state, ledger.height + 1).expect("readable")
-}
-
-/// A ballot of the voter at `index`, signed with the key of `seed`, valid for long.
-fn signed_ballot(ledger: &mut Ledger, index: u16, seed: u16, members: Vec<Member>) -> Transaction {
-    // another `valid_until` each time: the same vote again is another transaction
-    ledger.valid_until = ledger.valid_until.max(ledger.height + 100) + 1;
-    let body = Ballot { epoch: current(ledger).epoch, voter: index, members };
-    ledger.sign(Body::Ballot(body), &[(Signer::Validator(index), key(seed))])
-}
-
-/// The validator of this seed votes for these, one block later.
-fn vote(ledger: &mut Ledger, seed: u16, seeds: &[u16]) -> Outcome {
-    let place = current(ledger).members.iter().position(|member| *member == validator(seed)).expect("a validator");
-    let members = members(ledger, seeds);
-    let tx = signed_ballot(ledger, u16::try_from(place).expect("few"), seed, members);
-    ledger.execute(&tx)
-}
-
-/// The member of this seed takes its seat in the list of these, signed with the key of another seed, if that is given.
-fn confirmation(ledger: &mut Ledger, seeds: &[u16], seed: u16, signer: u16) -> Transaction {
-    ledger.valid_until = ledger.valid_until.max(ledger.height + 100) + 1;
-    let list: Vec<_> = seeds.iter().copied().map(validator).collect();
-    let (epoch, key_of) = (current(ledger).epoch, public(&key(seed)));
-    let body = ConfirmSeat { epoch, members: list_hash(&list), key: key_of };
-    ledger.sign(Body::ConfirmSeat(body), &[(Signer::NewKey, key(signer))])
-}
-
-/// The same, one block later.
-fn confirm(ledger: &mut Ledger, seeds: &[u16], seed: u16) -> Outcome {
-    let tx = confirmation(ledger, seeds, seed, seed);
-    ledger.execute(&tx)
-}
-
-/// As many members of these as it takes say that they are there.
-fn confirm_all(ledger: &mut Ledger, seeds: &[u16]) {
-    let epoch = current(ledger).epoch;
-    for &seed in &seeds[..quorum(seeds.len())] {
-        assert_eq!(seal(&ledger.state, epoch).expect("readable"), None);
-        assert_eq!(confirm(ledger, seeds, seed), ACCEPTED);
-    }
-}
+use schemas::transaction::{Body, Refusal, Signer};
+use voting::{ACCEPTED, confirm, confirm_all, current, members, refused, signed_ballot, validator, vote};
 
 /// As many validators of now as it takes vote for these, as many of these as it takes are there, then the seal passes.
 fn change(ledger: &mut Ledger, seeds: &[u16]) -> EpochRecord {
@@ -399,69 +333,6 @@ fn one_ballot_of_a_voter_in_a_block() {
     let too_many = refused(Refusal::TooMany);
     assert_eq!(ledger.block(&block), [ACCEPTED, too_many, too_many, ACCEPTED, ACCEPTED, ACCEPTED]);
     assert_eq!(transaction_height(&ledger.state, &block[1].id()).expect("readable"), None);
-}
-
-#[test]
-fn only_a_member_of_the_elected_list_confirms_with_its_own_key() {
-    let mut ledger = Ledger::new();
-    let list = [0, 1, 2, 4];
-    assert_eq!(vote(&mut ledger, 0, &list), ACCEPTED);
-    assert_eq!(vote(&mut ledger, 1, &list), ACCEPTED);
-    assert_eq!(confirm(&mut ledger, &list, 4), refused(Refusal::NotElected), "two of four");
-    assert_eq!(vote(&mut ledger, 2, &list), ACCEPTED);
-    let before = ledger.state.clone();
-    for (seeds, seed) in [([0, 1, 2, 5], 0), ([0, 1, 4, 2], 0), ([0, 1, 2, 3], 0), (list, 3), (list, 5)] {
-        assert_eq!(confirm(&mut ledger, &seeds, seed), refused(Refusal::NotElected), "{seed} of {seeds:?}");
-    }
-    for signer in [0, 3, 5] {
-        let tx = confirmation(&mut ledger, &list, 4, signer);
-        assert_eq!(ledger.execute(&tx), refused(Refusal::Signature), "{signer} for 4");
-    }
-    // in no other role, and not unsigned
-    let body = confirmation(&mut ledger, &list, 0, 0).core.body;
-    let as_validator = ledger.sign(body.clone(), &[(Signer::Validator(0), key(0))]);
-    assert_eq!(ledger.execute(&as_validator), refused(Refusal::Signature));
-    let unsigned = ledger.sign(body.clone(), &[]);
-    assert_eq!(ledger.execute(&unsigned), refused(Refusal::Malformed));
-    let Body::ConfirmSeat(seat) = body else { panic!("what was made above") };
-    let later = ledger.sign(Body::ConfirmSeat(ConfirmSeat { epoch: 1, ..seat }), &[(Signer::NewKey, key(0))]);
-    assert_eq!(ledger.execute(&later), refused(Refusal::OtherEpoch));
-    assert_eq!(ledger.state, before);
-    // once is enough, and counts once
-    assert_eq!(confirm(&mut ledger, &list, 4), ACCEPTED);
-    for _ in 0..3 {
-        assert_eq!(confirm(&mut ledger, &list, 4), refused(Refusal::Unchanged));
-    }
-    let expected = list_hash(&list.map(validator));
-    assert_eq!(confirmed(&ledger.state, 0, &public(&key(4))).expect("readable"), Some(expected));
-    assert_eq!(confirm(&mut ledger, &list, 0), ACCEPTED);
-    assert_eq!(seal(&ledger.state, 0).expect("readable"), None);
-    assert_eq!(confirm(&mut ledger, &list, 2), ACCEPTED);
-    assert!(seal(&ledger.state, 0).expect("readable").is_some());
-}
-
-/// Keys that nobody runs do not end the ledger: the epoch goes on, and its validators choose again.
-#[test]
-fn a_list_that_is_not_there_never_comes_into_force() {
-    let mut ledger = Ledger::new();
-    let (dead, good) = ([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4]);
-    for voter in 0..3 {
-        assert_eq!(vote(&mut ledger, voter, &dead), ACCEPTED);
-    }
-    for member in 0..4 {
-        assert_eq!(confirm(&mut ledger, &dead, member), ACCEPTED);
-    }
-    ledger.height = 2_000;
-    assert_eq!((current(&ledger).epoch, seal(&ledger.state, 0).expect("readable")), (0, None));
-    // one vote less, and the last of them comes too late
-    assert_eq!(vote(&mut ledger, 0, &good), ACCEPTED);
-    assert_eq!(confirm(&mut ledger, &dead, 4), refused(Refusal::NotElected));
-    // what was said of one list says nothing of another
-    assert_eq!(vote(&mut ledger, 1, &good), ACCEPTED);
-    assert_eq!(vote(&mut ledger, 3, &good), ACCEPTED);
-    assert_eq!(seal(&ledger.state, 0).expect("readable"), None);
-    confirm_all(&mut ledger, &good);
-    assert_eq!(seal(&ledger.state, 0).expect("readable").expect("decided").next.members, good.map(validator));
 }
 
 /// Evidence names its epoch: its key counts, whoever sits there now, before and after the epoch.

@@ -57,6 +57,7 @@ pub use floor::SyncedWriter;
 pub use store::StoreError;
 pub use votelog::LogError;
 
+use crate::confirm::Confirming;
 use crate::epoch::Seat;
 use crate::inbox::Inbox;
 use crate::key::ValidatorKey;
@@ -216,7 +217,7 @@ impl Opened {
     ) -> Result<Self, NodeError> {
         let (chain, waiting_max) = (genesis.chain_id(), config.mempool_transactions);
         let (log_folder, store_folder) = (config.data.join("votes"), config.data.join("blocks"));
-        let mark = mark_of(config);
+        let (mark, confirming) = (mark_of(config), Confirming::of(config));
         // `transfer::prepare` came before: a new log beside an old store or key would let this validator contradict itself
         assert!(
             VoteLog::exists(&log_folder)? || !(mark.exists() || Store::exists(&store_folder)),
@@ -272,6 +273,7 @@ impl Opened {
         node.seal.store(seal.unwrap_or(Height::MAX), Ordering::Relaxed);
         let mut protocol = Protocol::new(Arc::clone(&node), replica, key, tree, log, inbox, tip.hash(&chain));
         protocol.waiting = over.waiting;
+        protocol.confirming = confirming;
         Ok(Self { node, protocol, effects, questions, peer_tls, rpc_tls, dials })
     }
 }
@@ -311,9 +313,11 @@ fn identify(config: &NodeConfig) -> Result<(Genesis, ValidatorKey), NodeError> {
         {
             Err(wrong(format!("validator {}: found another key than in the key file", config.name)))
         }
-        None if epochs.newest().epoch() == 0 && !Store::exists(&config.data.join("blocks")) => {
-            Err(wrong(format!("found no validator {}, expected the configuration's name", config.name)))
-        }
+        None if epochs.newest().epoch() == 0 && !Store::exists(&config.data.join("blocks")) => Err(wrong(format!(
+            "found no validator {}, expected the configuration's name; a newcomer starts with what `chartseal ledger confirm` \
+                 wrote beside its key",
+            config.name
+        ))),
         _ => Ok((genesis, key)),
     }
 }

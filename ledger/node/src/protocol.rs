@@ -16,7 +16,7 @@ use schemas::pbft::{Message, Record};
 use tracing::{debug, info, warn};
 
 use crate::NodeError;
-use crate::confirm;
+use crate::confirm::Confirming;
 use crate::evidence::Pending;
 use crate::execute::execute;
 use crate::inbox::Queued;
@@ -55,6 +55,8 @@ pub(crate) struct Protocol {
     tip: Digest,
     /// From the epoch before: handed in at the start.
     pub waiting: Vec<Request>,
+    /// With it this validator says that it is there for the next epoch.
+    pub confirming: Confirming,
     /// The epoch is over.
     sealed: bool,
     /// The latest time that the clock showed.
@@ -90,6 +92,7 @@ impl Protocol {
             flushing,
             tip,
             waiting: vec![],
+            confirming: Confirming::default(),
             sealed: false,
             latest: 0,
             evidence,
@@ -158,7 +161,7 @@ impl Protocol {
         *said = Instant::now();
         let (store, chain, height) = (&self.node.store, self.node.chain, self.replica.executed_height());
         let mut requests = pending.requests(store, chain, height)?;
-        requests.extend(confirm::request(store, chain, height, &self.key)?);
+        requests.extend(self.confirming.request(store, chain, height, &self.key)?);
         for request in requests {
             self.step(Input::Request(None, request))?;
         }

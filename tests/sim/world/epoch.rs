@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use ledger_core::Input;
-use schemas::block::ValidatorIndex;
+use schemas::block::{ValidatorIndex, quorum};
 use schemas::view::Checkpoint;
 
 use super::{Event, World};
@@ -63,6 +63,8 @@ impl World {
         let epoch = done.header.epoch;
         if self.keys.epoch_of(u64::MAX) == epoch {
             self.checks.seals(epoch, seal.at);
+            let (there, needed) = (self.chain.there(&seal.next), quorum(seal.next.members.len()));
+            assert!(there >= needed, "epochs: {there} of the next one are there, expected {needed}");
             self.keys.decide(seal);
             self.count.reach("changes_decided");
         }

@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ledger_client::{HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorSet, ValidatorStatus};
+use ledger_client::{EntryProof, HttpLedger, Ledger, LedgerConfig, LedgerError, ValidatorSet, ValidatorStatus};
 use schemas::block::{Block, faults_tolerated};
 use schemas::cbor;
 use schemas::id::{Digest, Height};
@@ -134,9 +134,11 @@ enum Command {
     /// Says that a newcomer is there, once a quorum voted for a list with its key, waits until enough others are, and writes the proofs
     /// of epochs that its validator starts with beside the key.
     #[command(
-        after_help = "Validators of now that stay say it by themselves. It can be said again: what is done is not done twice.\n\n\
-    Exit codes: 0 decided, 1 refused, 75 not decided within the time, or nobody voted for this key yet.\n\n\
-    Example: chartseal ledger confirm --key validator.key"
+        after_help = "Validators of now that stay say it by themselves, if they have an address of everybody in the list. It can be said\n\
+    again: what is done is not done twice.\n\n\
+    Exit codes: 0 decided, 1 refused, or the list that is voted for is without this key, 75 not decided within the time, or no list has\n\
+    a quorum yet: ask again.\n\n\
+    Example: chartseal ledger confirm --key new.key"
     )]
     Confirm {
         /// The newcomer's private key (PEM).
@@ -227,7 +229,7 @@ async fn submit(ledger: &HttpLedger, file: &std::path::Path, wait: Duration, out
     hand_in(ledger, bytes, &transaction, wait, output).await
 }
 
-/// Submits signed bytes and waits for what the ledger decides about exactly these.
+/// The same, shown.
 async fn hand_in(
     ledger: &HttpLedger,
     bytes: Vec<u8>,
@@ -235,6 +237,18 @@ async fn hand_in(
     wait: Duration,
     output: Output,
 ) -> Outcome {
+    let proof = decided(ledger, bytes, transaction, wait, output).await?;
+    show_entry(&proof.entry, proof.header.time, proof.attestations.len(), output)
+}
+
+/// Submits signed bytes and waits for the proof of what the ledger decides about exactly these.
+async fn decided(
+    ledger: &HttpLedger,
+    bytes: Vec<u8>,
+    transaction: &Transaction,
+    wait: Duration,
+    output: Output,
+) -> Result<EntryProof, Failure> {
     let (id, signed) = (transaction.id(), signed_hash(&bytes));
     ledger.submit(bytes).await.map_err(failed)?;
     output.note(format_args!("submitted {} {id}", transaction.core.body.name()));
@@ -242,7 +256,7 @@ async fn hand_in(
     loop {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         if let Some(proof) = ledger.verdict(&id, &signed, left.min(Duration::from_secs(10))).await.map_err(failed)? {
-            return show_entry(&proof.entry, proof.header.time, proof.attestations.len(), output);
+            return Ok(proof);
         }
         if left.is_zero() {
             let found = format!("{id}: no log entry after {} s; ask again with: chartseal ledger get", wait.as_secs());

@@ -2,6 +2,8 @@
 //! transaction. Each server can be honest or misbehave, so that the client meets both.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod change;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -24,22 +26,21 @@ use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use schemas::ballot::{Ballot, ConfirmSeat, Member, list_hash, possession_to_sign};
-use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature, quorum};
+use schemas::block::{Block, Head, SignedHead, TransactionBytes, ValidatorSignature};
 use schemas::cbor;
-use schemas::cose::transaction_to_sign;
 use schemas::cose_receipt::{self, CoseReceipt, CoseReceipts, ReceiptBytes};
 use schemas::genesis::Validator;
 use schemas::id::Digest;
 use schemas::proof::{AttestedHeader, ConsistencyProof, EpochProof, StateProof, Value};
 use schemas::state::epoch_key;
-use schemas::transaction::{Body, Core, Outcome, Signed, Signer, Transaction, signed_hash};
+use schemas::transaction::{Outcome, signed_hash};
 use schemas::tree::Place;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::change::change;
 use crate::chain::{self, Chain, key, public, sign};
 
 /// How a server behaves.
@@ -178,40 +179,11 @@ impl Double {
         Self { config, chain: id, lists, _folder: folder, shared, servers }
     }
 
-    /// The validators vote for these, then empty blocks lead over the seal into their epoch.
+    /// The validators vote for these, who are there; then empty blocks lead over the seal into their epoch.
     pub fn change_validators(&self, seats: &[u16]) {
         let mut shared = self.shared.lock().expect("not poisoned");
         let current = epoch_at(&shared.state, shared.chain.height + 1).expect("a map");
-        let members: Vec<Member> = seats
-            .iter()
-            .map(|seed| {
-                let new = Validator { name: format!("v{seed}"), key: public(&key(*seed)) };
-                let is_current = current.members.contains(&new);
-                let possession = sign(&key(*seed), &possession_to_sign(&shared.chain.id, current.epoch, &new));
-                Member { possession: (!is_current).then_some(possession), name: new.name, key: new.key }
-            })
-            .collect();
-        let epoch = current.epoch;
-        let mut said = Vec::new();
-        for (voter, member) in (0..).zip(&current.members).take(quorum(current.members.len())) {
-            let seed = member.name[1..].parse().expect("v and its seed");
-            let body = Body::Ballot(Ballot { epoch, voter, members: members.clone() });
-            said.push((body, Signer::Validator(voter), seed));
-        }
-        let list = list_hash(&members.iter().map(Member::validator).collect::<Vec<_>>());
-        for (member, seed) in members.iter().zip(seats).take(quorum(members.len())) {
-            let body = Body::ConfirmSeat(ConfirmSeat { epoch, members: list, key: member.key });
-            said.push((body, Signer::NewKey, *seed));
-        }
-        for (body, signer, seed) in said {
-            let core = Core { chain: shared.chain.id, valid_until: shared.chain.height + 10, body };
-            let signature = sign(&key(seed), &transaction_to_sign(&core.chain, &core.id()));
-            let tx = Transaction {
-                core,
-                statements: vec![],
-                signatures: vec![Signed { signer, signature }],
-                authored: vec![],
-            };
+        for tx in change(shared.chain.id, &current, seats, shared.chain.height) {
             shared.make_block(vec![chain::bytes(&tx)]);
         }
         let seal = seal(&shared.state, current.epoch).expect("a map").expect("decided").at;

@@ -57,7 +57,7 @@ pub(super) fn confirm(context: &Context<'_>, tx: &Transaction, body: &ConfirmSea
     let members = elected(context.state, &current)?
         .filter(|members| list_hash(members) == body.members && members.iter().any(|member| member.key == body.key));
     let members = members.ok_or(Refusal::NotElected)?;
-    if confirmed(context.state, body.epoch, &body.key)? == Some(body.members) {
+    if confirmed(context.state, body.epoch, &body.key, context.height)? == Some(body.members) {
         return Err(Refusal::Unchanged.into());
     }
     context.authenticate(tx, &[Signer::NewKey])?;
@@ -79,7 +79,8 @@ fn count_others(
 ) -> Result<usize, Stop> {
     let mut count = 0;
     for member in members.iter().filter(|member| member.key != body.key) {
-        count += usize::from(confirmed(context.state, current.epoch, &member.key)? == Some(body.members));
+        count +=
+            usize::from(confirmed(context.state, current.epoch, &member.key, context.height)? == Some(body.members));
     }
     Ok(count)
 }

@@ -72,10 +72,8 @@ impl Standing {
             return Ok(None);
         }
         let cast: Vec<Option<CastBallot>> = self.of_each(ledger, state::ballot_key).await?;
-        let mut lists: Vec<_> = cast.into_iter().flatten().map(|cast| cast.members).collect();
-        lists.sort_unstable();
-        let mut lists = lists.chunk_by(|one, other| one == other);
-        Ok(lists.find(|list| list.len() >= self.quorum()).and_then(|list| list.first()).cloned())
+        let lists = cast.into_iter().flatten().map(|cast| cast.members).collect();
+        Ok(ballot::elected(lists, self.current.members.len()))
     }
 
     /// The members of a list that said that they are there.
@@ -88,7 +86,10 @@ impl Standing {
         for member in list {
             let key = state::confirmation_key(self.current.epoch, &member.key);
             let said: Option<SeatConfirmation> = proved(ledger, &key, self.height).await?;
-            there.extend(said.filter(|said| said.members == ballot::list_hash(list)).map(|_| member));
+            let counts = |said: &SeatConfirmation| {
+                said.members == ballot::list_hash(list) && said.counts_at(self.height.saturating_add(1))
+            };
+            there.extend(said.filter(counts).map(|_| member));
         }
         Ok(there)
     }

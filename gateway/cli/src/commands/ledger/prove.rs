@@ -45,7 +45,7 @@ pub(super) async fn key(
 ) -> Outcome {
     let key = state::key_of_text(text).ok_or_else(|| {
         Failure::usage(format_args!(
-            "{text}: expected a transaction id, or case/, subj/, cons/, dead/, inst/, prac/, gate/, epoc/, ball/ or seat/ and the \
+            "{text}: expected a transaction id, or case/, subj/, cons/, dead/, inst/, prac/, gate/, epoc/, ball/, conf/ or seat/ and the \
              id in hex"
         ))
     })?;
