@@ -4,6 +4,7 @@
 //! Pure: no IO, no clock, no randomness, no keys (logical ids come from the caller). It never puts a value of a message
 //! into an error, and never drops a populated field in silence: what reaches no resource is listed by its path.
 
+mod batch;
 mod bounds;
 mod charset;
 mod error;
@@ -17,6 +18,7 @@ mod token;
 
 use schemas::json::Value;
 
+pub use batch::miscounted;
 pub use error::{MapError, TableError};
 pub use map::{Mapper, message_ranges, patient_identifier, source_key};
 

@@ -16,7 +16,7 @@ use crate::bounds::{MAX_FIELDS, MAX_JUNK_LINES, MAX_SEGMENTS};
 use crate::charset::Charset;
 use crate::error::MapError;
 
-pub use envelope::{RawMessage, split_messages};
+pub use envelope::{RawMessage, line_end, split_messages};
 pub use parts::{Level, Parts, Piece};
 
 /// A range of bytes in the text of a message.
@@ -158,7 +158,7 @@ impl<'a> Message<'a> {
         let mut line_number = 0u32;
         let mut open: Option<(usize, usize)> = None;
         while at < bytes.len() {
-            let end = envelope::line_end(bytes, at);
+            let end = line_end(bytes, at);
             // a frame's character that a sender repeats before each segment
             let start = at + bytes[at..end].iter().take_while(|b| **b == 0x0b).count();
             let line = &bytes[start..end];

@@ -1,6 +1,7 @@
 //! One input → its messages: byte-order mark, MLLP framing and FHS/BHS/BTS/FTS lines are set aside, MSH begins a message.
 //! It must never skip other bytes in silence.
 
+use crate::batch::miscounted;
 use crate::bounds::{MAX_INPUT_BYTES, MAX_MESSAGES};
 use crate::error::MapError;
 
@@ -57,6 +58,10 @@ pub fn split_messages(raw: &[u8]) -> Result<Vec<RawMessage<'_>>, MapError> {
         .filter(|((_, message), _)| *message)
         .map(|((start, _), end)| RawMessage { bytes: trim_frame(&raw[*start..end]), offset: *start })
         .collect();
+    if messages.is_empty() && miscounted(raw).is_some() {
+        let text = "found another count of messages in the batch than came";
+        return refuse("batch-count", "BTS-1", 0, text);
+    }
     if messages.is_empty() {
         return refuse("no-msh", "MSH", 0, "found no message, expected a line that begins with MSH");
     }
@@ -64,7 +69,7 @@ pub fn split_messages(raw: &[u8]) -> Result<Vec<RawMessage<'_>>, MapError> {
 }
 
 /// Where the line that holds byte `at` ends, sixteen bytes at once.
-pub(super) fn line_end(bytes: &[u8], at: usize) -> usize {
+pub fn line_end(bytes: &[u8], at: usize) -> usize {
     let ends = |b: &u8| matches!(b, b'\r' | b'\n');
     let rest = bytes.get(at..).unwrap_or_default();
     let (blocks, _) = rest.as_chunks::<16>();

@@ -61,6 +61,7 @@ fn every_code_has_a_hint_of_its_own() {
         "unsupported-charset",
         "bad-delimiters",
         "no-msh",
+        "batch-count",
         "bad-id",
         "abandoned",
         "json-not-utf8",

@@ -131,11 +131,20 @@ async fn a_bad_message_of_a_batch_stops_no_neighbour() {
         let aside = dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
         let codes: Vec<_> = aside.iter().map(|letter| letter.code.as_str()).collect();
         assert_eq!(codes, ["unsupported-message", "json-truncated"]);
+        // two came of three: they go their way, and the trailer tells of the third
+        let short = format!("BHS|^~\\&|ADT|HOSP\r{}{}BTS|3\r", admission("3", "c"), admission("2", "b"));
+        assert_eq!(running.send(HL7, &short).await, Outcome::Received);
+        running.indexed(6).await;
+        running.idle().await;
+        let aside = dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
+        let last = aside.last().expect("three");
+        assert_eq!((aside.len(), last.code.as_str(), last.path.as_str()), (3, "batch-count", "BTS-1"));
         // the same again, whole or in part, is known
         assert_eq!(running.send(HL7, &batch).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &admission("2", "b")).await, Outcome::Duplicate, "alone or in a batch");
         assert_eq!(running.send(FHIR, lines(&["y"]).as_str()).await, Outcome::Duplicate);
-        assert_eq!(cases::count(&running.store).await.expect("read"), 5);
+        assert_eq!(running.send(HL7, &short).await, Outcome::Duplicate);
+        assert_eq!(cases::count(&running.store).await.expect("read"), 6);
         running.stop().await;
     }
 }

@@ -1,6 +1,8 @@
 //! Several messages that came as one delivery. Part of *receive*: they are told apart before anything else, so that each has a key, a
 //! case and a dead letter of its own. It must never change a byte of a message.
 
+use std::ops::Range;
+
 use super::{Message, Outcome};
 use crate::ingest::normalise::Format;
 
@@ -14,7 +16,8 @@ pub(super) fn of_all(outcomes: &[Outcome]) -> Outcome {
 }
 
 /// The messages of one delivery: those of an HL7 v2 batch, lines of NDJSON. Each has a key, a case and, if need be, a dead letter of its
-/// own, so that a bad one holds up no neighbour.
+/// own, so that a bad one holds up no neighbour. What stands around the messages of a batch that counts others goes its way too, to become
+/// a dead letter: it is all that tells of a lost message.
 pub(super) fn split(message: Message) -> Vec<Message> {
     let part = |from: usize, to: usize, content_type: &str| Message {
         body: message.body.slice(from..to),
@@ -33,11 +36,20 @@ pub(super) fn split(message: Message) -> Vec<Message> {
         }
     } else if Format::of(&message.content_type, &message.body).is_ok_and(|format| format == Format::Hl7v2) {
         let all = connectors_hl7v2::message_ranges(&message.body);
-        if all.len() > 1 {
-            return all.into_iter().map(|range| part(range.start, range.end, &message.content_type)).collect();
+        let miscounted = has_more(&message.body, &all).then(|| connectors_hl7v2::miscounted(&message.body)).flatten();
+        if all.len() > 1 || miscounted.is_some() {
+            let mut parts: Vec<_> =
+                all.into_iter().map(|range| part(range.start, range.end, &message.content_type)).collect();
+            parts.extend(miscounted.map(|around| Message { body: around.into(), ..message.clone() }));
+            return parts;
         }
     }
     vec![message]
+}
+
+/// Whether there is anything around the messages.
+fn has_more(body: &[u8], all: &[Range<usize>]) -> bool {
+    all.first().is_some_and(|first| first.start > 0) || all.last().is_some_and(|last| last.end < body.len())
 }
 
 /// One FHIR resource a line.

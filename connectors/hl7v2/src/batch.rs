@@ -1,0 +1,75 @@
+//! What a batch says about itself: BTS-1 counts its messages, FTS-1 the batches of its file (HL7 2.10). A count that is not right is the
+//! only sign of a message that was lost on the way. It must never stop the messages that are there.
+
+use crate::token::line_end;
+
+/// The lines around the messages of a batch (FHS, BHS, BTS, FTS), when one of them counts other messages or batches than there are. A
+/// count that is empty or no number says nothing.
+pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
+    let (mut around, mut is_wrong) = (Vec::new(), false);
+    let (mut messages, mut batches, mut at) = (0_u64, 0_u64, 0);
+    while at < raw.len() {
+        let end = line_end(raw, at);
+        let line = raw[at..end].trim_ascii_start();
+        match line.get(..3) {
+            Some(b"MSH") => messages += 1,
+            Some(b"BHS") => (messages, batches) = (0, batches + 1),
+            // a batch may do without its header
+            Some(b"BTS") => {
+                is_wrong |= count(line).is_some_and(|count| count != messages);
+                batches = batches.max(1);
+            }
+            Some(b"FTS") => is_wrong |= count(line).is_some_and(|count| count != batches),
+            _ => {}
+        }
+        if matches!(line.get(..3), Some(b"FHS" | b"BHS" | b"BTS" | b"FTS")) {
+            around.extend_from_slice(line);
+            around.push(b'\r');
+        }
+        at = end + 1;
+    }
+    is_wrong.then_some(around)
+}
+
+/// The first field of a trailer.
+fn count(line: &[u8]) -> Option<u64> {
+    let separator = line.get(3)?;
+    let field = line.get(4..)?.split(|byte| byte == separator).next()?;
+    std::str::from_utf8(field.trim_ascii()).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::miscounted;
+
+    #[test]
+    fn a_count_that_is_right_or_absent_says_nothing() {
+        for raw in [
+            "MSH|^~\\&|A\rPID|1",
+            "FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|A\rMSH|^~\\&|B\rBTS|2\rFTS|1",
+            "FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|A\rBTS|1|x\rBHS|^~\\&\rBTS|0\rFTS|2\r",
+            "BHS*^~\\&\nMSH|^~\\&|A\nBTS* 1 *\n",
+            "BHS|^~\\&\rMSH|^~\\&|A\rBTS\rFTS|",
+            "BHS|^~\\&\rMSH|^~\\&|A\rBTS||all of it\rFTS|one",
+            "MSH|^~\\&|A\rBTS|1\rFTS|1",
+            "",
+        ] {
+            assert_eq!(miscounted(raw.as_bytes()), None, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn another_count_gives_the_lines_around_the_messages() {
+        let raw = b"FHS|^~\\&|LAB\r\nBHS|^~\\&|LAB\r\nMSH|^~\\&|A\r\nPID|1\r\nBTS|2\r\nFTS|1\r\n";
+        let around = miscounted(raw).expect("one is missing");
+        assert_eq!(around, b"FHS|^~\\&|LAB\rBHS|^~\\&|LAB\rBTS|2\rFTS|1\r");
+        for raw in [
+            "BHS|^~\\&\rBTS|1",
+            "BHS|^~\\&\rMSH|^~\\&|A\rMSH|^~\\&|B\rBTS|1",
+            "FHS|^~\\&\rBHS|^~\\&\rMSH|^~\\&|A\rBTS|1\rFTS|2",
+            "MSH|^~\\&|A\rBTS|9",
+        ] {
+            assert!(miscounted(raw.as_bytes()).is_some(), "{raw:?}");
+        }
+    }
+}
