@@ -130,11 +130,11 @@ impl Supervisor {
                     // when it is lost the preferred one is tried first
                     (delay_ms, attempt) = (RETRY_FIRST_MS, 0);
                     self.consume(&connection, &mut lanes).await;
-                    self.reporter.disconnected(now_ms());
+                    self.reporter.failed(now_ms(), "a consumer or its connection ended");
                 }
                 Err(failure) => {
                     attempt += 1;
-                    self.reporter.disconnected(now_ms());
+                    self.reporter.failed(now_ms(), &failure.to_string());
                     tracing::warn!(connector = %self.config.name, class = failure.class().name(), delay_ms, "not connected: {failure}");
                 }
             }

@@ -156,7 +156,7 @@ impl Poller {
         if matches!(error, FhirError::Away { .. }) {
             self.window.lost();
         }
-        self.window.reporter.disconnected(now_ms());
+        self.window.reporter.failed(now_ms(), &error.to_string());
         let delay_ms = match error {
             FhirError::Busy { after_ms } => (*after_ms).max(RETRY_FIRST_MS),
             _ => self.delay_ms + now_ms() % (self.delay_ms / 2 + 1),

@@ -135,7 +135,9 @@ async fn listen(shared: Shared, tls: Option<TlsAcceptor>, mut bound: io::Result<
                 shared.reporter.disconnected(now_ms());
             }
             Err(error) => {
-                shared.reporter.disconnected(now_ms());
+                shared
+                    .reporter
+                    .failed(now_ms(), &format!("cannot listen on {}: {}", shared.config.listen, error.kind()));
                 tracing::warn!(connector = name, address = %shared.config.listen, delay_ms, "cannot listen: {}", error.kind());
                 let delay = tokio::time::sleep(Duration::from_millis(delay_ms));
                 shared.closing.run_until_cancelled(delay).await;

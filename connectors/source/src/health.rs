@@ -1,14 +1,18 @@
 //! What is known of a source's connection, as a watched value: readiness means that messages can arrive now, not that a
 //! process runs.
 
+use std::sync::Arc;
+
 use schemas::id::TimeMs;
 use tokio::sync::watch;
 
 /// A source's condition. Times are those of the gateway's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceHealth {
     /// Whether the peer is connected and consuming; of a listener, whether it listens.
     pub connected: bool,
+    /// What stops it from being connected, as the last attempt said: no address with credentials, no content.
+    pub why: Option<Arc<str>>,
     /// Since when `connected` has its value; 0 before the first attempt ended.
     pub since: TimeMs,
     /// When the last delivery was yielded.
@@ -44,7 +48,7 @@ impl HealthReporter {
                 return false;
             }
             health.reconnects += u64::from(health.since != 0);
-            (health.connected, health.since) = (true, now);
+            (health.connected, health.since, health.why) = (true, now, None);
             true
         });
     }
@@ -54,7 +58,19 @@ impl HealthReporter {
         self.0.send_modify(|health| health.reconnects += 1);
     }
 
-    /// The peer is lost, or could not be reached.
+    /// The peer is lost, or could not be reached, and why.
+    pub fn failed(&self, now: TimeMs, why: &str) {
+        self.disconnected(now);
+        self.0.send_if_modified(|health| {
+            let changed = health.why.as_deref() != Some(why);
+            if changed {
+                health.why = Some(why.into());
+            }
+            changed
+        });
+    }
+
+    /// The peer is lost, or nobody wants it any more.
     pub fn disconnected(&self, now: TimeMs) {
         self.0.send_if_modified(|health| {
             let changed = health.connected;
@@ -83,5 +99,24 @@ impl HealthReporter {
     /// A delivery was settled, or lost its connection.
     pub fn settled(&self) {
         self.0.send_modify(|health| health.unsettled = health.unsettled.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HealthReporter;
+
+    #[test]
+    fn what_stops_a_source_is_told_until_it_is_connected() {
+        let reporter = HealthReporter::default();
+        let health = reporter.subscribe();
+        reporter.failed(1, "refused");
+        reporter.failed(2, "away");
+        assert_eq!((health.borrow().connected, health.borrow().why.as_deref()), (false, Some("away")));
+        reporter.connected(3);
+        assert_eq!((health.borrow().connected, health.borrow().why.as_deref()), (true, None));
+        reporter.failed(4, "lost");
+        let now = health.borrow().clone();
+        assert_eq!((now.connected, now.since, now.why.as_deref()), (false, 4, Some("lost")));
     }
 }

@@ -50,6 +50,8 @@ pub struct ConnectorState {
     pub last_delivery: Option<u64>,
     /// Why it does not run, where it cannot.
     pub fault: Option<String>,
+    /// Why messages cannot arrive, as the last attempt to connect said; it is tried again.
+    pub why: Option<String>,
 }
 
 impl ConnectorState {
@@ -65,6 +67,7 @@ impl ConnectorState {
             careful: 0,
             last_delivery: None,
             fault: Some(fault.to_string()),
+            why: None,
         }
     }
 }
@@ -154,7 +157,7 @@ impl Connectors {
     /// Every connector in the order of names.
     pub fn list(&self) -> Vec<ConnectorState> {
         let state = |(name, running): (&String, &Running)| {
-            let health = running.live.as_ref().map(|(_, health)| *health.borrow()).unwrap_or_default();
+            let health = running.live.as_ref().map(|(_, health)| health.borrow().clone()).unwrap_or_default();
             ConnectorState {
                 name: name.clone(),
                 kind: running.config.kind(),
@@ -165,6 +168,7 @@ impl Connectors {
                 careful: health.careful,
                 last_delivery: health.last_delivery,
                 fault: running.fault.clone(),
+                why: health.why.as_deref().map(str::to_owned),
             }
         };
         let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);

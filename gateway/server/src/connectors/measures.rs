@@ -62,6 +62,7 @@ mod tests {
             careful: 0,
             last_delivery,
             fault: None,
+            why: None,
         };
         let text = measures(&[state("ward-3", Some(1_000)), state("x\"} 1\n", None)], 61_500);
         assert!(text.contains("# TYPE chartseal_connector_reconnects_total counter\n"), "{text}");

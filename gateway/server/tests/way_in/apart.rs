@@ -132,6 +132,11 @@ async fn a_connector_that_fails_stalls_or_floods_touches_no_other() {
     for flood in floods {
         flood.await.expect("every message of the flood is acknowledged too");
     }
+    let why =
+        |name: &str| on.connectors.list().into_iter().find(|state| state.name == name).and_then(|state| state.why);
+    on.running.until("why messages cannot arrive", || async { why("taken").is_some() && why("away").is_some() }).await;
+    assert!(why("taken").is_some_and(|why| why.contains("cannot listen on 127.0.0.1:")), "{:?}", why("taken"));
+    assert!(why("away").is_some_and(|why| why.contains("broker")), "{:?}", why("away"));
     let states = on.connectors.list();
     let of = |name: &str| states.iter().find(|state| state.name == name).expect("configured");
     assert!(of("feed").connected && of("flooded").connected);

@@ -46,9 +46,10 @@ pub fn status(gateway: &Gateway, output: Output) -> Outcome {
             Some(queues) => format!("  {queues} queues one message at a time"),
         };
         // last, for it may be long
-        let fault = state["fault"].as_str().map_or_else(String::new, |fault| format!("  {fault}"));
+        let why = state["fault"].as_str().or_else(|| state["why"].as_str());
+        let why = why.map_or_else(String::new, |why| format!("  {why}"));
         output.line(format_args!(
-            "{name:width$}  {:kinds$}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}{careful}{fault}",
+            "{name:width$}  {:kinds$}  {how}  unsettled {unsettled}  reconnects {again}  last message {last}{careful}{why}",
             text(state, "kind")
         ));
     }
