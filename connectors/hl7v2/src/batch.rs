@@ -10,8 +10,10 @@ pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
     let (mut messages, mut batches, mut at) = (0_u64, 0_u64, 0);
     while at < raw.len() {
         let end = line_end(raw, at);
-        let line = raw[at..end].trim_ascii_start();
-        match line.get(..3) {
+        let line = &raw[at..end];
+        let lead = line.iter().take_while(|byte| matches!(**byte, b' ' | 0x0b)).count();
+        let line = &line[lead..];
+        match name(line) {
             Some(b"MSH") => messages += 1,
             Some(b"BHS") => (messages, batches) = (0, batches + 1),
             // a batch may do without its header
@@ -22,13 +24,18 @@ pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
             Some(b"FTS") => is_wrong |= count(line).is_some_and(|count| count != batches),
             _ => {}
         }
-        if matches!(line.get(..3), Some(b"FHS" | b"BHS" | b"BTS" | b"FTS")) {
+        if matches!(name(line), Some(b"FHS" | b"BHS" | b"BTS" | b"FTS")) {
             around.extend_from_slice(line);
             around.push(b'\r');
         }
         at = end + 1;
     }
     is_wrong.then_some(around)
+}
+
+/// The segment that a line begins, as the tokenizer sees it.
+fn name(line: &[u8]) -> Option<&[u8]> {
+    line.get(..3).filter(|_| line.get(3).is_none_or(|byte| !byte.is_ascii_alphanumeric()))
 }
 
 /// The first field of a trailer.
@@ -52,6 +59,7 @@ mod tests {
             "BHS|^~\\&\rMSH|^~\\&|A\rBTS\rFTS|",
             "BHS|^~\\&\rMSH|^~\\&|A\rBTS||all of it\rFTS|one",
             "MSH|^~\\&|A\rBTS|1\rFTS|1",
+            "\x0bMSH|^~\\&|A\rMSHX|1\rBTS|1\r\x1c\r",
             "",
         ] {
             assert_eq!(miscounted(raw.as_bytes()), None, "{raw:?}");
