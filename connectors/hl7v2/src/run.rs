@@ -49,6 +49,8 @@ struct Instance {
     object: Object,
     frame: usize,
     live: bool,
+    /// What explains its constants, until something of the message makes it live.
+    unexplained: Vec<Explained>,
     /// `Type/id`, once somebody asked for it.
     reference: Option<Arc<str>>,
 }

@@ -199,6 +199,27 @@ fn nothing_populated_is_lost_in_silence() {
     }
 }
 
+/// A constant of a segment that brings nothing is in the case all the same, once another one brings something.
+#[test]
+fn constants_are_explained_when_their_resource_comes_to_be() {
+    let add = [
+        (
+            "messages/ZZZ_Z01.map",
+            "message ZZZ_Z01\non ZZZ^Z01\nMSH makes Bundle\nZAA makes Patient\nZBB fills Patient\n",
+        ),
+        ("segments/ZAA.map", "segment ZAA\ninto Patient\nlanguage <- \"de\"\n"),
+        ("segments/ZBB.map", "segment ZBB\ninto Patient\ngender <- ZBB-1\n"),
+    ];
+    let mapper = Mapper::with_tables(&add.map(|(name, text)| (name.to_owned(), text.to_owned()))).expect("tables");
+    let options = MapOptions { ids: &id, default_zone: "Z", default_charset: None, explain: true };
+    for (raw, is_there) in [("ZAA|\rZBB|other", true), ("ZAA|\rZBB|", false)] {
+        let mapped = mapper.map(format!("MSH|^~\\&|||||20260101||ZZZ^Z01|1\r{raw}").as_bytes(), &options);
+        let whole = String::from_utf8(mapped.cases[0].bundle.canonical()).expect("text");
+        let explained = mapped.explained.iter().any(|e| e.element == "Patient.language" && e.field == "\"de\"");
+        assert_eq!((whole.contains("\"language\":\"de\""), explained), (is_there, is_there), "{raw:?}: {whole}");
+    }
+}
+
 #[test]
 fn a_site_replaces_and_adds_tables() {
     let add = [

@@ -93,7 +93,14 @@ impl Run<'_> {
             None if filling.makes => {
                 let resource = filling.resource;
                 let object = resource_of(resource);
-                self.instances.push(Instance { resource, object, frame, live: false, reference: None });
+                self.instances.push(Instance {
+                    resource,
+                    object,
+                    frame,
+                    live: false,
+                    unexplained: Vec::new(),
+                    reference: None,
+                });
                 self.instances.len() - 1
             }
             None => return,
@@ -107,12 +114,14 @@ impl Run<'_> {
         let explained = self.explained.len();
         let live = self.rows(filling.program, &mut object, cursor);
         self.filling = None;
-        if !live {
-            self.explained.truncate(explained);
-        }
         let instance = &mut self.instances[index];
         instance.object = object;
         instance.live |= live;
+        if instance.live {
+            self.explained.append(&mut instance.unexplained);
+        } else {
+            instance.unexplained.extend(self.explained.drain(explained..));
+        }
         self.clear(filling.program, index, segment);
         self.trail.clear();
     }
