@@ -56,7 +56,7 @@ pub struct TransferStart {
     pub nonce: u64,
     /// The time now.
     pub now: TimeMs,
-    /// What lies here already is final up to this height: nothing older is taken, whoever offers it.
+    /// What lies here already is final up to this height: nothing older is taken, whoever offers it, nor from before the epoch.
     pub above: Height,
 }
 
@@ -159,6 +159,8 @@ impl Transfer {
     /// Nothing is asked before the first tick.
     pub fn start(start: TransferStart) -> Self {
         let TransferStart { config, nonce, now, above } = start;
+        // nothing from before its epoch: a newcomer has no seat there
+        let above = above.max(config.base.height);
         let others = (0..).take(config.validators).filter(|&validator| validator != config.me);
         let peers = others.map(|validator| (validator, Peer::default())).collect();
         Self {

@@ -142,6 +142,16 @@ fn nothing_older_than_what_is_here_is_taken() {
 }
 
 #[test]
+fn a_newcomer_takes_no_state_from_before_its_epoch() {
+    // in that state it has no seat: it could go neither on nor back
+    let source = Source::new(4, HEIGHT, 60, 100);
+    let mut world = World::newcomer(source.clone(), kinds(4, &[]), HEIGHT + 1);
+    assert!(world.run(400).done.is_none());
+    assert!(world.kept.begun == 0 && world.kept.asked[1] > 10, "it asks on: {:?}", world.kept.asked);
+    check(&source, World::newcomer(source.clone(), kinds(4, &[]), HEIGHT).run(ENOUGH));
+}
+
+#[test]
 fn a_chain_without_blocks_has_nothing_to_copy() {
     let mut source = Source::new(4, 0, 60, 0);
     source.header.height = 0;

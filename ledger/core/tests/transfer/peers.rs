@@ -105,9 +105,20 @@ impl World {
 
     /// The same for one that has a store up to a height.
     pub fn above(source: Source, kinds: Vec<Kind>, above: Height) -> Self {
-        let n = kinds.len();
-        let config = Config { chain: CHAIN, epoch: 0, validators: n, me: 0, base: Checkpoint::genesis(&CHAIN) };
-        let transfer = Transfer::start(TransferStart { config, nonce: 77, now: 0, above });
+        let config =
+            Config { chain: CHAIN, epoch: 0, validators: kinds.len(), me: 0, base: Checkpoint::genesis(&CHAIN) };
+        Self::starting(source, kinds, TransferStart { config, nonce: 77, now: 0, above })
+    }
+
+    /// The same for a newcomer of an epoch that begins behind a height.
+    pub fn newcomer(source: Source, kinds: Vec<Kind>, seal: Height) -> Self {
+        let base = Checkpoint { height: seal, header: Digest::ZERO, attestations: vec![] };
+        let config = Config { chain: CHAIN, epoch: 0, validators: kinds.len(), me: 0, base };
+        Self::starting(source, kinds, TransferStart { config, nonce: 77, now: 0, above: 0 })
+    }
+
+    fn starting(source: Source, kinds: Vec<Kind>, start: TransferStart) -> Self {
+        let (n, transfer) = (kinds.len(), Transfer::start(start));
         let kept = Kept { asked: vec![0; n], ..Kept::default() };
         let (height, mail) = (source.header.height, VecDeque::new());
         Self {
