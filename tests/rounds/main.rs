@@ -1,5 +1,5 @@
-//! Real validators under load while they are killed, stopped, cut off, left without room and on disks that fail, round after round: everything that
-//! was acknowledged is there, each case once, in an order that fits what the clients saw, and all validators agree. Needs
+//! Real validators under load while they are killed, stopped, cut off, left without room and on disks that fail, round after
+//! round: everything that was acknowledged is there, each case once, in an order that fits what the clients saw, and all validators agree. Needs
 //! the binary that `tests/run` names; `CHARTSEAL_ROUNDS` is the number of rounds, `CHARTSEAL_SEED` repeats a run.
 
 #[path = "../path/chain.rs"]

@@ -191,7 +191,8 @@ pub fn hint(code: &str) -> &'static str {
             "no line begins with MSH: it is no HL7 v2 message, or text stands before it; discard and have it sent again"
         }
         "batch-count" => {
-            "its trailer counts other messages than came: compare with the sender's log, have what is missing sent again, then discard"
+            "its trailer counts other messages than came: compare with the sender's log, have what is missing sent again or its count mended, then \
+             discard"
         }
         "bad-delimiters" => {
             "MSH-1 and MSH-2 must be distinct delimiters, such as |^~\\&; discard and have it sent again"

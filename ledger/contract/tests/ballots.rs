@@ -1,5 +1,4 @@
-//! Who the validators of the next epoch are: every rule of a ballot from both sides, what decides, and from
-//! which height on.
+//! Who the validators of the next epoch are: every rule of a ballot from both sides, what decides, and from which height on.
 
 #[path = "../../proof/tests/support/chain.rs"]
 mod chain;

@@ -1,5 +1,6 @@
-//! A validator's own word that it is there: where a quorum voted for a list that has its key, it takes its seat, by a transaction that it
-//! hands in again until the ledger holds it. It must never speak for a key that is not its own, nor for a list that is not elected or whose members it cannot send to.
+//! A validator's own word that it is there: where a quorum voted for a list that has its key, it takes its seat, by a transaction
+//! that it hands in again until the ledger holds it. It must never speak for a key that is not its own, nor for a list that is not
+//! elected or whose members it cannot send to.
 
 use std::collections::BTreeSet;
 

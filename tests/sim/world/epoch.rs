@@ -1,5 +1,5 @@
-//! Other validators: all vote, those voted for say that they are there, the contract decides, the epoch ends where it says, and everyone begins the next one from its durable store;
-//! new ones take the state over, those who left are out.
+//! Other validators: all vote, those voted for say that they are there, the contract decides, the epoch ends where it says, and
+//! everyone begins the next one from its durable store; new ones take the state over, those who left are out.
 
 use std::rc::Rc;
 

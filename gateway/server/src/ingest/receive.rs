@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use self::parts::Part;
 use super::normalise::{Format, media_type};
 use super::{Control, Foundation, Held, RETRY_FIRST_MS, Room, StepError, crash_point, spread, within};
 use crate::dead_letters::Retried;
@@ -225,7 +226,7 @@ impl Receiver {
         for offer in group {
             let parts = parts::split(offer.message);
             settles.push((offer.settle, parts.len()));
-            messages.extend(parts.into_iter().map(|message| (message, offer.room.clone())));
+            messages.extend(parts.into_iter().map(|part| (part, offer.room.clone())));
         }
         let mut patience = self.control.patience("receive");
         let prepared = loop {
@@ -266,9 +267,9 @@ impl Receiver {
     }
 
     /// Seals raw bytes, computes keys, puts the large ones into the object store.
-    async fn prepare(&self, messages: Vec<(Message, Option<Held>)>) -> Result<Vec<Prepared>, StepError> {
+    async fn prepare(&self, messages: Vec<(Part, Option<Held>)>) -> Result<Vec<Prepared>, StepError> {
         let vault = self.on.vault.clone();
-        let prepared = spread(messages, move |(message, room)| prepare(&vault, message, room)).await?;
+        let prepared = spread(messages, move |(part, room)| prepare(&vault, part, room)).await?;
         let prepared = prepared.into_iter().collect::<Result<Vec<_>, _>>()?;
         let objects = prepared.iter().filter_map(|p| match (&p.row.raw, &p.object) {
             (RawPlace::Object(key), Some(bytes)) => Some((*key, bytes.clone())),
@@ -406,16 +407,19 @@ async fn acknowledge(settles: Vec<(Settle, usize)>, mut outcomes: &[Outcome]) {
     }
 }
 
-fn prepare(vault: &gateway_vault::Vault, mut message: Message, room: Option<Held>) -> Result<Prepared, StepError> {
+fn prepare(vault: &gateway_vault::Vault, part: Part, room: Option<Held>) -> Result<Prepared, StepError> {
+    let Part { mut message, about } = part;
     // the one text of a row that comes from outside unchecked: nothing in it may make the database refuse the group
     if media_type(&message.content_type).is_none() {
         message.content_type = "".into();
     }
     let content = sha256(&message.body);
     let content_hash = vault.blind("raw-content", &to_hex(content.as_bytes()));
-    let source_key = match key_of(&message) {
-        Some(key) => vault.blind("source-key", &to_hex(&key)),
-        None => vault.blind("content-key", &to_hex(&content_key(&message.connector, &content))),
+    let by_content = |whole: &Digest| vault.blind("content-key", &to_hex(&content_key(&message.connector, whole)));
+    let source_key = match (about, key_of(&message)) {
+        (Some(whole), _) => by_content(&whole),
+        (None, Some(key)) => vault.blind("source-key", &to_hex(&key)),
+        (None, None) => by_content(&content),
     };
     let (key, raw_key) = vault.new_raw_key(&source_key.0)?;
     let sealed = vault.seal_raw(&key, &source_key.0, &message.body)?;

@@ -139,12 +139,19 @@ async fn a_bad_message_of_a_batch_stops_no_neighbour() {
         let aside = dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read");
         let last = aside.last().expect("three");
         assert_eq!((aside.len(), last.code.as_str(), last.path.as_str()), (3, "batch-count", "BTS-1"));
+        // the same lines around other messages tell of another loss
+        let other = format!("BHS|^~\\&|ADT|HOSP\r{}BTS|3\r", admission("4", "d"));
+        assert_eq!(running.send(HL7, &other).await, Outcome::Received);
+        running.indexed(7).await;
+        running.idle().await;
+        assert_eq!(dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read").len(), 4);
         // the same again, whole or in part, is known
         assert_eq!(running.send(HL7, &batch).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &admission("2", "b")).await, Outcome::Duplicate, "alone or in a batch");
         assert_eq!(running.send(FHIR, lines(&["y"]).as_str()).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &short).await, Outcome::Duplicate);
-        assert_eq!(cases::count(&running.store).await.expect("read"), 6);
+        assert_eq!(running.send(HL7, &other).await, Outcome::Duplicate);
+        assert_eq!(cases::count(&running.store).await.expect("read"), 7);
         running.stop().await;
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ledger_client::{Epochs, HttpLedger, Ledger, Validators as _};
+use ledger_client::{Epochs, HttpLedger, Validators as _};
 use ledger_node::key::{self, ValidatorKey};
 use schemas::ballot::{ConfirmSeat, list_hash};
 use schemas::block::quorum;
@@ -20,8 +20,8 @@ use super::members::{Standing, VALID_BLOCKS, show_list};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Output, good};
 
-/// Longest that one question may wait for a block.
-const STEP: Duration = Duration::from_secs(5);
+/// Between two looks at the ledger, one that does not answer too.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a key stands.
 enum Place {
@@ -58,6 +58,7 @@ pub(super) async fn confirm(
             Place::Open => return Err(no_list(&standing)),
         }
         while !has_come(ledger, &me).await {
+            tokio::time::sleep(left().min(AGAIN)).await;
             standing = match Standing::read(ledger, genesis).await {
                 Ok(now) => now,
                 Err(failure) if failure.exit == Exit::TryAgain && !left().is_zero() => continue,
@@ -70,8 +71,6 @@ pub(super) async fn confirm(
             if left().is_zero() {
                 return Err(waiting(ledger, &standing, found).await?);
             }
-            // a block, or the end of the time, whichever is first
-            drop(ledger.blocks(standing.height.saturating_add(1), 1, left().min(STEP)).await);
         }
     }
     let epochs = ledger.newest_epochs().await;
@@ -101,7 +100,7 @@ fn keep(epochs: &Epochs, path: &Path, output: Output) -> Outcome {
 fn seated(standing: &Standing, output: Output) -> Outcome {
     let newest = standing.next.as_ref().unwrap_or(&standing.current);
     let (epoch, first) = (newest.epoch, newest.first);
-    output.line(format_args!("nothing to confirm: a validator of epoch {epoch}, as of the one before"));
+    output.line(format_args!("nothing to confirm: a validator already, and of epoch {epoch} too"));
     output.document(&serde_json::json!({ "epoch": epoch, "first": first, "proofs": null }))?;
     Ok(Exit::Done)
 }

@@ -3,8 +3,19 @@
 
 use std::ops::Range;
 
+use schemas::cbor::sha256;
+use schemas::id::Digest;
+
 use super::{Message, Outcome};
 use crate::ingest::normalise::Format;
+
+/// One message of a delivery.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub message: Message,
+    /// Hash of the whole delivery, for what says something about that: the same word about another one is not a duplicate.
+    pub about: Option<Digest>,
+}
 
 /// Most lines of one NDJSON delivery; more are refused as one.
 const PARTS_MAX: usize = 10_000;
@@ -18,11 +29,10 @@ pub(super) fn of_all(outcomes: &[Outcome]) -> Outcome {
 /// The messages of one delivery: those of an HL7 v2 batch, lines of NDJSON. Each has a key, a case and, if need be, a dead letter of its
 /// own, so that a bad one holds up no neighbour. What stands around the messages of a batch that counts others goes its way too, to become
 /// a dead letter: it is all that tells of a lost message.
-pub(super) fn split(message: Message) -> Vec<Message> {
-    let part = |from: usize, to: usize, content_type: &str| Message {
-        body: message.body.slice(from..to),
-        content_type: content_type.into(),
-        ..message.clone()
+pub(super) fn split(message: Message) -> Vec<Part> {
+    let part = |from: usize, to: usize, content_type: &str| {
+        let (body, content_type) = (message.body.slice(from..to), content_type.into());
+        Part { message: Message { body, content_type, ..message.clone() }, about: None }
     };
     if is_ndjson(&message.content_type) {
         let mut at = 0;
@@ -40,11 +50,14 @@ pub(super) fn split(message: Message) -> Vec<Message> {
         if all.len() > 1 || miscounted.is_some() {
             let mut parts: Vec<_> =
                 all.into_iter().map(|range| part(range.start, range.end, &message.content_type)).collect();
-            parts.extend(miscounted.map(|around| Message { body: around.into(), ..message.clone() }));
+            parts.extend(miscounted.map(|around| Part {
+                message: Message { body: around.into(), ..message.clone() },
+                about: Some(sha256(&message.body)),
+            }));
             return parts;
         }
     }
-    vec![message]
+    vec![Part { message, about: None }]
 }
 
 /// Whether there is anything around the messages.
