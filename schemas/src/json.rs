@@ -5,15 +5,17 @@
 //! and never put a value into an error.
 
 mod canonical;
+mod name;
 mod number;
+mod object;
 mod parse;
 mod text;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 
+pub use name::Name;
 pub use number::Number;
+pub use object::Object;
 pub use parse::{JsonError, JsonErrorKind, parse};
 pub use text::Text;
 
@@ -32,132 +34,6 @@ pub enum Value {
     Array(Vec<Value>),
     /// An object in the order of its source.
     Object(Object),
-}
-
-/// An object: members in the order in which they came, each name once.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Object {
-    members: Vec<(Text, Value)>,
-}
-
-impl Object {
-    /// An empty object.
-    #[inline]
-    pub const fn new() -> Self {
-        Self { members: Vec::new() }
-    }
-
-    /// The members in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.members.iter().map(|(k, v)| (k.as_str(), v))
-    }
-
-    /// The members in order, values mutable.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
-        self.members.iter_mut().map(|(k, v)| (k.as_str(), v))
-    }
-
-    /// An empty object with room for `members`.
-    #[inline]
-    pub fn with_capacity(members: usize) -> Self {
-        Self { members: Vec::with_capacity(members) }
-    }
-
-    /// Number of members.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether there is no member.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// The value of `name`.
-    #[inline]
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.members.iter().find(|(k, _)| *k == *name).map(|(_, v)| v)
-    }
-
-    /// The value of `name`, mutable.
-    #[inline]
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
-        self.members.iter_mut().find(|(k, _)| *k == *name).map(|(_, v)| v)
-    }
-
-    /// Sets `name`, in place when it exists, at the end otherwise. Returns the old value.
-    #[inline]
-    pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
-        let name = name.into();
-        if let Some(slot) = self.get_mut(&name) {
-            return Some(std::mem::replace(slot, value));
-        }
-        self.members.push((name, value));
-        None
-    }
-
-    /// Sets `name` as the first member (FHIR readers like `resourceType` in front). Returns the old value.
-    pub fn insert_first(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
-        let name = name.into();
-        let old = self.remove(&name);
-        self.members.insert(0, (name, value));
-        old
-    }
-
-    /// Takes `name` out.
-    pub fn remove(&mut self, name: &str) -> Option<Value> {
-        let at = self.members.iter().position(|(k, _)| *k == *name)?;
-        Some(self.members.remove(at).1)
-    }
-
-    /// The value of `name`, created by `default` when absent.
-    #[inline]
-    pub fn entry_or(&mut self, name: impl Into<Text>, default: impl FnOnce() -> Value) -> &mut Value {
-        let name = name.into();
-        let at = match self.members.iter().position(|(k, _)| *k == name) {
-            Some(at) => at,
-            None => {
-                self.members.push((name, default()));
-                self.members.len() - 1
-            }
-        };
-        &mut self.members[at].1
-    }
-
-    /// Appends without looking for the name: only for builders that know it is new.
-    pub(crate) fn push_new(&mut self, name: Text, value: Value) {
-        self.members.push((name, value));
-    }
-}
-
-impl FromIterator<(Text, Value)> for Object {
-    fn from_iter<I: IntoIterator<Item = (Text, Value)>>(members: I) -> Self {
-        const SMALL: usize = 24;
-        let members = members.into_iter();
-        let mut object = Self { members: Vec::with_capacity(members.size_hint().0.min(64)) };
-        // once there are many they are found by a map: a hostile list must not cost its square
-        let mut places: HashMap<Text, usize> = HashMap::new();
-        for (name, value) in members {
-            if object.members.len() < SMALL {
-                object.insert(name, value);
-                continue;
-            }
-            if places.is_empty() {
-                places.extend(object.members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)));
-            }
-            match places.entry(name) {
-                Entry::Occupied(known) => object.members[*known.get()].1 = value,
-                Entry::Vacant(new) => {
-                    let name = new.key().clone();
-                    new.insert(object.members.len());
-                    object.members.push((name, value));
-                }
-            }
-        }
-        object
-    }
 }
 
 impl Value {
@@ -292,10 +168,5 @@ impl fmt::Debug for Value {
             Self::Array(items) => write!(f, "array({})", items.len()),
             Self::Object(object) => fmt::Debug::fmt(object, f),
         }
-    }
-}
-impl fmt::Debug for Object {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "object({})", self.members.len())
     }
 }

@@ -82,9 +82,17 @@ fn mapper() -> Target {
             bounded(&case.bundle, input.len());
         }
         listed(&made.unmapped);
+        nothing_new(&made, &mapped(&mapper, input, true));
         nothing_told(&mapper, &planted(input));
         made.errors.is_empty()
     })
+}
+
+/// What is remembered of inputs before changes nothing: who explains remembers nothing.
+fn nothing_new(made: &Mapped, afresh: &Mapped) {
+    assert_eq!(made.unmapped, afresh.unmapped, "other fields are unmapped");
+    let bundles = |of: &Mapped| of.cases.iter().map(|case| case.bundle.canonical()).collect::<Vec<_>>();
+    assert!(bundles(made) == bundles(afresh), "another bundle than from a mapper that remembers nothing");
 }
 
 /// Errors, paths and explanations of an input with the word in it are without it.

@@ -33,6 +33,34 @@ pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
     is_wrong.then_some(around)
 }
 
+/// Whether an input is a batch, or a file of batches, that counts no message: what a sender has to say on a quiet night. Whatever else
+/// stands in it, another count or none at all makes it none: it may have been cut off.
+pub fn is_empty_batch(raw: &[u8]) -> bool {
+    let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
+    // FTS counts batches: none of them is no message either
+    let (mut counts_none, mut in_file, mut in_batch, mut has_header, mut at) = (false, false, false, false, 0);
+    while at < raw.len() {
+        let end = line_end(raw, at);
+        let line = raw[at..end].trim_ascii();
+        let line = line.strip_prefix(b"\x0b").unwrap_or(line);
+        let ends = match name(line) {
+            Some(b"FHS" | b"BHS") => false,
+            Some(b"BTS" | b"FTS") => true,
+            _ if line.iter().all(|byte| matches!(byte, 0x1c | b' ')) => {
+                at = end + 1;
+                continue;
+            }
+            _ => return false,
+        };
+        counts_none |= ends && count(line) == Some(0);
+        has_header |= !ends;
+        *(if line.starts_with(b"F") { &mut in_file } else { &mut in_batch }) = !ends;
+        at = end + 1;
+    }
+    let is_whole = has_header && !in_file && !in_batch;
+    is_whole && counts_none && miscounted(raw).is_none()
+}
+
 /// The segment that a line begins, as the tokenizer sees it.
 fn name(line: &[u8]) -> Option<&[u8]> {
     line.get(..3).filter(|_| line.get(3).is_none_or(|byte| !byte.is_ascii_alphanumeric()))
@@ -47,7 +75,7 @@ fn count(line: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::miscounted;
+    use super::{is_empty_batch, miscounted};
 
     #[test]
     fn a_count_that_is_right_or_absent_says_nothing() {
@@ -63,6 +91,36 @@ mod tests {
             "",
         ] {
             assert_eq!(miscounted(raw.as_bytes()), None, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_says_it_is_empty_is_and_nothing_else() {
+        for raw in [
+            "FHS|^~\\&|LAB\r\nBHS|^~\\&|LAB\r\nBTS|0\r\nFTS|1\r\n",
+            "BHS|^~\\&|LAB\rBTS|0\r",
+            "\x0bBHS|^~\\&|LAB\rBTS|0\r\x1c\r",
+            "\u{feff}BHS|^~\\&|LAB\nBTS|0|quiet",
+            "FHS|^~\\&\rFTS|0",
+        ] {
+            assert!(is_empty_batch(raw.as_bytes()), "{raw:?}");
+        }
+        for raw in [
+            "",
+            "\r",
+            "BTS|0\r",
+            "BHS|^~\\&|LAB\r",
+            "FHS|^~\\&|LAB\rBHS|^~\\&|LAB\rBTS|0\rBHS|^~\\&|LAB\r",
+            "FHS|^~\\&|LAB\rBHS|^~\\&|LAB\rBTS|0\r",
+            "BHS|^~\\&|LAB\rBTS\r",
+            "FHS|^~\\&|LAB\rBHS|^~\\&|LAB\rBTS||x\rFTS|1\r",
+            "BHS|^~\\&\rBTS|1\r",
+            "BHS|^~\\&\rMSH|^~\\&|A\rBTS|1\r",
+            "BHS|^~\\&\rPID|1\rBTS|0\r",
+            "BHS|^~\\&\rtext\rBTS|0\r",
+            "FHS|^~\\&\rBHS|^~\\&\rBTS|0\rFTS|2",
+        ] {
+            assert!(!is_empty_batch(raw.as_bytes()), "{raw:?}");
         }
     }
 

@@ -30,3 +30,13 @@ pub const MAX_UNMAPPED: usize = 2_000;
 pub const MAX_JUNK_LINES: usize = 100;
 /// Depth of maps inside maps; a table that refers to itself ends here.
 pub const MAX_DEPTH: usize = 24;
+/// Texts whose mapping is remembered by one memo.
+pub const MEMO_SLOTS: usize = 4_096;
+/// Bytes of a text whose mapping is remembered; a multiple of 64.
+pub const MEMO_TEXT_BYTES: usize = 256;
+/// Bytes of what is remembered of one text.
+pub const MEMO_GIVEN_BYTES: usize = 2_048;
+/// Ways of writing messages (delimiters, character set) that a memo tells apart before it begins anew.
+pub const MEMO_MANNERS: usize = 8;
+/// Memos that wait for the next message, one for each that is mapped at the same time.
+pub const MEMOS_MAX: usize = 16;

@@ -1,4 +1,5 @@
-//! A quick hash for maps whose keys nobody outside chooses: names of tables, and ids that the caller made with a key.
+//! A quick hash for maps whose keys nobody outside chooses (names of tables, ids that the caller made with a key) or that hold few: what one
+//! case made, and slots in which one text takes another's place.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};

@@ -18,7 +18,7 @@ mod token;
 
 use schemas::json::Value;
 
-pub use batch::miscounted;
+pub use batch::{is_empty_batch, miscounted};
 pub use error::{MapError, TableError};
 pub use map::{Mapper, message_ranges, patient_identifier, source_key};
 

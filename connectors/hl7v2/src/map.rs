@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::bounds::{MAX_CASES_BYTES, MAX_MESSAGE_RESOURCES};
+use crate::bounds::{MAX_CASES_BYTES, MAX_MESSAGE_RESOURCES, MEMOS_MAX};
 use crate::charset::Charset;
 use crate::error::{MapError, TableError};
-use crate::run::{Ground, Reading, Seen, build_case};
+use crate::run::{Ground, Memo, Reading, Seen, build_case};
 use crate::structure::{CaseSplit, Placed};
 use crate::table::{EMBEDDED, MessageTable, Tables, doubts, link};
 use crate::time::{Stamp, Zone};
@@ -20,6 +21,8 @@ pub struct Mapper {
     /// Of a site's own tables.
     doubts: Vec<TableError>,
     has_site_tables: bool,
+    /// What maps gave before, one for each input that is mapped at a time.
+    memos: Mutex<Vec<Memo>>,
 }
 
 impl Mapper {
@@ -54,7 +57,7 @@ impl Mapper {
         let ours: HashSet<(&str, &str)> = EMBEDDED.iter().copied().collect();
         let site: HashSet<&str> = files.iter().filter(|file| !ours.contains(*file)).map(|(name, _)| *name).collect();
         let doubts = if site.is_empty() { Vec::new() } else { doubts(&link(EMBEDDED)?, &tables, &site) };
-        Ok(Self { tables, doubts, has_site_tables: !site.is_empty() })
+        Ok(Self { tables, doubts, has_site_tables: !site.is_empty(), memos: Mutex::default() })
     }
 
     /// What of a site's own tables is allowed and seldom meant: an element or a field that none of ours names.
@@ -90,12 +93,23 @@ impl Mapper {
             }
         };
         let mut seen = Seen::default();
+        let mut memo = self.memos().pop().unwrap_or_default();
         for message in &messages {
-            if let Err(error) = self.map_message(message, options, &mut mapped, &mut seen) {
+            if let Err(error) = self.map_message(message, options, &mut mapped, &mut seen, &mut memo) {
                 mapped.errors.push(error);
             }
+            memo.forget_passing();
         }
+        let mut memos = self.memos();
+        if memos.len() < MEMOS_MAX {
+            memos.push(memo);
+        }
+        drop(memos);
         mapped
+    }
+
+    fn memos(&self) -> MutexGuard<'_, Vec<Memo>> {
+        self.memos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn map_message(
@@ -104,6 +118,7 @@ impl Mapper {
         options: &MapOptions<'_>,
         mapped: &mut Mapped,
         seen: &mut Seen,
+        memo: &mut Memo,
     ) -> Result<(), MapError> {
         let message = Message::tokenize(input, default_charset(options)?)?;
         let message_type = message_type(&message)?;
@@ -118,11 +133,12 @@ impl Mapper {
         let source: [&str; 4] = [&key.sending_application, &key.sending_facility, &key.time, &key.control_id];
         let ground = Ground { tables: &self.tables, message: &message, placed: &placed, options, zone: &zone, source };
         let mut reading = Reading::of(&message);
+        let manner = memo.begin(&message);
         let split = CaseSplit::new(table, &placed, &message)?;
         let mut cases = Vec::with_capacity(split.count);
         let (mut resources, mut bytes) = (0, 0);
         for case in 0..split.count {
-            let built = build_case(ground, table, &split, case, &mut reading, &mut mapped.explained)?;
+            let built = build_case(ground, table, &split, case, &mut reading, (memo, manner), &mut mapped.explained)?;
             resources += built.bundle.list("entry").len();
             if resources > MAX_MESSAGE_RESOURCES {
                 let text = format!("the message needs more than {MAX_MESSAGE_RESOURCES} resources");
@@ -269,4 +285,37 @@ fn event_time(table: &MessageTable, message: &Message<'_>, zone: &Zone) -> Optio
         let piece = message.repetitions(message.field(index, *field)?).next()?;
         Stamp::read(message.raw_value(message.leaf(piece))?).map(|stamp| stamp.earliest_instant(zone))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(_: &'static str, key: &[&str]) -> String {
+        key.join("-").bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b) } else { '-' }).take(64).collect()
+    }
+
+    #[test]
+    fn codes_are_remembered_and_patients_are_not() {
+        let mapper = Mapper::embedded();
+        let options = MapOptions { ids: &id, default_zone: "+00:00", default_charset: None, explain: false };
+        let address = "7 Canary Lane^^Canarytown^CA^99999^USA^H";
+        let phone = "^PRN^PH^^1^207^5550199^^canary";
+        let raw = format!(
+            "MSH|^~\\&|ADT|NORTH|GW|NORTH|20260302||ADT^A01|1|P|2.5.1\rEVN|A01|20260302\r\
+             PID|1||CANARY7^^^NORTH&2.999.1&ISO^MR||Canary^Zoe^Q^^^^L||19700101|F|Canary^Old|2106-3^White^HL70005|{address}||{phone}||\
+             eng^English^ISO639|M^Married^HL70002\rNK1|1|Canary^Ann^^^^^L|MTH^Mother^HL70063|{address}|{phone}\r\
+             NK1|2|Canary^Bo^^^^^L|BRO^Brother^HL70063|{address}|{phone}\rPV1|1|I|||||||||||||||||CANARYV^^^NORTH^VN\r\
+             GT1|1||Canary^Zoe^Q^^^^L||{address}|{phone}\r\
+             OBX|1|CWE|x^y^L||^told Zoe Canary^L~1^^L^^^^^^Canary was told||||||F\rOBX|2|ST|x^y^L||Canary||||||F\r"
+        );
+        for _ in 0..4 {
+            assert_eq!(mapper.map(raw.as_bytes(), &options).cases.len(), 1);
+        }
+        let memos = mapper.memos();
+        let texts: Vec<&str> = memos.iter().flat_map(Memo::texts).collect();
+        assert!(texts.contains(&"M^Married^HL70002"), "nothing is remembered: {texts:?}");
+        let told: Vec<&&str> = texts.iter().filter(|text| text.to_ascii_lowercase().contains("canary")).collect();
+        assert!(told.is_empty(), "found {told:?}, expected nothing about a patient");
+    }
 }

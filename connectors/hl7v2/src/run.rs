@@ -8,24 +8,30 @@ mod condition;
 mod convert;
 mod explain;
 mod identity;
+mod memo;
 mod reading;
+mod recall;
 mod rows;
 mod source;
 mod target;
 mod translate;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use schemas::json::Object;
 
 use crate::hash::{QuickMap, QuickSet};
 use crate::structure::Placed;
-use crate::table::Tables;
+use crate::table::{Path, Tables};
 use crate::time::Zone;
-use crate::token::{Level, Message, Span};
+use crate::token::Message;
 use crate::{Explained, MapOptions};
 
 pub use case::build_case;
+use memo::Key;
+pub use memo::Memo;
+use reading::Marks;
 pub use reading::{Reading, Seen};
 
 /// What is the same for all cases of a message.
@@ -40,8 +46,8 @@ pub struct Ground<'r> {
     pub source: [&'r str; 4],
 }
 
-/// A program, the vocabulary named outside, and the text it runs on.
-type Text<'r> = (usize, Option<usize>, Level, &'r str);
+/// Where a condition stands and what it asks for: segment at hand, frame, field.
+type Asked = (usize, usize, [u8; 3], u16, Path);
 
 /// A resource that the message table declares.
 struct Instance {
@@ -73,8 +79,18 @@ pub struct Run<'r> {
     filling: Option<usize>,
     /// Resources made by `new` rows, finished.
     made: Vec<Made>,
-    /// What the same text made before: program, vocabulary, piece → reference.
-    again: QuickMap<Text<'r>, (Span, Arc<str>)>,
+    /// What the same text made before in this case.
+    again: QuickMap<Key<&'r str>, (Marks, Arc<str>)>,
+    /// What maps gave before, in this message or another.
+    memo: &'r mut Memo,
+    /// The way in which the message is written, by the memo's count.
+    manner: usize,
+    /// How often something was done that is more than a piece mapped: a resource made, rows that were not run for a bound.
+    beyond: usize,
+    /// The field that a condition asked for last, and its text.
+    asked: Cell<Option<(Asked, Option<&'r str>)>>,
+    /// How often a time was read that may need the message's zone.
+    zoned: usize,
     /// `Type/id` of everything that has one.
     taken: QuickSet<Arc<str>>,
     /// Per reference that was asked for more than once: how often.

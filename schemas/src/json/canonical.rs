@@ -1,7 +1,8 @@
 //! Writes JSON: the canonical form that is hashed and sealed (RFC 8785 §3.2.2.2 strings, §3.2.3 member order by UTF-16
 //! code units, numbers as written) and the plain form for answers. It must never change a number or a string's content.
 
-use super::{Text, Value};
+use super::text::SHORT;
+use super::{Object, Text, Value};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -13,14 +14,24 @@ const LARGE: usize = 64 << 10;
 
 pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Object(object) if object.members.len() <= 1 => write_members(object.members.iter(), out, write),
-        Value::Object(object) if object.members.len() <= FEW => write_few(&object.members, out),
-        Value::Object(object) => {
-            let mut members: Vec<&(Text, Value)> = object.members.iter().collect();
+        Value::Object(object) => write_object(object, out),
+        other => write_other(other, out, write),
+    }
+}
+
+pub(super) fn write_object(object: &Object, out: &mut Vec<u8>) {
+    if let Some(written) = object.written() {
+        return out.extend_from_slice(written);
+    }
+    let members = object.members();
+    match members.len() {
+        0 | 1 => write_members(members.iter(), out, write),
+        2..=FEW => write_few(members, out),
+        _ => {
+            let mut members: Vec<&(Text, Value)> = members.iter().collect();
             members.sort_unstable_by(|a, b| order(&a.0, &b.0));
             write_members(members.into_iter(), out, write);
         }
-        other => write_other(other, out, write),
     }
 }
 
@@ -29,7 +40,7 @@ pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
 fn write_few(members: &[(Text, Value)], out: &mut Vec<u8>) {
     let mut places = [(0u64, 0u8); FEW];
     for (n, (name, _)) in members.iter().enumerate() {
-        let key = beginning(name.as_bytes());
+        let key = name.order();
         let mut slot = n;
         while let Some((other, at)) = slot.checked_sub(1).and_then(|before| places.get(before)).copied() {
             let ascii = (key | other) & (ONES << 7) == 0;
@@ -47,22 +58,9 @@ fn write_few(members: &[(Text, Value)], out: &mut Vec<u8>) {
     write_members(places[..members.len()].iter().map(|(_, n)| &members[usize::from(*n)]), out, write);
 }
 
-/// The first eight bytes as a number that orders as they do, zeros behind a shorter name.
-#[inline]
-fn beginning(name: &[u8]) -> u64 {
-    if let Some(word) = name.first_chunk() {
-        return u64::from_be_bytes(*word);
-    }
-    let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) else {
-        return name.iter().rev().fold(0, |word, byte| word >> 8 | u64::from(*byte) << 56);
-    };
-    let behind = u64::from(u32::from_be_bytes(*last)) << (8 * (8 - name.len())) & u64::from(u32::MAX);
-    u64::from(u32::from_be_bytes(*first)) << 32 | behind
-}
-
 pub(super) fn write_in_order(value: &Value, out: &mut Vec<u8>) {
     if let Value::Object(object) = value {
-        write_members(object.members.iter(), out, write_in_order);
+        write_members(object.members().iter(), out, write_in_order);
     } else {
         write_other(value, out, write_in_order);
     }
@@ -87,8 +85,13 @@ fn write_members<'a>(
         if at > 0 {
             out.push(b',');
         }
-        write_string(name, out);
-        out.push(b':');
+        match name.name() {
+            Some(name) => name.write(out),
+            None => {
+                write_string(name, out);
+                out.push(b':');
+            }
+        }
         inner(value, out);
     }
     out.push(b'}');
@@ -116,6 +119,11 @@ fn write_other(value: &Value, out: &mut Vec<u8>, inner: fn(&Value, &mut Vec<u8>)
 }
 
 fn write_string(text: &Text, out: &mut Vec<u8>) {
+    if let Some((bytes, length)) = text.in_place()
+        && write_short(bytes, length, out)
+    {
+        return;
+    }
     let bytes = text.as_bytes();
     if bytes.len() < LARGE {
         out.reserve(bytes.len() + 2);
@@ -130,6 +138,29 @@ fn write_string(text: &Text, out: &mut Vec<u8>) {
         write_escaped(bytes, out);
     }
     out.push(b'"');
+}
+
+/// Writes a short text if it needs no escape: all its room at once, then what is too much is taken off, which is quicker than to ask
+/// how much is to be copied.
+#[inline]
+fn write_short(bytes: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
+    let mut quoted = [b'"'; SHORT + 2];
+    quoted[1..=SHORT].copy_from_slice(bytes);
+    let Some(end) = quoted.get_mut(length + 1) else { return false };
+    // what stands behind the text are blanks
+    if !(0..4).all(|word| is_plain(word_of(bytes, (8 * word).min(SHORT - 8)))) {
+        return false;
+    }
+    *end = b'"';
+    out.extend_from_slice(&quoted);
+    out.truncate(out.len() - (SHORT - length));
+    true
+}
+
+/// Eight bytes from a place.
+#[inline]
+fn word_of(bytes: &[u8; SHORT], from: usize) -> u64 {
+    bytes[from..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
 }
 
 fn write_escaped(mut rest: &[u8], out: &mut Vec<u8>) {

@@ -11,7 +11,12 @@ pub struct Number(pub(super) Box<str>);
 impl Number {
     /// Takes a token such as `1.00` or `-5e3`; `None` when it is not a JSON number.
     pub fn from_token(token: &str) -> Option<Self> {
-        parse::is_number(token.as_bytes()).then(|| Self(token.into()))
+        Self::is_token(token).then(|| Self(token.into()))
+    }
+
+    /// Whether a text is a JSON number.
+    pub fn is_token(token: &str) -> bool {
+        parse::is_number(token.as_bytes())
     }
 
     /// The digits as they were written.

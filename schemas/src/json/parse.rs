@@ -300,7 +300,7 @@ impl NamesSeen {
             return object.get(name).is_none();
         }
         if object.len() == SMALL && self.0.is_empty() {
-            self.0.extend(object.members.iter().map(|(k, _)| k.clone()));
+            self.0.extend(object.members().iter().map(|(k, _)| k.clone()));
         }
         self.0.insert(name.clone())
     }

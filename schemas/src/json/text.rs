@@ -9,8 +9,10 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::name::{Name, beginning};
+
 /// Bytes kept in place: a dateTime with its offset fits, and a value is still four words.
-const SHORT: usize = 30;
+pub(super) const SHORT: usize = 30;
 
 /// Immutable text.
 #[derive(Clone)]
@@ -18,6 +20,7 @@ pub struct Text(Place);
 
 #[derive(Clone)]
 enum Place {
+    Name(&'static Name),
     Static(&'static str),
     Short(u8, [u8; SHORT]),
     Long(String),
@@ -31,7 +34,7 @@ impl Text {
         if text.len() > SHORT {
             return Self(Place::Long(text.to_owned()));
         }
-        let mut bytes = [0; SHORT];
+        let mut bytes = [b' '; SHORT];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         // at most 30
         Self(Place::Short(text.len() as u8, bytes))
@@ -41,11 +44,18 @@ impl Text {
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
+            Place::Name(name) => name.as_str().as_bytes(),
             Place::Static(text) => text.as_bytes(),
             Place::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
             Place::Long(text) => text.as_bytes(),
             Place::Shared(text) => text.as_bytes(),
         }
+    }
+
+    /// The bytes where they are kept in place, with blanks behind them, and how many they are.
+    #[inline]
+    pub(super) fn in_place(&self) -> Option<(&[u8; SHORT], usize)> {
+        if let Place::Short(length, bytes) = &self.0 { Some((bytes, usize::from(*length))) } else { None }
     }
 
     /// Names of tables are one text in memory: mostly the place alone tells.
@@ -55,10 +65,32 @@ impl Text {
         own.len() == other.len() && (own.as_ptr() == other.as_ptr() || own == other)
     }
 
+    /// The name, when it is one that was known beforehand.
+    #[inline]
+    pub(super) fn name(&self) -> Option<&'static Name> {
+        if let Place::Name(name) = self.0 { Some(name) } else { None }
+    }
+
+    /// Whether it is this name: mostly the place alone tells.
+    #[inline]
+    pub(super) fn is_named(&self, name: &'static Name) -> bool {
+        match self.0 {
+            Place::Name(own) => std::ptr::eq(own, name),
+            _ => self.is(name.as_str().as_bytes()),
+        }
+    }
+
+    /// The first eight bytes as a number that orders as they do, zeros behind a shorter text.
+    #[inline]
+    pub(super) fn order(&self) -> u64 {
+        self.name().map_or_else(|| beginning(self.as_bytes()), Name::order)
+    }
+
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
         match &self.0 {
+            Place::Name(name) => name.as_str(),
             Place::Static(text) => text,
             // whole texts only are put in: it is UTF-8
             Place::Short(..) => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
@@ -70,6 +102,7 @@ impl Text {
 
 impl Deref for Text {
     type Target = str;
+    #[inline]
     fn deref(&self) -> &str {
         self.as_str()
     }
@@ -83,6 +116,12 @@ impl From<&'static str> for Text {
     #[inline]
     fn from(text: &'static str) -> Self {
         Self(Place::Static(text))
+    }
+}
+impl From<&'static Name> for Text {
+    #[inline]
+    fn from(name: &'static Name) -> Self {
+        Self(Place::Name(name))
     }
 }
 impl From<String> for Text {

@@ -1,5 +1,6 @@
 //! One case: run its segments, lay the references, fill what is required, wrap it as a Bundle.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use schemas::json::{Object, Text, Value};
@@ -7,7 +8,7 @@ use schemas::json::{Object, Text, Value};
 use super::clear::Clearing;
 use super::rows::Cursor;
 use super::target::{put, refer};
-use super::{Ground, Instance, Made, Reading, Run};
+use super::{Ground, Instance, Made, Memo, Reading, Run};
 use crate::bounds::{MAX_RESOURCES, MAX_ROWS_RUN};
 use crate::error::MapError;
 use crate::hash::{QuickMap, QuickSet};
@@ -23,6 +24,13 @@ pub struct Built {
     pub cleared: Vec<Cleared>,
 }
 
+/// Between which instances a link is laid; room that is used again.
+#[derive(Default)]
+struct Ends {
+    from: Vec<usize>,
+    to: Vec<usize>,
+}
+
 /// Builds one case of a message.
 pub fn build_case(
     ground: Ground<'_>,
@@ -30,6 +38,7 @@ pub fn build_case(
     split: &CaseSplit,
     case: usize,
     reading: &mut Reading,
+    (memo, manner): (&mut Memo, usize),
     explained: &mut Vec<Explained>,
 ) -> Result<Built, MapError> {
     let mut run = Run {
@@ -39,6 +48,11 @@ pub fn build_case(
         filling: None,
         made: Vec::with_capacity(16),
         again: QuickMap::with_capacity_and_hasher(16, Default::default()),
+        memo,
+        manner,
+        beyond: 0,
+        asked: Cell::new(None),
+        zoned: 0,
         taken: QuickSet::with_capacity_and_hasher(64, Default::default()),
         ordinals: QuickMap::default(),
         cleared: Vec::new(),
@@ -109,7 +123,7 @@ impl Run<'_> {
             self.trail.push(filling.resource.to_owned());
         }
         let mut object = std::mem::take(&mut self.instances[index].object);
-        let cursor = Cursor { segment, frame, piece: None, parts: None, caller: None };
+        let cursor = &Cursor { segment, frame, piece: None, parts: None, caller: None };
         self.filling = Some(index);
         let explained = self.explained.len();
         let live = self.rows(filling.program, &mut object, cursor);
@@ -151,6 +165,7 @@ impl Run<'_> {
         let mut by_frame: Vec<(usize, usize)> =
             self.instances.iter().enumerate().filter(|(_, i)| i.live).map(|(at, i)| (i.frame, at)).collect();
         by_frame.sort_unstable();
+        let mut ends = Ends::default();
         let frames = &self.ground.placed.frames;
         for (at, frame) in frames.iter().enumerate() {
             let Some(group) = frame.group.filter(|_| !foreign(at)) else { continue };
@@ -160,31 +175,31 @@ impl Run<'_> {
             }
             let from = by_frame.partition_point(|(f, _)| *f < at);
             let to = by_frame.partition_point(|(f, _)| *f < frame.end);
-            let inside: Vec<usize> = by_frame[from..to].iter().map(|(_, index)| *index).collect();
             for link in links {
-                self.lay_link(link, at, &inside);
+                self.lay_link(link, at, &by_frame[from..to], &mut ends);
             }
         }
     }
 
-    fn lay_link(&mut self, link: &Link, frame: usize, inside: &[usize]) {
-        let of = |run: &Self, resource: &'static str| -> Vec<usize> {
-            inside.iter().copied().filter(|i| same(run.instances[*i].resource, resource)).collect()
+    fn lay_link(&mut self, link: &Link, frame: usize, inside: &[(usize, usize)], ends: &mut Ends) {
+        let of = |run: &Self, resource: &'static str, into: &mut Vec<usize>| {
+            into.clear();
+            into.extend(inside.iter().map(|(_, i)| *i).filter(|i| same(run.instances[*i].resource, resource)));
         };
-        let from = of(self, link.from);
-        if from.is_empty() {
+        of(self, link.from, &mut ends.from);
+        if ends.from.is_empty() {
             return;
         }
-        let mut targets = of(self, link.to);
-        if targets.is_empty() {
-            targets.extend(self.in_reach(frame, link.to));
+        of(self, link.to, &mut ends.to);
+        if ends.to.is_empty() {
+            ends.to.extend(self.in_reach(frame, link.to));
         }
         let many = link.target.iter().any(|step| step.append);
-        for to in targets.into_iter().take(if many { usize::MAX } else { 1 }) {
+        for to in ends.to.iter().copied().take(if many { usize::MAX } else { 1 }) {
             let reference = self.reference_of(to);
-            for index in &from {
+            for index in &ends.from {
                 let object = &mut self.instances[*index].object;
-                if many || link.target.first().is_none_or(|step| object.get(step.name).is_none()) {
+                if many || link.target.first().is_none_or(|step| object.get_named(step.name).is_none()) {
                     put(object, &link.target, refer(Arc::clone(&reference)));
                     self.explain_link(link);
                 }
@@ -213,7 +228,7 @@ impl Run<'_> {
 
     fn require(&mut self, resource: &str, frame: usize, object: &mut Object) {
         if let Some(program) = self.ground.tables.resources.get(resource).and_then(|t| t.defaults) {
-            let cursor = Cursor { segment: usize::MAX, frame, piece: None, parts: None, caller: None };
+            let cursor = &Cursor { segment: usize::MAX, frame, piece: None, parts: None, caller: None };
             if self.ground.options.explain {
                 self.trail.push(resource.to_owned());
             }
@@ -275,14 +290,17 @@ fn is_replaced(patient: &Object) -> bool {
 }
 
 fn entry(reference: Arc<str>, object: Object) -> Value {
-    Value::object([("fullUrl", Value::String(reference.into())), ("resource", Value::Object(object))])
+    let mut entry = Object::with_capacity(2);
+    entry.push_new("fullUrl", Value::String(reference.into()));
+    entry.push_new("resource", Value::Object(object));
+    Value::Object(entry)
 }
 
 /// A resource as it begins, its id still open.
 pub(super) fn resource_of(resource: &'static str) -> Object {
     let mut object = Object::with_capacity(12);
-    object.insert("resourceType", Value::from(resource));
-    object.insert("id", Value::Null);
+    object.push_new("resourceType", Value::from(resource));
+    object.push_new("id", Value::Null);
     object
 }
 

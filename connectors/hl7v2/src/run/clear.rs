@@ -33,7 +33,7 @@ impl Run<'_> {
             };
             let Some(Step { name: element, extension, .. }) = row.target.first() else { continue };
             let only = if row.many { only_of(ground.tables, row) } else { Vec::new() };
-            self.cleared.push(Clearing { instance, element, url: *extension, only });
+            self.cleared.push(Clearing { instance, element: element.as_str(), url: *extension, only });
             self.reading.whole(field);
         }
     }
@@ -75,7 +75,8 @@ fn constants(
     into: &mut Vec<(Vec<&'static str>, &'static str)>,
 ) {
     for row in &program.rows {
-        let path: Vec<&'static str> = way.iter().copied().chain(row.target.iter().map(|step| step.name)).collect();
+        let path: Vec<&'static str> =
+            way.iter().copied().chain(row.target.iter().map(|step| step.name.as_str())).collect();
         match (&row.source, row.action) {
             (Source::Constant(text), Action::Primitive(_)) => into.push((path, text)),
             (Source::Here, Action::Run(inner)) if path.len() <= DEPTH_MAX && !row.target.is_empty() => {

@@ -6,8 +6,8 @@ use super::rows::Cursor;
 use super::{Run, convert};
 use crate::table::{Condition, Path, Source};
 
-impl Run<'_> {
-    pub(super) fn mark_deciding(&mut self, condition: &Condition, cursor: Cursor<'_>) {
+impl<'r> Run<'r> {
+    pub(super) fn mark_deciding(&mut self, condition: &Condition, cursor: &Cursor<'_>) {
         match condition {
             Condition::Equals(source, _) | Condition::StartsWith(source, _) => {
                 if let Some(piece) = self.first(source, cursor) {
@@ -19,10 +19,25 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn holds(&self, condition: &Condition, object: &Object, cursor: Cursor<'_>) -> bool {
+    /// The text that a source gives, as it was sent. Many rows in turn ask for the same field.
+    fn deciding(&self, source: &Source, cursor: &Cursor<'_>) -> Option<&'r str> {
         let message = self.ground.message;
-        let text =
-            |source: &Source| self.first(source, cursor).and_then(|piece| message.raw_value(message.leaf(piece)));
+        let read = || self.first(source, cursor).and_then(|piece| message.raw_value(message.leaf(piece)));
+        let Source::Field { segment, field, path } = source else { return read() };
+        let asked = (cursor.segment, cursor.frame, *segment, *field, *path);
+        if let Some((last, text)) = self.asked.get()
+            && last == asked
+        {
+            return text;
+        }
+        let text = read();
+        self.asked.set(Some((asked, text)));
+        text
+    }
+
+    pub(super) fn holds(&self, condition: &Condition, object: &Object, cursor: &Cursor<'_>) -> bool {
+        let message = self.ground.message;
+        let text = |source: &Source| self.deciding(source, cursor);
         match condition {
             Condition::Valued(source) => match source {
                 Source::Resource(name) => self.in_reach(cursor.frame, name).is_some(),
@@ -44,8 +59,8 @@ impl Run<'_> {
                 _ => false,
             },
             Condition::Longer(source, n) => text(source).is_some_and(|text| text.len() > *n),
-            Condition::Number(source) => text(source).is_some_and(|text| convert::decimal(text).is_some()),
-            Condition::Has(member) => object.get(member).is_some(),
+            Condition::Number(source) => text(source).is_some_and(convert::is_decimal),
+            Condition::Has(member) => object.get_named(member).is_some(),
             Condition::Not(inner) => !self.holds(inner, object, cursor),
             Condition::All(all) => all.iter().all(|c| self.holds(c, object, cursor)),
             Condition::Any(any) => any.iter().any(|c| self.holds(c, object, cursor)),

@@ -41,6 +41,11 @@ fn comparator(text: &str) -> Option<&'static str> {
     ["<=", ">=", "<", ">"].into_iter().find(|c| text.starts_with(c))
 }
 
+/// Whether a text is a number, as `decimal` reads it.
+pub fn is_decimal(text: &str) -> bool {
+    Number::is_token(text) || decimal(text).is_some()
+}
+
 /// A number with its digits; only what JSON forbids is taken off (`+`, leading zeros) or added (a zero before a dot).
 pub fn decimal(text: &str) -> Option<Number> {
     if let Some(number) = Number::from_token(text) {

@@ -50,6 +50,6 @@ impl Run<'_> {
 }
 
 fn element(target: &[Step]) -> String {
-    let steps = target.iter().map(|s| format!("{}{}", s.name, if s.append { "[]" } else { "" }));
+    let steps = target.iter().map(|s| format!("{}{}", s.name.as_str(), if s.append { "[]" } else { "" }));
     steps.collect::<Vec<_>>().join(".")
 }

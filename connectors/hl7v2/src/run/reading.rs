@@ -1,6 +1,6 @@
 //! Which bytes of a message reached a resource, and the list of those that did not.
 
-use crate::bounds::MAX_UNMAPPED;
+use crate::bounds::{MAX_UNMAPPED, MEMO_TEXT_BYTES};
 use crate::hash::QuickSet;
 use crate::table::Tables;
 use crate::token::{Message, Piece, Span};
@@ -30,12 +30,41 @@ impl Reading {
         }
     }
 
-    /// Marks in one span what is marked in another of the same text.
-    pub fn copy(&mut self, from: Span, to: Span) {
-        for offset in 0..(from.end - from.start).min(to.end - to.start) {
-            if self.has(from.start + offset) {
-                self.set((to.start + offset) as usize);
-            }
+    /// Takes the marks of a short span away, so that what is marked next can be told from them.
+    pub fn lift(&mut self, span: Span) -> Marks {
+        let mut marks = Marks::default();
+        for (at, word) in pieces(span).zip(&mut marks.0) {
+            *word = self.read(at);
+            self.change(at, |bits| bits & !at.ones());
+        }
+        marks
+    }
+
+    /// Marks in a span what is marked in marks of the same text.
+    pub fn lay(&mut self, span: Span, marks: &Marks) {
+        for (at, word) in pieces(span).zip(&marks.0) {
+            self.change(at, |bits| bits | word);
+        }
+    }
+
+    /// Up to 64 marks as a number.
+    fn read(&self, at: Bits) -> u64 {
+        let (word, shift) = (at.start / 64, at.start % 64);
+        let low = self.word(word) >> shift;
+        let high = if shift == 0 { 0 } else { self.word(word + 1) << (64 - shift) };
+        (low | high) & at.ones()
+    }
+
+    fn change(&mut self, at: Bits, change: impl Fn(u64) -> u64) {
+        let new = change(self.read(at)) & at.ones();
+        let (word, shift) = (at.start / 64, at.start % 64);
+        if let Some(low) = self.bits.get_mut(word) {
+            *low = *low & !(at.ones() << shift) | new << shift;
+        }
+        if shift > 0
+            && let Some(high) = self.bits.get_mut(word + 1)
+        {
+            *high = *high & !(at.ones() >> (64 - shift)) | new >> (64 - shift);
         }
     }
 
@@ -121,6 +150,29 @@ impl Reading {
     fn word(&self, at: usize) -> u64 {
         self.bits.get(at).copied().unwrap_or(0)
     }
+}
+
+/// Which leaves of a short text were used, a bit for each byte.
+#[derive(Clone, Copy, Default)]
+pub struct Marks([u64; MEMO_TEXT_BYTES / 64]);
+
+/// Up to 64 bits from a place.
+#[derive(Clone, Copy)]
+struct Bits {
+    start: usize,
+    count: usize,
+}
+
+impl Bits {
+    fn ones(self) -> u64 {
+        u64::MAX >> (64 - self.count)
+    }
+}
+
+/// A span in pieces of up to 64 bytes.
+fn pieces(span: Span) -> impl Iterator<Item = Bits> {
+    let (start, end) = (span.start as usize, span.end as usize);
+    (start..end).step_by(64).map(move |start| Bits { start, count: (end - start).min(64) })
 }
 
 /// The words of bits that a span touches, and which of their bits are its own.

@@ -1,13 +1,11 @@
 //! One row at a time: find the source, convert or descend, put the result at the target.
 
-use std::sync::Arc;
-
 use schemas::json::{Object, Value};
 
-use super::case::{id_of, resource_of};
-use super::target::{exists, put, refer, take_object};
-use super::{Made, Run, convert};
-use crate::bounds::{MAX_DEPTH, MAX_REPETITIONS};
+use super::recall::{Mapping, Recalled};
+use super::target::{exists, put, put_first, refer, take_object};
+use super::{Run, convert};
+use crate::bounds::MAX_REPETITIONS;
 use crate::table::{Action, Primitive, Program, Row, Source, Via};
 use crate::token::{Parts, Piece};
 
@@ -23,11 +21,12 @@ pub struct Cursor<'c> {
 
 impl<'r> Run<'r> {
     /// Runs the rows of a program on an object; whether anything of the message got into it.
-    pub(super) fn rows(&mut self, program: usize, object: &mut Object, cursor: Cursor<'_>) -> bool {
+    pub(super) fn rows(&mut self, program: usize, object: &mut Object, cursor: &Cursor<'_>) -> bool {
         let tables = self.ground.tables;
-        let Some(program) = tables.programs.get(program).filter(|_| self.depth < MAX_DEPTH) else { return false };
+        let Some(program) = tables.programs.get(program).filter(|_| self.deeper()) else { return false };
         self.left = self.left.saturating_sub(program.rows.len());
         if self.left == 0 {
+            self.beyond += 1;
             return false;
         }
         self.depth += 1;
@@ -41,10 +40,10 @@ impl<'r> Run<'r> {
     }
 
     /// The first value that a scalar program gives.
-    fn scalar(&mut self, program: usize, cursor: Cursor<'_>) -> Option<Value> {
+    fn scalar(&mut self, program: usize, cursor: &Cursor<'_>) -> Option<Value> {
         let mut holder = Object::new();
         let tables = self.ground.tables;
-        let program = tables.programs.get(program).filter(|_| self.depth < MAX_DEPTH)?;
+        let program = tables.programs.get(program).filter(|_| self.deeper())?;
         self.depth += 1;
         let found = program.rows.iter().zip(&program.gates).find_map(|(row, gate)| {
             let live = self.there(gate, cursor) && self.row(program, row, &mut holder, cursor);
@@ -55,7 +54,7 @@ impl<'r> Run<'r> {
     }
 
     /// One row; a field that decided on it counts as read when the row gave something.
-    fn row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: Cursor<'_>) -> bool {
+    fn row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: &Cursor<'_>) -> bool {
         let live = self.run_row(program, row, object, cursor);
         if live && let Some(condition) = &row.condition {
             self.mark_deciding(condition, cursor);
@@ -63,7 +62,7 @@ impl<'r> Run<'r> {
         live
     }
 
-    fn run_row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: Cursor<'_>) -> bool {
+    fn run_row(&mut self, program: &'r Program, row: &'r Row, object: &mut Object, cursor: &Cursor<'_>) -> bool {
         let many = row.many;
         if !many && exists(object, &row.target) && self.gives_one(row) {
             return false;
@@ -94,6 +93,7 @@ impl<'r> Run<'r> {
                 live
             }
             Source::Constant(text) => {
+                self.zoned += usize::from(row.reads_zone());
                 if let Some(value) = self.constant(row, text) {
                     put(object, &row.target, value);
                     self.explain_as(program, row, || format!("{text:?}"));
@@ -130,7 +130,7 @@ impl<'r> Run<'r> {
         program: &'r Program,
         row: &'r Row,
         object: &mut Object,
-        cursor: Cursor<'_>,
+        cursor: &Cursor<'_>,
         piece: Option<Piece>,
         segment: usize,
     ) -> bool {
@@ -149,20 +149,28 @@ impl<'r> Run<'r> {
             }
         };
         let message = self.ground.message;
-        if piece.is_some_and(|piece| !matches!(row.source, Source::Here) && !message.is_valued(piece.span)) {
-            return false;
-        }
-        let same = matches!(row.source, Source::Here);
-        let parts = if same { None } else { piece.map(|piece| message.parts(piece)) };
+        let fresh = piece.filter(|_| !matches!(row.source, Source::Here));
         let caller = match row.via {
             Via::Table(index) => Some(index),
             _ => cursor.caller,
         };
-        let parts = if same { cursor.parts } else { parts.as_ref() };
-        let below = Cursor { segment, frame: cursor.frame, piece, parts, caller };
+        let cursor = &Cursor { segment, piece, caller, ..*cursor };
+        let mapping = match fresh {
+            None => None,
+            Some(piece) => match self.recall(row, inner, object, piece, cursor) {
+                Recalled::Put(live) => return live,
+                Recalled::Map(mapping) => mapping,
+            },
+        };
+        if fresh.is_some_and(|piece| !message.is_valued(piece.span)) {
+            return false;
+        }
+        let parts = fresh.map(|piece| message.parts(piece));
+        let parts = if fresh.is_some() { parts.as_ref() } else { cursor.parts };
+        let below = Cursor { parts, ..*cursor };
         let trailing = self.enter(row);
         let explained = self.explained.len();
-        let live = self.descend(row, inner, object, below);
+        let live = self.descend(row, inner, object, &below, mapping);
         if !live && !self.ground.tables.programs.get(inner).is_some_and(|p| p.constant) {
             // its texts alone are no reason to keep it
             self.explained.truncate(explained);
@@ -173,61 +181,42 @@ impl<'r> Run<'r> {
         live
     }
 
-    fn descend(&mut self, row: &'r Row, inner: usize, object: &mut Object, cursor: Cursor<'_>) -> bool {
+    fn descend(
+        &mut self,
+        row: &'r Row,
+        inner: usize,
+        object: &mut Object,
+        cursor: &Cursor<'_>,
+        mapping: Option<Mapping<'r>>,
+    ) -> bool {
         if self.ground.tables.programs.get(inner).is_some_and(|p| p.scalar) {
             let Some(value) = self.scalar(inner, cursor) else { return false };
-            return put(object, &row.target, value);
+            return if row.many { put(object, &row.target, value) } else { put_first(object, &row.target, value) };
         }
         if let Some(resource) = row.make {
-            let Some(reference) = self.make_once(resource, inner, cursor) else { return false };
+            let Some(reference) = self.make(resource, inner, cursor, mapping) else { return false };
             return put(object, &row.target, refer(reference));
         }
         if row.target.is_empty() {
-            return self.rows(inner, object, cursor);
+            let Some(mapping) = mapping.filter(Mapping::keeps) else { return self.rows(inner, object, cursor) };
+            let mut own = Object::new();
+            let live = self.rows_kept(inner, &mut own, cursor, mapping);
+            object.push_all_new(&own);
+            return live;
         }
         let many = row.many;
         let mut member = if many { Object::new() } else { take_object(object, &row.target).unwrap_or_default() };
         let before = member.len();
-        let live = self.rows(inner, &mut member, cursor);
+        let live = match mapping {
+            Some(mapping) => self.rows_kept(inner, &mut member, cursor, mapping),
+            None => self.rows(inner, &mut member, cursor),
+        };
         let constant = self.ground.tables.programs.get(inner).is_some_and(|p| p.constant);
         let kept = live || constant || (before > 0 && !many);
         if kept && !member.is_empty() {
             put(object, &row.target, Value::Object(member));
         }
         live
-    }
-
-    /// The same text makes the same resource: a doctor who stands in four fields is built once.
-    fn make_once(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Arc<str>> {
-        let ground = self.ground;
-        let local = ground.tables.programs.get(program).is_some_and(|p| p.local) && !ground.options.explain;
-        let Some(piece) = cursor.piece.filter(|_| local) else { return self.make(resource, program, cursor) };
-        let key = (program, cursor.caller, piece.level, piece.span.of(&ground.message.text));
-        if let Some((before, reference)) = self.again.get(&key) {
-            self.reading.copy(*before, piece.span);
-            return Some(Arc::clone(reference));
-        }
-        let reference = self.make(resource, program, cursor)?;
-        self.again.insert(key, (piece.span, Arc::clone(&reference)));
-        Some(reference)
-    }
-
-    /// Builds a resource that is found again by its content, and gives its reference.
-    fn make(&mut self, resource: &'static str, program: usize, cursor: Cursor<'_>) -> Option<Arc<str>> {
-        let mut object = resource_of(resource);
-        if !self.rows(program, &mut object, cursor) {
-            return None;
-        }
-        let content = Value::Object(object);
-        let key = String::from_utf8(content.to_bytes()).ok()?;
-        let Value::Object(mut object) = content else { return None };
-        let reference = self.named(resource, &[key.into()]);
-        if self.taken.insert(Arc::clone(&reference)) {
-            object.insert("id", id_of(resource, &reference));
-            let frame = cursor.frame;
-            self.made.push(Made { resource, reference: Arc::clone(&reference), object, frame });
-        }
-        Some(reference)
     }
 
     fn constant(&self, row: &Row, text: &'static str) -> Option<Value> {

@@ -8,7 +8,7 @@ use crate::token::Piece;
 impl Run<'_> {
     /// Whether what the row reads is there at all: cheap, and mostly the answer is no.
     #[inline]
-    pub(super) fn there(&self, gate: &Gate, cursor: Cursor<'_>) -> bool {
+    pub(super) fn there(&self, gate: &Gate, cursor: &Cursor<'_>) -> bool {
         match gate {
             Gate::Open => true,
             Gate::Parts(bits) => cursor.parts.is_none_or(|parts| parts.present & bits != 0),
@@ -23,12 +23,12 @@ impl Run<'_> {
     }
 
     #[inline]
-    fn populated(&self, cursor: Cursor<'_>, segment: [u8; 3], field: u16) -> bool {
+    fn populated(&self, cursor: &Cursor<'_>, segment: [u8; 3], field: u16) -> bool {
         let message = self.ground.message;
         self.segment(cursor, segment).is_some_and(|at| message.has_field(at, field))
     }
 
-    pub(super) fn joined(&self, sources: &[Source], cursor: Cursor<'_>) -> Option<(String, Vec<Piece>)> {
+    pub(super) fn joined(&self, sources: &[Source], cursor: &Cursor<'_>) -> Option<(String, Vec<Piece>)> {
         let mut text = String::new();
         let mut pieces = Vec::new();
         for source in sources {
@@ -46,7 +46,7 @@ impl Run<'_> {
     }
 
     /// The first non-empty piece that a source names.
-    pub(super) fn first(&self, source: &Source, cursor: Cursor<'_>) -> Option<Piece> {
+    pub(super) fn first(&self, source: &Source, cursor: &Cursor<'_>) -> Option<Piece> {
         match source {
             Source::Part(path) => self.narrow(cursor, *path),
             Source::Here => cursor.piece,
@@ -60,7 +60,7 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn narrow(&self, cursor: Cursor<'_>, path: Path) -> Option<Piece> {
+    pub(super) fn narrow(&self, cursor: &Cursor<'_>, path: Path) -> Option<Piece> {
         let piece = match (path.component, cursor.parts) {
             (0, _) => cursor.piece?,
             (n, Some(parts)) => parts.get(n)?,
@@ -78,7 +78,7 @@ impl Run<'_> {
     }
 
     /// The segment of this name: where we are, else the nearest.
-    pub(super) fn segment(&self, cursor: Cursor<'_>, name: [u8; 3]) -> Option<usize> {
+    pub(super) fn segment(&self, cursor: &Cursor<'_>, name: [u8; 3]) -> Option<usize> {
         let message = self.ground.message;
         if message.segments.get(cursor.segment).is_some_and(|s| s.name == name) {
             return Some(cursor.segment);

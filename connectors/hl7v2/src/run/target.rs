@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use schemas::json::{Object, Value};
+use schemas::json::{Name, Object, Value};
 
 use crate::table::Step;
 
 /// Whether the target already has a value: the row that came first wins.
+#[inline]
 pub(super) fn exists(object: &Object, target: &[Step]) -> bool {
     let Some((last, way)) = target.split_last() else { return false };
     let mut here = object;
     for step in way {
-        match here.get(step.name) {
+        match here.get_named(step.name) {
             Some(Value::Object(inner)) => here = inner,
             _ => return false,
         }
     }
-    here.get(last.name).is_some()
+    here.get_named(last.name).is_some()
 }
 
 /// Takes an object out to be filled further.
@@ -24,10 +25,10 @@ pub(super) fn take_object(object: &mut Object, target: &[Step]) -> Option<Object
     let (last, way) = target.split_last()?;
     let mut here = object;
     for step in way {
-        here = here.get_mut(step.name)?.as_object_mut()?;
+        here = here.get_mut(step.name.as_str())?.as_object_mut()?;
     }
-    match here.get(last.name)? {
-        Value::Object(_) => match here.remove(last.name)? {
+    match here.get_named(last.name)? {
+        Value::Object(_) => match here.remove(last.name.as_str())? {
             Value::Object(inner) => Some(inner),
             _ => None,
         },
@@ -41,9 +42,34 @@ pub(super) fn put(object: &mut Object, target: &[Step], value: Value) -> bool {
         object.insert("$", value);
         return true;
     };
+    let Some(here) = reach(object, way) else { return false };
+    let value = extended(last, value);
+    if last.append {
+        return push(here, last.name, value);
+    }
+    here.insert(last.name, value);
+    true
+}
+
+/// The same where the target is known to have no value yet: it is not looked for.
+pub(super) fn put_first(object: &mut Object, target: &[Step], value: Value) -> bool {
+    let Some((last, way)) = target.split_last() else { return put(object, target, value) };
+    let Some(here) = reach(object, way) else { return false };
+    here.push_new(last.name, extended(last, value));
+    true
+}
+
+/// The object that a target's last step is in.
+#[inline]
+fn reach<'o>(object: &'o mut Object, way: &[Step]) -> Option<&'o mut Object> {
+    // most targets are members of the object itself
+    if way.is_empty() { Some(object) } else { walk(object, way) }
+}
+
+fn walk<'o>(object: &'o mut Object, way: &[Step]) -> Option<&'o mut Object> {
     let mut here = object;
     for step in way {
-        let member = here.entry_or(step.name, || {
+        let member = here.entry_named(step.name, || {
             if step.append { Value::Array(Vec::with_capacity(1)) } else { Object::new().into() }
         });
         let next = match member {
@@ -57,24 +83,24 @@ pub(super) fn put(object: &mut Object, target: &[Step], value: Value) -> bool {
             }
             other => Some(other),
         };
-        match next {
-            Some(Value::Object(inner)) => here = inner,
-            _ => return false,
-        }
+        here = next?.as_object_mut()?;
     }
-    let mut value = value;
-    if let (Some(url), Some(extension)) = (last.extension, value.as_object_mut()) {
-        extension.insert_first("url", Value::from(url));
-    }
-    if last.append {
-        return push(here, last.name, value);
-    }
-    here.insert(last.name, value);
-    true
+    Some(here)
 }
 
-fn push(object: &mut Object, name: &'static str, value: Value) -> bool {
-    match object.entry_or(name, || Value::Array(Vec::with_capacity(1))) {
+/// An extension begins with its url.
+#[inline]
+fn extended(step: &Step, mut value: Value) -> Value {
+    if let Some(url) = step.extension
+        && let Some(extension) = value.as_object_mut()
+    {
+        extension.insert_first("url", Value::from(url));
+    }
+    value
+}
+
+fn push(object: &mut Object, name: &'static Name, value: Value) -> bool {
+    match object.entry_named(name, || Value::Array(Vec::with_capacity(1))) {
         Value::Array(items) => {
             items.push(value);
             true
@@ -85,5 +111,7 @@ fn push(object: &mut Object, name: &'static str, value: Value) -> bool {
 
 /// A reference to a resource of the bundle.
 pub(super) fn refer(to: Arc<str>) -> Value {
-    Value::object([("reference", Value::String(to.into()))])
+    let mut object = Object::with_capacity(1);
+    object.push_new("reference", Value::String(to.into()));
+    Value::Object(object)
 }

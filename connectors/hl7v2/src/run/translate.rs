@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemas::json::{Object, Value};
 
 use super::rows::Cursor;
-use super::target::put;
+use super::target::{put, put_first};
 use super::{Run, convert};
 use crate::table::{Action, Primitive, Program, Row, Target, Via};
 use crate::token::Piece;
@@ -17,11 +17,12 @@ impl<'r> Run<'r> {
         program: &'r Program,
         row: &'r Row,
         object: &mut Object,
-        cursor: Cursor<'_>,
+        cursor: &Cursor<'_>,
         text: &str,
         pieces: &[Piece],
     ) -> bool {
         let Action::Primitive(kind) = row.action else { return false };
+        self.zoned += usize::from(row.reads_zone());
         let table = match row.via {
             Via::None => None,
             Via::Table(index) => Some(index),
@@ -32,6 +33,8 @@ impl<'r> Run<'r> {
         };
         let done = match table {
             None => match convert::primitive(kind, text, self.ground.zone) {
+                // what stood there would have gone before
+                Some(value) if !row.many => put_first(object, &row.target, value),
                 Some(value) => put(object, &row.target, value),
                 None => false,
             },

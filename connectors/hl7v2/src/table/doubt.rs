@@ -21,7 +21,7 @@ struct Known {
 pub fn doubts(ours: &Tables, tables: &Tables, site: &HashSet<&str>) -> Vec<TableError> {
     let mut known = Known { elements: BTreeSet::new(), fields: HashMap::new() };
     for row in ours.programs.iter().flat_map(|program| &program.rows) {
-        known.elements.extend(row.target.iter().map(|step| step.name));
+        known.elements.extend(row.target.iter().map(|step| step.name.as_str()));
         read(&row.source, row.condition.as_deref(), &mut |segment, field| {
             let last = known.fields.entry(segment).or_default();
             *last = (*last).max(field);
@@ -38,9 +38,10 @@ pub fn doubts(ours: &Tables, tables: &Tables, site: &HashSet<&str>) -> Vec<Table
         };
         for row in &program.rows {
             let doubt = |what: String, expected: &str| TableError::new(file, row.line, what, expected);
-            for step in row.target.iter().filter(|step| !known.elements.contains(step.name)) {
-                let doubt = doubt(format!("the element `{}`", step.name), "one that Chartseal's own tables make");
-                found.push(doubt.or_meant(step.name, known.elements.iter().copied()));
+            for step in row.target.iter().filter(|step| !known.elements.contains(step.name.as_str())) {
+                let doubt =
+                    doubt(format!("the element `{}`", step.name.as_str()), "one that Chartseal's own tables make");
+                found.push(doubt.or_meant(step.name.as_str(), known.elements.iter().copied()));
             }
             read(&row.source, row.condition.as_deref(), &mut |segment, field| {
                 let name = String::from_utf8_lossy(&segment).into_owned();

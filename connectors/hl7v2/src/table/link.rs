@@ -9,7 +9,7 @@ mod vocabulary;
 use std::collections::HashMap;
 
 use super::parse::{Line, Reader, intern, lines};
-use super::program::Tables;
+use super::program::{Recurs, Tables};
 use crate::error::TableError;
 
 /// Names on the way to indices.
@@ -38,6 +38,8 @@ struct Source<'t> {
     index: u16,
     kind: Kind,
     name: &'static str,
+    /// `datatype CWE recurs if .1`.
+    recurs: Option<Recurs>,
     lines: Vec<Line>,
 }
 
@@ -50,8 +52,8 @@ pub fn link(files: &[(&str, &str)]) -> Result<Tables, TableError> {
             .map_err(|_| TableError::new(file, 0, "too many tables", "fewer than 65536"))?;
         tables.files.push((*file).to_owned());
         let lines = lines(file, text)?;
-        let (kind, name) = head(file, &lines)?;
-        sources.push(Source { file, index, kind, name, lines });
+        let (kind, name, recurs) = head(file, &lines)?;
+        sources.push(Source { file, index, kind, name, recurs, lines });
     }
     let mut names = Names::default();
     // names first, so that tables may refer to each other in any order
@@ -74,7 +76,7 @@ pub fn link(files: &[(&str, &str)]) -> Result<Tables, TableError> {
     Ok(tables)
 }
 
-fn head(file: &str, lines: &[Line]) -> Result<(Kind, &'static str), TableError> {
+fn head(file: &str, lines: &[Line]) -> Result<(Kind, &'static str, Option<Recurs>), TableError> {
     let expected = "a first line such as `segment PID`";
     let Some(line) = lines.first() else { return Err(TableError::new(file, 0, "an empty table", expected)) };
     let mut reader = Reader::new(file, line);
@@ -89,6 +91,11 @@ fn head(file: &str, lines: &[Line]) -> Result<(Kind, &'static str), TableError> 
         other => return Err(reader.error(&format!("`{other}`"), expected).or_meant(other, known.into_iter())),
     };
     let name = intern(reader.expect("a name")?);
+    let recurs = match kind == Kind::Datatype && reader.eat("recurs") {
+        false => None,
+        true if reader.eat("if") => Some(Recurs::If(reader.condition()?)),
+        true => Some(Recurs::Always),
+    };
     reader.done()?;
-    Ok((kind, name))
+    Ok((kind, name, recurs))
 }

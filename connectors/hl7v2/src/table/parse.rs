@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use schemas::json::Name;
+
 use super::program::{Condition, Path, Source, Step};
 use crate::bounds::MAX_TABLE_DEPTH;
 use crate::error::TableError;
@@ -180,18 +182,16 @@ impl<'l> Reader<'l> {
         loop {
             if let Some(inside) = rest.strip_prefix("ext(") {
                 let end = inside.find(')').ok_or_else(bad)?;
-                steps.push(Step { name: "extension", append: true, extension: Some(url(&inside[..end])) });
+                let name = Name::interned("extension").ok_or_else(bad)?;
+                steps.push(Step { name, append: true, extension: Some(url(&inside[..end])) });
                 rest = &inside[end + 1..];
             } else {
                 let end = rest.find(['.', '[']).unwrap_or(rest.len());
                 let name = &rest[..end];
-                if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                    return Err(bad());
-                }
                 rest = &rest[end..];
                 let append = rest.starts_with("[]");
                 rest = rest.strip_prefix("[]").unwrap_or(rest);
-                steps.push(Step { name: intern(name), append, extension: None });
+                steps.push(Step { name: Name::interned(name).ok_or_else(bad)?, append, extension: None });
             }
             match rest.strip_prefix('.') {
                 Some(more) => rest = more,
@@ -237,7 +237,10 @@ impl<'l> Reader<'l> {
             return if self.eat(")") { Ok(inside) } else { Err(self.error("no `)`", "a closing `)`")) };
         }
         if self.eat("has") {
-            return Ok(Condition::Has(intern(self.expect("the name of a member")?)));
+            let expected = "the name of a member";
+            let word = self.expect(expected)?;
+            let name = Name::interned(word).ok_or_else(|| self.error(&format!("`{word}`"), expected))?;
+            return Ok(Condition::Has(name));
         }
         if self.eat("count") {
             let source = self.source()?;

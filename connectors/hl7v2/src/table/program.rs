@@ -1,5 +1,7 @@
 //! Tables in the form in which they run: names resolved to indices, constants to static text.
 
+use schemas::json::Name;
+
 use crate::hash::QuickMap;
 
 /// Everything that was read from all tables.
@@ -31,6 +33,20 @@ pub struct Program {
     pub needs: Needs,
     /// Reads nothing but the piece it is run on: the same text gives the same result.
     pub local: bool,
+    /// The same text is likely to be mapped again: a datatype's map, or a block that says `recurs`.
+    pub remembered: bool,
+    /// Members of the object it runs on that it may set or ask for; `None` where that cannot be told.
+    pub touches: Option<Vec<&'static Name>>,
+    /// What it reads is said again in other messages and about no patient in particular: codes, authorities, those who work there.
+    pub recurs: Option<Recurs>,
+}
+
+/// Of which texts a map's result may outlive its message.
+#[derive(Clone)]
+pub enum Recurs {
+    Always,
+    /// `recurs if .1 and not .9`.
+    If(Condition),
 }
 
 /// What the rows of a program read: when nothing of it is there, they need not run.
@@ -58,6 +74,13 @@ pub struct Row {
     pub condition: Option<Box<Condition>>,
 }
 
+impl Row {
+    /// Whether its value may be read by the message's zone.
+    pub fn reads_zone(&self) -> bool {
+        matches!(self.action, Action::Primitive(Primitive::DateTime | Primitive::Instant))
+    }
+}
+
 /// What a row needs, told without looking at its source.
 #[derive(Default)]
 pub enum Gate {
@@ -74,7 +97,7 @@ pub enum Gate {
 
 /// One member on the way to the target.
 pub struct Step {
-    pub name: &'static str,
+    pub name: &'static Name,
     /// `name[]`: a new element of a list.
     pub append: bool,
     /// `ext(url)`: a new extension with this url.
@@ -155,6 +178,7 @@ pub enum Via {
     CallerChanged,
 }
 
+#[derive(Clone)]
 pub enum Condition {
     Valued(Source),
     Equals(Source, Vec<&'static str>),
@@ -163,7 +187,7 @@ pub enum Condition {
     Longer(Source, usize),
     Number(Source),
     /// The object that is being built has this member.
-    Has(&'static str),
+    Has(&'static Name),
     Not(Box<Condition>),
     All(Vec<Condition>),
     Any(Vec<Condition>),

@@ -62,7 +62,7 @@ fn mistakes_are_located_and_explained() {
         ),
         (
             "segment PID\ninto Patient\nid <- PID-3 iff PID-2",
-            "a.map:3: found `iff`, expected `<-`, `new`, `as`, `via`, `if`, `{` in this order, or the end of the line (did you mean `if`?)",
+            "a.map:3: found `iff`, expected `<-`, `new`, `as`, `via`, `if`, `recurs`, `{` in this order, or the end of the line (did you mean `if`?)",
         ),
         ("segment PID\ninto Patient\nname[] {\n  use <- \"x\"\n", "a.map:4: found the end of the table, expected `}`"),
         ("segment PID\ninto Patient\nid <- \"x", "a.map:3: found an open quote, expected a closing `\"`"),

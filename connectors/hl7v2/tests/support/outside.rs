@@ -51,7 +51,7 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
 }
 
 /// FNV-1a, twice: stands in for the vault's keyed ids.
-fn id(resource: &'static str, key: &[&str]) -> String {
+pub fn id(resource: &'static str, key: &[&str]) -> String {
     let mut hashes = [0xcbf2_9ce4_8422_2325, 0x9e37_79b9_7f4a_7c15_u64];
     for part in [resource].iter().chain(key) {
         for byte in part.as_bytes().iter().chain(&[0x1f]) {

@@ -149,7 +149,7 @@ pub fn run(args: Args, output: Output) -> Outcome {
     ));
     let seconds = Duration::from_secs(args.seconds);
     let mut figures = match args.what {
-        What::Normalise => normalise::run(seconds, output)?,
+        What::Normalise => normalise::run(home.path(), seconds, output)?,
         What::Seal => seal::run(home.path(), seconds)?,
         What::Ledger if args.full => ledger::run_full(home.path(), seconds, (args.keys, args.transactions), output)?,
         What::Ledger => ledger::run(home.path(), seconds, (args.validators.into(), args.statements), &fsync, output)?,

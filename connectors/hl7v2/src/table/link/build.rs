@@ -1,7 +1,7 @@
 //! One row: `target <- source new Type as Map via Vocabulary if condition {`, every part after the target optional.
 
 use super::super::parse::{Line, Reader, intern};
-use super::super::program::{Action, Needs, Primitive, Program, Row, Source, Tables, Via};
+use super::super::program::{Action, Needs, Primitive, Program, Recurs, Row, Source, Tables, Via};
 use super::Names;
 use crate::bounds::MAX_TABLE_DEPTH;
 use crate::error::TableError;
@@ -54,11 +54,15 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
     let mut action = if reader.eat("as") { Some(action(builder, &mut reader)?) } else { None };
     let via = if reader.eat("via") { via(builder, &mut reader)? } else { Via::None };
     let condition = if reader.eat("if") { Some(Box::new(reader.condition()?)) } else { None };
+    let recurs = reader.eat("recurs");
     let opens = reader.eat("{");
     if let Some(word) = reader.take() {
-        let expected = "`<-`, `new`, `as`, `via`, `if`, `{` in this order, or the end of the line";
+        let expected = "`<-`, `new`, `as`, `via`, `if`, `recurs`, `{` in this order, or the end of the line";
         let error = reader.error(&format!("`{}`", word.text), expected);
-        return Err(error.or_meant(&word.text, ["<-", "new", "as", "via", "if", "{"].into_iter()));
+        return Err(error.or_meant(&word.text, ["<-", "new", "as", "via", "if", "recurs", "{"].into_iter()));
+    }
+    if recurs && (!opens || matches!(source, Source::Here)) {
+        return Err(reader.error("`recurs` without a block that has a source", "`target <- SOURCE recurs {`"));
     }
     builder.at += 1;
     if opens {
@@ -86,6 +90,9 @@ fn row(builder: &mut Builder<'_>, line: &Line) -> Result<Row, TableError> {
             constant,
             needs: Needs::default(),
             local: false,
+            touches: None,
+            remembered: recurs,
+            recurs: recurs.then_some(Recurs::Always),
         });
     } else if matches!(source, Source::Here) && action.is_none() {
         return Err(reader.error("a row without a source", "`<- SOURCE`, `as MAP` or a block"));

@@ -82,7 +82,7 @@ fn link(reader: &mut Reader<'_>, names: &Names, (file, line): (u16, u32)) -> Res
     if target.len() < 2 {
         return Err(reader.error("a link without an element", "`link Type.element <- Type`"));
     }
-    let from = target.remove(0).name;
+    let from = intern(target.remove(0).name.as_str());
     known(reader, from, names)?;
     if !reader.eat("<-") {
         return Err(reader.error(&format!("`{}`", reader.peek().unwrap_or("nothing")), "`<-`"));

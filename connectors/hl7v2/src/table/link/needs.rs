@@ -1,8 +1,10 @@
 //! What each program reads, so that the many rows for fields that are not there cost nothing.
 
+use schemas::json::Name;
+
 use super::super::program::{Action, Condition, Gate, Needs, Path, Row, Source, Tables};
 
-/// Fills `Program::needs` of all programs.
+/// Fills what is known of all programs once they are linked.
 pub(super) fn find(tables: &mut Tables) {
     let mut known: Vec<Option<Needs>> = vec![None; tables.programs.len()];
     for index in 0..known.len() {
@@ -10,8 +12,15 @@ pub(super) fn find(tables: &mut Tables) {
         of(tables, index, &mut known, &mut open);
     }
     let local: Vec<bool> = (0..known.len()).map(|index| is_local(tables, index, &mut Vec::new())).collect();
-    for ((program, needs), local) in tables.programs.iter_mut().zip(known).zip(local) {
+    let touched: Vec<_> = (0..known.len())
+        .map(|index| {
+            let mut names = Vec::new();
+            touches(tables, index, &mut Vec::new(), &mut names).then_some(names)
+        })
+        .collect();
+    for (((program, needs), local), touches) in tables.programs.iter_mut().zip(known).zip(local).zip(touched) {
         program.local = local;
+        program.touches = touches;
         program.needs = needs.unwrap_or(Needs { unknown: true, ..Needs::default() });
     }
     let gates = tables.programs.iter().map(|program| program.rows.iter().map(|row| gate(tables, row)).collect());
@@ -99,6 +108,33 @@ fn is_local(tables: &Tables, index: usize, open: &mut Vec<usize>) -> bool {
     });
     open.pop();
     local
+}
+
+/// The members that a program may set or ask for; whether that can be told.
+fn touches(tables: &Tables, index: usize, open: &mut Vec<usize>, into: &mut Vec<&'static Name>) -> bool {
+    let Some(program) = tables.programs.get(index).filter(|_| !open.contains(&index)) else { return false };
+    open.push(index);
+    let told = program.rows.iter().all(|row| {
+        row.condition.iter().for_each(|condition| asks(condition, into));
+        match (row.target.first(), row.action) {
+            (Some(step), _) => into.push(step.name),
+            (None, Action::Run(inner)) => return touches(tables, inner, open, into),
+            // a translation into the object itself
+            (None, Action::Primitive(_)) => return false,
+        }
+        true
+    });
+    open.pop();
+    told
+}
+
+fn asks(condition: &Condition, into: &mut Vec<&'static Name>) {
+    match condition {
+        Condition::Has(name) => into.push(name),
+        Condition::Not(inner) => asks(inner, into),
+        Condition::All(all) | Condition::Any(all) => all.iter().for_each(|condition| asks(condition, into)),
+        _ => {}
+    }
 }
 
 fn source_is_local(source: &Source) -> bool {

@@ -18,6 +18,9 @@ pub(super) fn declare(source: &Source<'_>, tables: &mut Tables, names: &mut Name
             constant: false,
             needs: Needs::default(),
             local: false,
+            touches: None,
+            remembered: source.kind == Kind::Datatype,
+            recurs: source.recurs.clone(),
         });
         let twice = if source.kind == Kind::Datatype {
             names.maps.insert(intern(&format!("{}[{name}]", source.name)), index).is_some()
@@ -135,6 +138,9 @@ pub(super) fn resource(source: &Source<'_>, tables: &mut Tables, names: &Names) 
                 constant: false,
                 needs: Needs::default(),
                 local: false,
+                touches: None,
+                remembered: false,
+                recurs: None,
             });
         } else {
             let found = reader.peek().unwrap_or("a quoted text");

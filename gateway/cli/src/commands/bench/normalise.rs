@@ -1,11 +1,12 @@
 //! `bench normalise`: made-up messages on one core. First the mapping alone, text to canonical bytes, then the same call as the way in,
 //! which also names patients and splits cases into units; hl7apy beside it, where it is installed.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use connectors_hl7v2::{MapOptions, Mapper};
 use gateway_server::ingest::normalise::{Format, Normaliser};
-use schemas::cbor::sha256;
+use gateway_vault::Vault;
 
 use super::ledger::Target;
 use super::{Figures, Latencies, message, python};
@@ -23,12 +24,15 @@ const ADT_TARGET: f64 = 15_000.0;
 const PYTHON_TARGET: f64 = 20.0;
 
 /// Runs for `seconds`: a third each, and as long again for hl7apy.
-pub fn run(seconds: Duration, output: Output) -> Result<Figures, Failure> {
+pub fn run(folder: &Path, seconds: Duration, output: Output) -> Result<Figures, Failure> {
+    let vault = Vault::create(&folder.join("keys")).map_err(|e| Failure::new(Exit::Failed, e))?;
+    // the vault's own, as on the way in: an HMAC each
+    let ids = |resource_type: &str, key: &[&str]| vault.logical_id(resource_type, key);
     let of = |kind: fn(u64, u64) -> String| (0..MESSAGES).map(|n| kind(n, PATIENTS)).collect::<Vec<_>>();
     let (orus, adts) = (of(message::oru), of(message::adt));
-    let oru_per_s = map(&orus, seconds / 3)?;
-    let adt_per_s = map(&adts, seconds / 3)?;
-    let mut figures = normalise(&orus, seconds / 3)?;
+    let oru_per_s = map(&orus, &ids, seconds / 3)?;
+    let adt_per_s = map(&adts, &ids, seconds / 3)?;
+    let mut figures = normalise(&orus, &ids, seconds / 3)?;
     figures.synced = false;
     figures.targets = vec![
         Target::at_least("ORU mapped, one core, per second", oru_per_s, ORU_TARGET),
@@ -47,17 +51,10 @@ pub fn run(seconds: Duration, output: Output) -> Result<Figures, Failure> {
     Ok(figures)
 }
 
-/// As costly as the vault's HMAC: two compressions and hex.
-fn id(resource_type: &str, key: &[&str]) -> String {
-    let mut id = sha256(format!("{resource_type}/{}", key.join("/")).as_bytes()).to_string();
-    id.truncate(32);
-    id
-}
-
 /// Messages a second: tokens, tables, canonical bytes.
-fn map(messages: &[String], length: Duration) -> Result<f64, Failure> {
+fn map(messages: &[String], ids: &impl Fn(&str, &[&str]) -> String, length: Duration) -> Result<f64, Failure> {
     let mapper = Mapper::embedded();
-    let options = MapOptions { ids: &id, default_zone: "+00:00", default_charset: None, explain: false };
+    let options = MapOptions { ids, default_zone: "+00:00", default_charset: None, explain: false };
     let (start, mut count, mut bytes) = (Instant::now(), 0_u32, 0);
     while start.elapsed() < length {
         for text in messages {
@@ -74,14 +71,18 @@ fn map(messages: &[String], length: Duration) -> Result<f64, Failure> {
 }
 
 /// The step of the way in.
-fn normalise(messages: &[String], length: Duration) -> Result<Figures, Failure> {
+fn normalise(
+    messages: &[String],
+    ids: &impl Fn(&str, &[&str]) -> String,
+    length: Duration,
+) -> Result<Figures, Failure> {
     let normaliser = Normaliser::new(Mapper::embedded());
     let mut latencies = Latencies::new()?;
     let start = Instant::now();
     for text in messages.iter().cycle() {
         let before = Instant::now();
         let canonical = normaliser
-            .normalise_with(Format::Hl7v2, "bench", text.as_bytes(), &id)
+            .normalise_with(Format::Hl7v2, "bench", text.as_bytes(), ids)
             .map_err(|e| Failure::new(Exit::Failed, e))?;
         if canonical.cases().len() != 1 {
             return Err(unexpected());
