@@ -3,6 +3,7 @@
 //! answered with success.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use connectors_source::{
@@ -21,6 +22,8 @@ use crate::time::now_ms;
 
 /// Shortest secret, in bytes.
 const SECRET_BYTES_MIN: usize = 32;
+/// How far a copy of a server may be behind another, in milliseconds.
+const BEHIND_MS: u64 = 1_000;
 
 /// A running receiver.
 pub struct HookSource {
@@ -137,15 +140,24 @@ impl Hook {
         let doing = "fetching what a notification names";
         let Some(server) = &self.server else { return Err(FhirError::Origin("a reference")) };
         let mut found = Vec::with_capacity(references.len());
+        let mut behind = Duration::from_millis(BEHIND_MS);
         for reference in references {
             let url = server.below(reference)?;
-            match server.get(&url, limits::MESSAGE_BYTES_MAX, doing).await {
+            let mut fetched = server.get(&url, limits::MESSAGE_BYTES_MAX, doing).await;
+            if matches!(fetched, Err(FhirError::Status { status: 404, .. })) {
+                // a copy that is asked may be behind the one that notified: once for all that is named
+                tokio::time::sleep(std::mem::take(&mut behind)).await;
+                fetched = server.get(&url, limits::MESSAGE_BYTES_MAX, doing).await;
+            }
+            match fetched {
                 Ok(fetched) => {
                     let head: crate::page::Head = serde_json::from_slice(&fetched.bytes)
                         .map_err(|_| FhirError::Shape { found: "something else", expected: "a resource" })?;
                     found.push((head.resource_type, fetched.bytes));
                 }
-                Err(FhirError::Status { status: 404 | 410, .. }) => {}
+                Err(FhirError::Status { status: status @ (404 | 410), .. }) => {
+                    tracing::info!(connector = %self.name, status, "passed over what a notification names and is gone");
+                }
                 Err(error) => return Err(error),
             }
         }

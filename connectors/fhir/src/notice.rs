@@ -10,13 +10,15 @@ use crate::page::{Head, RawBundle};
 /// Resources that one notification may name.
 const REFERENCES_MAX: usize = 1_000;
 
-/// A notification. Without resources and references it is a handshake, a heartbeat, or an event without content.
+/// A notification. Without resources and references it is a handshake, a heartbeat, a deletion, or an event without content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notice {
     /// Resources with their types.
     pub resources: Vec<(String, Bytes)>,
     /// Addresses of resources that it only names.
     pub references: Vec<String>,
+    /// An event that neither holds nor names what it is about, as of a subscription with content `empty`.
+    pub is_blind: bool,
 }
 
 /// It cannot be read.
@@ -79,7 +81,7 @@ impl Notice {
     /// `NoticeError`.
     pub fn read(body: &Bytes) -> Result<Self, NoticeError> {
         let head: Head = serde_json::from_slice(body).map_err(|_| NoticeError)?;
-        let whole = |kind: String| Self { resources: vec![(kind, body.clone())], references: Vec::new() };
+        let whole = |kind: String| Self { resources: vec![(kind, body.clone())], ..Self::default() };
         if head.resource_type != "Bundle" {
             return Ok(whole(head.resource_type));
         }
@@ -107,6 +109,8 @@ impl Notice {
         }
         notice.references.sort();
         notice.references.dedup();
+        let deletions = bundle.entry.iter().skip(1).any(|entry| entry.is_deletion());
+        notice.is_blind = notice.resources.is_empty() && notice.references.is_empty() && !deletions;
         if notice.references.len() > REFERENCES_MAX { Err(NoticeError) } else { Ok(notice) }
     }
 }

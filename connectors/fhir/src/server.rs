@@ -17,6 +17,8 @@ use crate::time;
 
 /// Longest wait for a connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Wait for a server that is busy and does not say for how long, in milliseconds.
+const BUSY_MS: u64 = 5_000;
 /// Redirects of one request, all on the base's origin.
 const REDIRECTS_MAX: usize = 5;
 /// Longest bearer token, in bytes.
@@ -219,9 +221,11 @@ pub(crate) async fn answer(request: RequestBuilder, doing: &'static str) -> Resu
     }
     let wait = retry_after_ms(&response);
     match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => {
-            Err(FhirError::Busy { after_ms: wait.unwrap_or(0) })
+        // RFC 6585: with Retry-After or without
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+            Err(FhirError::Busy { after_ms: wait.unwrap_or(BUSY_MS) })
         }
+        StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => Err(FhirError::Busy { after_ms: wait.unwrap_or(BUSY_MS) }),
         _ if status.is_redirection() => Err(FhirError::Origin("a redirect")),
         _ => Err(FhirError::Status { status: status.as_u16(), doing }),
     }

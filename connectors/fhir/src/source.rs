@@ -22,6 +22,8 @@ use crate::window::Window;
 const PROBE_MS: u64 = 4_000;
 /// First delay after a failure, in milliseconds; doubled up to `limits::RETRY_DELAY_MS_MAX` / 2.
 const RETRY_FIRST_MS: u64 = 250;
+/// A type that the server failed at is looked at again after this at the latest, in milliseconds.
+const AGAIN_MS: u64 = 10_000;
 
 /// A running poll of a FHIR server. Must be started inside a tokio runtime.
 pub struct FhirSource {
@@ -37,10 +39,22 @@ pub(crate) struct Poller {
     pub window: Arc<Window>,
     /// Resources of one page: fewer than configured where a page was too large.
     pub count: u32,
+    /// Whether the server was not seen yet to pass over the times that it is asked for.
+    pub asks_since: bool,
     /// Whether a type failed in the last round: messages of it cannot arrive.
     failing: bool,
     delay_ms: u64,
     closing: CancellationToken,
+}
+
+/// How a look at a type went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Ended,
+    /// The server, or what stands before it, could not.
+    Failed,
+    /// The server would not.
+    Refused,
 }
 
 impl FhirSource {
@@ -59,6 +73,7 @@ impl FhirSource {
             config,
             server,
             window: Arc::clone(&window),
+            asks_since: true,
             failing: false,
             delay_ms: RETRY_FIRST_MS,
             closing: closing.clone(),
@@ -112,41 +127,53 @@ impl Poller {
             self.fail("markers", &error).await;
         }
         loop {
-            let mut failed = false;
-            for poll in 0..self.window.kinds.len() {
-                failed |= !self.look(poll).await;
+            let looks = self.window.kinds.len();
+            let (mut failed, mut away) = (0, 0);
+            for poll in 0..looks {
+                let look = self.look(poll).await;
+                failed += usize::from(look != Look::Ended);
+                away += usize::from(look == Look::Failed);
             }
-            if failed {
+            if failed > 0 {
                 self.window.reporter.disconnected(now_ms());
+            } else {
+                self.window.reporter.connected(now_ms());
             }
-            self.failing = failed;
-            let interval = Duration::from_millis(self.config.interval_ms);
+            self.failing = failed > 0;
+            if away == looks {
+                // it has waited after each, longer each time
+                continue;
+            }
+            let soon = if away > 0 { AGAIN_MS } else { u64::MAX };
+            let interval = Duration::from_millis(self.config.interval_ms.min(soon));
             if let Err(error) = self.watching(tokio::time::sleep(interval)).await {
                 self.fail("probe", &error).await;
             }
         }
     }
 
-    /// Looks at one type until a look ends; false where the server refuses it: the others go on.
-    async fn look(&mut self, poll: usize) -> bool {
+    /// Looks at one type until a look ends or fails. One that fails holds up no other.
+    async fn look(&mut self, poll: usize) -> Look {
         loop {
             let Err(error) = self.sweep(poll).await else {
                 self.delay_ms = RETRY_FIRST_MS;
-                return true;
+                return Look::Ended;
             };
-            let refused = match &error {
+            let ends = match &error {
                 FhirError::TooLarge { .. } if self.count > 1 => {
                     self.count = self.count.div_ceil(2);
-                    false
+                    None
                 }
-                FhirError::Away { .. } | FhirError::Busy { .. } | FhirError::Markers => false,
-                FhirError::Status { status, .. } => *status < 500,
-                _ => true,
+                FhirError::Markers => None,
+                FhirError::Busy { .. } | FhirError::Away { .. } | FhirError::Status { status: 500.., .. } => {
+                    Some(Look::Failed)
+                }
+                _ => Some(Look::Refused),
             };
             let kind = self.window.kinds[poll].clone();
             self.fail(&kind, &error).await;
-            if refused {
-                return false;
+            if let Some(ends) = ends {
+                return ends;
             }
         }
     }

@@ -27,24 +27,40 @@ impl Poller {
         Ok(())
     }
 
-    async fn search(&mut self, poll: usize) -> Result<(), FhirError> {
-        let from = self.window.begin(poll);
-        let kind = &self.window.kinds[poll];
-        let mut url = self.server.below(kind)?;
+    /// What was updated since, oldest first.
+    fn since(&self, poll: usize, from: Option<i64>) -> Result<Url, FhirError> {
+        let mut url = self.server.below(&self.window.kinds[poll])?;
         if let Some(from) = from {
             url.query_pairs_mut().append_pair("_lastUpdated", &format!("ge{}", time::instant(from)));
         }
         url.query_pairs_mut().append_pair("_sort", "_lastUpdated").append_pair("_count", &self.count.to_string());
+        Ok(url)
+    }
+
+    async fn search(&mut self, poll: usize) -> Result<(), FhirError> {
+        let from = self.window.begin(poll);
+        let mut url = self.since(poll, from)?;
         let (mut ordered, mut last, mut began) = (true, i64::MIN, None);
+        // the link to the page after the one before, while the time that it came to is asked for instead
+        let mut instead: Option<(i64, Url)> = None;
         for _ in 0..limits::FHIR_PAGES_MAX {
             self.room().await?;
             let (page, next) = self.page(&url, &mut began).await?;
+            if let Some((since, link)) = instead.take()
+                && page.entries.first().and_then(|entry| entry.at).is_some_and(|at| at < since)
+            {
+                // it does not look at times: its links are all there is
+                self.asks_since = false;
+                url = link;
+                continue;
+            }
             let before = last;
             for entry in &page.entries {
                 let at = entry.at.unwrap_or(i64::MIN);
                 ordered &= at >= last;
                 last = last.max(at);
             }
+            let page_first = page.entries.first().and_then(|entry| entry.at);
             self.window.offer(poll, from, page.entries);
             // a time from the future must not carry the marker past what comes until then
             let now = began.unwrap_or_else(|| time::now_ms().cast_signed());
@@ -56,7 +72,16 @@ impl Poller {
             if ordered && before > i64::MIN {
                 self.window.looked_through(poll, before.min(now));
             }
-            url = next;
+            // a link counts entries: where one of those before is updated meanwhile, it passes over another one. A time does not, but
+            // within one instant
+            let first = page_first.unwrap_or(i64::MAX);
+            url = if self.asks_since && ordered && last > first {
+                let since = self.since(poll, Some(last))?;
+                instead = Some((last, next));
+                since
+            } else {
+                next
+            };
         }
         Ok(())
     }
@@ -75,9 +100,11 @@ impl Poller {
         loop {
             let (page, next) = self.page(&url, &mut began).await?;
             deletions += page.deletions;
-            let size = page.entries.iter().map(|entry| entry.body.len()).sum();
+            // what is known already must not use up the room of what is new
+            let entries = self.window.unknown(poll, page.entries);
+            let size = entries.iter().map(|entry| entry.body.len()).sum();
             bytes += size;
-            kept.push_back((size, page.entries));
+            kept.push_back((size, entries));
             while bytes > HISTORY_BYTES_MAX && kept.len() > 1 {
                 bytes -= kept.pop_front().map_or(0, |(size, _)| size);
                 is_cut = true;

@@ -149,6 +149,13 @@ impl Window {
         from
     }
 
+    /// What is not known of these.
+    pub fn unknown(&self, poll: usize, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let state = self.lock();
+        entries.retain(|entry| !state.polls[poll].known.contains(&entry.token));
+        entries
+    }
+
     /// Takes over what is not known. `from` is where the look began.
     pub fn offer(&self, poll: usize, from: Option<i64>, entries: impl IntoIterator<Item = Entry>) {
         let mut state = self.lock();

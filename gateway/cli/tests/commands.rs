@@ -248,6 +248,23 @@ fn try_maps_every_sample_and_prints_one_document() {
 }
 
 #[test]
+fn try_tells_of_a_batch_that_counts_others_than_it_holds() {
+    let message = "MSH|^~\\&|A|B|C|D|20260101||ADT^A01|1|P|2.5.1\rPID|1||7^^^X||Quell^Ina\rPV1|1|I\r";
+    for (body, cases, code) in [
+        (format!("BHS|^~\\&\r{message}BTS|1\r"), 1, None),
+        (format!("BHS|^~\\&\r{message}BTS|2\r"), 1, Some("batch-count")),
+        ("BHS|^~\\&\rBTS|2\r".to_owned(), 0, Some("batch-count")),
+        ("BHS|^~\\&\rBTS|0\r".to_owned(), 0, None),
+    ] {
+        let output = chartseal(&["connector", "try", "hl7v2", "-", "--json"], body.as_bytes());
+        let found = document(&output);
+        let codes: Vec<_> = found.list("errors").iter().map(|error| error.text("code")).collect();
+        assert_eq!((found.list("cases").len(), codes), (cases, code.into_iter().map(Some).collect()), "{body:?}");
+        assert_eq!(output.status.code(), Some(i32::from(cases == 0 && code.is_some())), "{body:?}");
+    }
+}
+
+#[test]
 fn what_is_refused_is_named_by_path_and_never_by_value() {
     let broken: [(&str, &[u8]); 6] = [
         ("hl7v2", b"PID|1||CANARY-7731^^^X||CANARY-7731^A\r"),

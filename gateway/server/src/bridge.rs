@@ -26,10 +26,8 @@ pub async fn run(mut source: Box<dyn Source>, config: PublisherConfig, stop: Can
         match carry(&mut publisher, &config, attempt, &group).await {
             Ok(()) => {
                 (delay_ms, attempt) = (RETRY_FIRST_MS, 0);
-                for delivery in group {
-                    // one that its sender did not hear of comes again
-                    let _ = delivery.accept().await;
-                }
+                // one that its sender did not hear of comes again; one that does not listen keeps no other waiting
+                tokio::spawn(futures_util::future::join_all(group.into_iter().map(Delivery::accept)));
             }
             Err(error) => {
                 // dropped, the deliveries go back to their senders

@@ -85,7 +85,7 @@ fn each_notification_is_what_it_is() {
     let collection = Bytes::from_static(
         br#"{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":"Patient"}}]}"#,
     );
-    let one = |kind: &str, body: &Bytes| Notice { resources: vec![(kind.into(), body.clone())], references: vec![] };
+    let one = |kind: &str, body: &Bytes| Notice { resources: vec![(kind.into(), body.clone())], ..Notice::default() };
     assert_eq!(Notice::read(&whole), Ok(one("Patient", &whole)));
     assert_eq!(Notice::read(&collection), Ok(one("Bundle", &collection)));
     for kind in ["handshake", "heartbeat", "query-status"] {
@@ -102,6 +102,10 @@ fn each_notification_is_what_it_is() {
     let r4b = r#"{"resourceType":"Bundle","type":"history","entry":[{"resource":{"resourceType":"SubscriptionStatus",
         "type":"event-notification","notificationEvent":[{"focus":{"reference":"Patient/d"}}]}}]}"#;
     assert_eq!(Notice::read(&Bytes::from(r4b)).expect("read").references, ["Patient/d"]);
+    let blind = Bytes::from(r4b.replace("focus", "other"));
+    assert!(Notice::read(&blind).expect("read").is_blind, "an event about nothing");
+    let deletion = bundle("event-notification", r#",{"request":{"method":"DELETE"}}"#);
+    assert!(!Notice::read(&deletion).expect("read").is_blind, "a deletion is passed over");
     for broken in ["", "{}", "[]", r#"{"resourceType":1}"#] {
         Notice::read(&Bytes::from(broken)).expect_err("no notification");
     }

@@ -145,6 +145,40 @@ async fn pages_full_of_one_instant_are_taken_once_and_left_behind() {
     nothing(&mut source, &hospital).await;
 }
 
+/// Pages that count entries move up when one of those before is updated: what moved over the edge must not be passed over.
+#[tokio::test]
+async fn what_moves_between_pages_is_not_passed_over() {
+    let hospital = Hospital::start().await;
+    let at = now() - 60_000;
+    for n in 0..35 {
+        hospital.put_at("Patient", &n.to_string(), &format!(r#""n":{n}"#), at + n);
+    }
+    let mut source = start(&config(&hospital), &Arc::default());
+    let mut found = accept(&mut source, 1).await;
+    hospital.put("Patient", "0", r#""n":100"#);
+    hospital.put("Patient", "1", r#""n":101"#);
+    found.extend(accept(&mut source, 36).await);
+    for n in (0..35).chain([100, 101]) {
+        assert!(found.iter().any(|body| body.ends_with(&format!(r#""n":{n}}}"#))), "{n} was passed over");
+    }
+    nothing(&mut source, &hospital).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_look_at_times_is_read_by_its_links() {
+    let hospital = Hospital::start().await;
+    lock(&hospital.shared.manners).timeless = true;
+    let at = now() - 60_000;
+    for n in 0..35 {
+        hospital.put_at("Patient", &n.to_string(), &format!(r#""n":{n}"#), at + n);
+    }
+    let mut source = start(&config(&hospital), &Arc::default());
+    let mut found = accept(&mut source, 35).await;
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 35, "each once, and none passed over");
+}
+
 #[tokio::test]
 async fn a_time_from_the_future_hides_nothing() {
     let (hospital, markers) = (Hospital::start().await, Arc::<Memory>::default());
@@ -194,6 +228,23 @@ async fn history_brings_every_version_in_order_and_passes_over_deletions() {
     assert!(lock(&hospital.shared.asked).last().expect("asked").0.contains("_since="));
 }
 
+/// What a look keeps is bounded; what it has taken before must not use up that bound.
+#[tokio::test]
+async fn history_of_more_than_is_kept_at_once_comes_to_its_end() {
+    let hospital = Hospital::start().await;
+    let (at, text) = (now() - 30_000, "x".repeat(1 << 20));
+    for n in 0..80 {
+        hospital.put_at("Patient", &n.to_string(), &format!(r#""text":"{text}","n":{n}"#), at + n);
+    }
+    // all of it is within the overlap, so that each look begins before the first
+    let config =
+        FhirConfig { mode: Mode::History, count: 5, page_bytes_max: 8 << 20, overlap_ms: 60_000, ..config(&hospital) };
+    let mut source = start(&config, &Arc::default());
+    for n in 0..80 {
+        assert!(accept(&mut source, 1).await[0].ends_with(&format!(r#""n":{n}}}"#)), "version {n}");
+    }
+}
+
 #[tokio::test]
 async fn a_page_or_redirect_to_another_origin_is_not_followed() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -230,13 +281,14 @@ async fn an_entry_that_is_no_resource_goes_its_way_and_holds_up_no_neighbour() {
 #[tokio::test]
 async fn it_waits_as_long_as_the_server_says() {
     let hospital = Hospital::start().await;
-    lock(&hospital.shared.manners).busy = [(429, Some("1".into())), (503, None), (500, None)].into();
+    lock(&hospital.shared.manners).busy = [(429, Some("1".into())), (503, None), (500, None), (429, None)].into();
     hospital.put("Patient", "a", r#""active":true"#);
     let mut source = start(&config(&hospital), &Arc::default());
     accept(&mut source, 1).await;
     let asked = lock(&hospital.shared.asked).clone();
-    let waits: Vec<Duration> = asked.windows(2).map(|pair| pair[1].1 - pair[0].1).take(3).collect();
+    let waits: Vec<Duration> = asked.windows(2).map(|pair| pair[1].1 - pair[0].1).take(4).collect();
     assert!(waits[0] >= Duration::from_secs(1), "{waits:?}");
+    assert!(waits[3] >= Duration::from_secs(5), "busy without a word for how long: {waits:?}");
     assert!(waits[1] >= Duration::from_millis(250) && waits[2] >= Duration::from_millis(500), "{waits:?}");
 }
 
@@ -265,6 +317,21 @@ async fn a_type_that_is_refused_holds_up_no_other_and_is_seen() {
     lock(&hospital.shared.manners).forbidden.clear();
     let connected = async { source.health().wait_for(|health| health.connected).await.map(|_| ()) };
     tokio::time::timeout(PATIENCE, connected).await.expect("in time").expect("it lives");
+}
+
+#[tokio::test]
+async fn a_type_that_the_server_fails_at_holds_up_no_other_either() {
+    let hospital = Hospital::start().await;
+    lock(&hospital.shared.manners).failing = vec!["Patient".into()];
+    hospital.put("Observation", "a", r#""status":"final""#);
+    let types = vec!["Patient".into(), "Observation".into()];
+    let mut source = start(&FhirConfig { types, ..config(&hospital) }, &Arc::default());
+    assert!(accept(&mut source, 1).await[0].contains("Observation"));
+    hospital.put("Observation", "b", r#""status":"final""#);
+    assert!(accept(&mut source, 1).await[0].contains("Observation"), "and the next look goes on");
+    lock(&hospital.shared.manners).failing.clear();
+    hospital.put("Patient", "a", r#""active":true"#);
+    assert!(accept(&mut source, 1).await[0].contains("Patient"));
 }
 
 #[tokio::test]

@@ -46,10 +46,14 @@ pub struct Manners {
     pub redirect: Option<String>,
     /// `_sort` is not kept to: newest first.
     pub unsorted: bool,
+    /// `_lastUpdated` is not looked at.
+    pub timeless: bool,
     /// Searches are answered with this.
     pub body: Option<String>,
     /// Types that are refused.
     pub forbidden: Vec<String>,
+    /// Types that it fails at.
+    pub failing: Vec<String>,
 }
 
 #[derive(Default)]
@@ -236,6 +240,9 @@ fn records(shared: &Shared, path: &str, query: &HashMap<String, String>) -> Resp
     if manners.forbidden.iter().any(|f| f == kind) {
         return answer(403, "");
     }
+    if manners.failing.iter().any(|f| f == kind) {
+        return answer(500, "");
+    }
     if let Some(body) = &manners.body {
         return answer(200, body.clone());
     }
@@ -258,7 +265,8 @@ fn records(shared: &Shared, path: &str, query: &HashMap<String, String>) -> Resp
         None => {
             let mut newest: BTreeMap<&str, &Version> = BTreeMap::new();
             newest.extend(of_kind.map(|v| (v.id.as_str(), v)));
-            let shown = newest.into_values().filter(|v| v.body.is_some() && v.at >= from("_lastUpdated"));
+            let since = if manners.timeless { 0 } else { from("_lastUpdated") };
+            let shown = newest.into_values().filter(|v| v.body.is_some() && v.at >= since);
             let mut all: Vec<_> = shown.cloned().collect();
             all.sort_by_key(|v| v.at);
             if manners.unsorted {

@@ -90,6 +90,10 @@ async fn take(
     {
         return Err(Refused::request("invalid", "found another resourceType than the URL names"));
     }
+    if notice.is_blind {
+        let text = "found an event without content, expected a subscription with content id-only or full-resource";
+        return Err(Refused::unprocessable("required", text));
+    }
     if !notice.references.is_empty() && !hook.fetches() {
         let text = "found a notification that only names resources and no `server` to fetch them from; expected full resources";
         return Err(Refused::unprocessable("not-supported", text));

@@ -3,6 +3,7 @@
 //! must never acknowledge what is not durable, and never look further into a message than its key. What the next step has
 //! no room for waits in the inbox.
 
+mod key;
 mod owed;
 mod parts;
 mod waiting;
@@ -14,16 +15,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use connectors_source::Delivery;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
-use schemas::cbor::{Parts, sha256};
+use schemas::cbor::sha256;
 use schemas::id::{Digest, TimeMs, to_hex};
-use schemas::{json, limits};
+use schemas::limits;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use self::key::{content_key, key_of};
 use self::parts::Part;
-use super::normalise::{Format, media_type};
+use super::normalise::media_type;
 use super::{Control, Foundation, Held, RETRY_FIRST_MS, Room, StepError, crash_point, spread, within};
 use crate::dead_letters::Retried;
 use crate::store::application_acks::Owed;
@@ -134,6 +137,8 @@ impl Received {
 struct Prepared {
     message: Message,
     row: inbox::Message,
+    /// Of the bytes as they came, as rows of earlier versions have it.
+    raw_hash: Digest,
     owed: Option<Owed>,
     object: Option<Bytes>,
     room: Option<Held>,
@@ -156,6 +161,8 @@ pub(super) struct Receiver {
     /// Not looked at before this, after a failure; and how long the next one waits, in milliseconds.
     not_before: Instant,
     delay_ms: u64,
+    /// Acknowledgements under way.
+    telling: JoinSet<()>,
 }
 
 impl Receiver {
@@ -171,10 +178,17 @@ impl Receiver {
             behind: true,
             not_before: Instant::now(),
             delay_ms: RETRY_FIRST_MS,
+            telling: JoinSet::new(),
         }
     }
 
-    pub async fn run(mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Again>) {
+    pub async fn run(mut self, offered: mpsc::Receiver<Offer>, retries: mpsc::Receiver<Again>) {
+        self.serve(offered, retries).await;
+        // what is durable is told, even now
+        while self.telling.join_next().await.is_some() {}
+    }
+
+    async fn serve(&mut self, mut offered: mpsc::Receiver<Offer>, mut retries: mpsc::Receiver<Again>) {
         if !self.look_back().await {
             return;
         }
@@ -228,6 +242,11 @@ impl Receiver {
             settles.push((offer.settle, parts.len()));
             messages.extend(parts.into_iter().map(|part| (part, offer.room.clone())));
         }
+        if messages.is_empty() {
+            tracing::info!(deliveries = settles.len(), "took batches that count no message");
+            self.tell(settles, Vec::new());
+            return true;
+        }
         let mut patience = self.control.patience("receive");
         let prepared = loop {
             match self.prepare(messages.clone()).await {
@@ -246,9 +265,8 @@ impl Receiver {
         patience.over();
         drop(timer);
         crash_point!("ingest::after_inbox_commit");
-        acknowledge(settles, &outcomes).await;
-        crash_point!("ingest::after_accept");
         self.count(&outcomes);
+        self.tell(settles, outcomes);
         self.known = received.iter().map(|message| message.inbox_id).fold(self.known, i64::max);
         for message in received {
             // its row is there: the body need not wait in memory
@@ -264,6 +282,13 @@ impl Receiver {
             }
         }
         true
+    }
+
+    /// Tells the peers, and does not wait for it: one that does not read its answers must not keep others from theirs. Sources bound what
+    /// is not settled.
+    fn tell(&mut self, settles: Vec<(Settle, usize)>, outcomes: Vec<Outcome>) {
+        self.telling.spawn(acknowledge(settles, outcomes));
+        while self.telling.try_join_next().is_some() {}
     }
 
     /// Seals raw bytes, computes keys, puts the large ones into the object store.
@@ -320,7 +345,7 @@ impl Receiver {
                     }
                 }
                 // in the inbox, but never handed on: a commit of ours whose outcome was not reported
-                (_, None, Some((id, content))) if *content == p.row.content_hash => {
+                (_, None, Some((id, content))) if *content == p.row.content_hash || *content == p.raw_hash => {
                     if is_first && *id > self.known {
                         received.push(p.received(*id));
                         Outcome::Received
@@ -390,7 +415,8 @@ async fn fill(offered: &mut mpsc::Receiver<Offer>, group: &mut Vec<Offer>) {
 }
 
 /// Tells the peers, beside each other. A settlement that fails means that the message comes again.
-async fn acknowledge(settles: Vec<(Settle, usize)>, mut outcomes: &[Outcome]) {
+async fn acknowledge(settles: Vec<(Settle, usize)>, outcomes: Vec<Outcome>) {
+    let mut outcomes = &outcomes[..];
     let mut accepting = Vec::with_capacity(settles.len());
     for (settle, parts) in settles {
         let (own, rest) = outcomes.split_at(parts.min(outcomes.len()));
@@ -405,6 +431,7 @@ async fn acknowledge(settles: Vec<(Settle, usize)>, mut outcomes: &[Outcome]) {
     if failed > 0 {
         tracing::info!(failed, "acknowledgements did not reach the peer; those messages come again");
     }
+    crash_point!("ingest::after_accept");
 }
 
 fn prepare(vault: &gateway_vault::Vault, part: Part, room: Option<Held>) -> Result<Prepared, StepError> {
@@ -414,9 +441,12 @@ fn prepare(vault: &gateway_vault::Vault, part: Part, room: Option<Held>) -> Resu
         message.content_type = "".into();
     }
     let content = sha256(&message.body);
-    let content_hash = vault.blind("raw-content", &to_hex(content.as_bytes()));
+    let hash = |content: &Digest| vault.blind("raw-content", &to_hex(content.as_bytes()));
+    let raw_hash = hash(&content);
     let by_content = |whole: &Digest| vault.blind("content-key", &to_hex(&content_key(&message.connector, whole)));
-    let source_key = match (about, key_of(&message)) {
+    let (key, canonical) = key_of(&message).unzip();
+    let content_hash = canonical.flatten().as_ref().map_or(raw_hash, hash);
+    let source_key = match (about, key) {
         (Some(whole), _) => by_content(&whole),
         (None, Some(key)) => vault.blind("source-key", &to_hex(&key)),
         (None, None) => by_content(&content),
@@ -440,33 +470,5 @@ fn prepare(vault: &gateway_vault::Vault, part: Part, room: Option<Held>) -> Resu
         is_again: false,
         trace: message.trace.as_deref().map(str::to_owned),
     };
-    Ok(Prepared { message, row, owed, object, room })
-}
-
-/// The key of a message without one of its own: what one source sent says nothing about another's.
-fn content_key(connector: &str, content: &Digest) -> Vec<u8> {
-    Parts::new("cs1/key/content").part(&connector).part(content).finish()
-}
-
-/// The source's own key of a message: MSH-3, 4, 7, 10, and the connector where the sender does not say who it is (MSH-3 and 4 empty);
-/// or source, type, id and version of one FHIR resource. None: the content is the key.
-fn key_of(message: &Message) -> Option<Vec<u8>> {
-    match Format::of(&message.content_type, &message.body).ok()? {
-        Format::Hl7v2 => {
-            let key = connectors_hl7v2::source_key(&message.body).ok()?;
-            if key.control_id.is_empty() {
-                return None;
-            }
-            let nobody = key.sending_application.is_empty() && key.sending_facility.is_empty();
-            let parts = [key.sending_application, key.sending_facility, key.time, key.control_id];
-            let key = parts.iter().fold(Parts::new("cs1/key/hl7v2"), Parts::part);
-            Some(if nobody { key.part(&message.connector) } else { key }.finish())
-        }
-        Format::Fhir => {
-            let tree = json::parse(&message.body).ok()?;
-            let version = tree.path(&["meta", "versionId"])?.as_str()?;
-            let parts = [&*message.connector, tree.resource_type()?, tree.text("id")?, version];
-            Some(parts.iter().fold(Parts::new("cs1/key/fhir"), |all, part| all.part(part)).finish())
-        }
-    }
+    Ok(Prepared { message, row, raw_hash, owed, object, room })
 }

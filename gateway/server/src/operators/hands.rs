@@ -373,6 +373,12 @@ fn tapped(one: Passing) -> serde_json::Value {
 }
 
 async fn reload(State(on): State<Hands>, Operator(operator): Operator) -> Response {
+    // whoever asked may hang up: what was stopped is begun again all the same
+    let whole = tokio::spawn(reload_all(on, operator));
+    whole.await.unwrap_or_else(|_| status_of(ErrorClass::Bug))
+}
+
+async fn reload_all(on: Hands, operator: String) -> Response {
     let read = Arc::clone(&on.reload);
     let read = match tokio::task::spawn_blocking(move || read()).await {
         Ok(Ok(read)) => read,

@@ -145,13 +145,27 @@ async fn a_bad_message_of_a_batch_stops_no_neighbour() {
         running.indexed(7).await;
         running.idle().await;
         assert_eq!(dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read").len(), 4);
+        // a server may spell the same version of a resource in another way
+        let version = r#"{"resourceType":"Patient","id":"v","meta":{"versionId":"7"},"active":true}"#;
+        let spelt = "{\n  \"id\" : \"v\",\n  \"resourceType\": \"Patient\", \"active\":true, \"meta\": {\"versionId\": \"7\"}}\n";
+        assert_eq!(running.send(FHIR, version).await, Outcome::Received);
+        assert_eq!(running.send(FHIR, spelt).await, Outcome::Duplicate);
+        assert_eq!(running.send(FHIR, &version.replace("true", "false")).await, Outcome::Conflict);
+        running.idle().await;
+        // a batch that says it is empty is nothing to look after
+        let quiet = "FHS|^~\\&|ADT|HOSP\rBHS|^~\\&|ADT|HOSP\rBTS|0\rFTS|1\r";
+        assert_eq!(running.send(HL7, quiet).await, Outcome::Received);
+        assert_eq!(running.send(HL7, quiet).await, Outcome::Received);
+        assert_eq!(running.send(HL7, "BHS|^~\\&|ADT|HOSP\rBTS|1\r").await, Outcome::Received, "but not this");
+        running.idle().await;
+        assert_eq!(dead_letters::list(&running.store, &Filter::default(), 0, 10).await.expect("read").len(), 6);
         // the same again, whole or in part, is known
         assert_eq!(running.send(HL7, &batch).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &admission("2", "b")).await, Outcome::Duplicate, "alone or in a batch");
         assert_eq!(running.send(FHIR, lines(&["y"]).as_str()).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &short).await, Outcome::Duplicate);
         assert_eq!(running.send(HL7, &other).await, Outcome::Duplicate);
-        assert_eq!(cases::count(&running.store).await.expect("read"), 7);
+        assert_eq!(cases::count(&running.store).await.expect("read"), 8);
         running.stop().await;
     }
 }

@@ -5,12 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use connectors_source::{
+    Delivery, HealthReporter, NextDelivery, Settle, SettleFuture, Settlement, Source, SourceHealth,
+};
 use gateway_server::config::{ConfigError, ConnectorConfig, connector};
 use gateway_server::connectors::Connectors;
+use gateway_server::ingest::Outcome;
 use gateway_server::markers::StoredMarkers;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use crate::journey::{HL7, admission};
 use crate::world::{Running, World};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,6 +115,70 @@ impl Ward {
         let connectors = Connectors::start(all, on, kept, markers, 1 << 20).await.expect("started");
         Self { running, connectors, feed, flooded, _silent: silent, _taken: taken }
     }
+}
+
+/// Gives one message, and does not hear that it was taken before it is let.
+struct Deaf {
+    message: Option<Bytes>,
+    hears: CancellationToken,
+    health: HealthReporter,
+}
+
+impl Source for Deaf {
+    fn name(&self) -> &str {
+        "deaf"
+    }
+
+    fn next(&mut self) -> NextDelivery<'_> {
+        let message = self.message.take().map(|body| {
+            let mut delivery = Delivery::new("deaf", body, 1, Box::new(DeafSettle(self.hears.clone())));
+            delivery.content_type = HL7.into();
+            delivery
+        });
+        Box::pin(async move {
+            match message {
+                Some(delivery) => Ok(Some(delivery)),
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn health(&self) -> watch::Receiver<SourceHealth> {
+        self.health.subscribe()
+    }
+
+    fn close(&mut self) {}
+}
+
+struct DeafSettle(CancellationToken);
+
+impl Settle for DeafSettle {
+    fn settle(self: Box<Self>, _: Settlement) -> SettleFuture {
+        Box::pin(async move {
+            self.0.cancelled().await;
+            Ok(())
+        })
+    }
+
+    fn abandon(self: Box<Self>) {}
+}
+
+/// An answer that is not read is one sender's own matter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_does_not_hear_its_answer_keeps_no_other_from_theirs() {
+    let world = World::new(None);
+    let running = world.start().await;
+    let hears = CancellationToken::new();
+    let message = Some(Bytes::from(admission("1", "a")));
+    running.ingest.attach(Box::new(Deaf { message, hears: hears.clone(), health: HealthReporter::default() }));
+    running.indexed(1).await;
+    let message = admission("2", "b");
+    let other = tokio::time::timeout(PATIENCE, running.send(HL7, &message));
+    assert_eq!(other.await.expect("it does not wait for the deaf one"), Outcome::Received);
+    running.indexed(2).await;
+    hears.cancel();
+    running.idle().await;
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -256,6 +256,7 @@ async fn notifications_that_are_not_taken_say_why() {
     };
     let handshake = bundle("").replace("KIND", "handshake");
     let named = bundle(r#",{"fullUrl":"Patient/p1"}"#).replace("KIND", "event-notification");
+    let blind = bundle("").replace("KIND", "event-notification");
     let both = format!(r#",{{"resource":{}}},{{"resource":{}}}"#, patient(7), patient(8));
     let both = bundle(&both).replace("KIND", "event-notification");
     let large = format!(r#"{{"resourceType":"Patient","text":"{}"}}"#, "x".repeat(10_000));
@@ -272,6 +273,7 @@ async fn notifications_that_are_not_taken_say_why() {
         ("/hooks/hook/Observation/p2", SECRET, JSON, patient(2), 400),
         ("/hooks/hook", SECRET, JSON, String::new(), 422),
         ("/hooks/hook", SECRET, JSON, named, 422),
+        ("/hooks/hook", SECRET, JSON, blind, 422),
     ];
     for (path, secret, kind, body, expected) in table {
         assert_eq!(on.send(path, secret, kind, &body).await.as_u16(), expected, "{path} {secret} {kind} {body}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use connectors_hl7v2::{Explained, MapError, Mapped};
+use connectors_hl7v2::{Explained, MapError, Mapped, is_empty_batch, message_ranges, miscounted};
 use gateway_server::config::{Config, ConnectorConfig};
 use gateway_server::ingest::normalise::{Canonical, Format, Normaliser};
 use schemas::cbor::Parts;
@@ -14,6 +14,9 @@ use schemas::json::Value;
 use crate::commands::run::load_with_connectors;
 use crate::failure::{Exit, Failure, Outcome, read};
 use crate::output::{Output, bad, strong};
+
+/// The dead letter of a batch that counts other messages than came.
+const MISCOUNTED: &str = "batch-count";
 
 /// Arguments of `connector try`.
 #[derive(clap::Args)]
@@ -85,7 +88,25 @@ pub fn document(format: Format, name: &str, body: &[u8], normaliser: &Normaliser
 
 fn attempt(format: Format, name: &str, body: &[u8], normaliser: &Normaliser, explain: bool) -> Tried {
     match format {
-        Format::Hl7v2 => of_hl7(normaliser.mapper.map(body, &normaliser.options(name, &plain_id, explain))),
+        Format::Hl7v2 => {
+            let mapped = if is_empty_batch(body) {
+                Mapped::default()
+            } else {
+                normaliser.mapper.map(body, &normaliser.options(name, &plain_id, explain))
+            };
+            let mut tried = of_hl7(mapped);
+            if miscounted(body).is_some() && !message_ranges(body).is_empty() {
+                tried.errors.push(Refused {
+                    code: MISCOUNTED.into(),
+                    path: "BTS-1".into(),
+                    offset: None,
+                    message:
+                        "the batch counts other messages than it holds: the lines around them become a dead letter"
+                            .to_owned(),
+                });
+            }
+            tried
+        }
         Format::Fhir => match normaliser.normalise_with(format, name, body, &plain_id) {
             Ok(canonical) => of_fhir(&canonical),
             Err(refusal) => Tried {

@@ -19,8 +19,12 @@ pub(super) struct Part {
 
 /// Most lines of one NDJSON delivery; more are refused as one.
 const PARTS_MAX: usize = 10_000;
-/// What to say about several messages that came as one: the worst.
+
+/// What to say about several messages that came as one: the worst. None is a batch that says it is empty.
 pub(super) fn of_all(outcomes: &[Outcome]) -> Outcome {
+    if outcomes.is_empty() {
+        return Outcome::Received;
+    }
     let first = |wanted: Outcome| outcomes.contains(&wanted).then_some(wanted);
     let worst = [Outcome::TooLarge, Outcome::Conflict, Outcome::Received].into_iter().find_map(first);
     worst.unwrap_or(Outcome::Duplicate)
@@ -28,7 +32,7 @@ pub(super) fn of_all(outcomes: &[Outcome]) -> Outcome {
 
 /// The messages of one delivery: those of an HL7 v2 batch, lines of NDJSON. Each has a key, a case and, if need be, a dead letter of its
 /// own, so that a bad one holds up no neighbour. What stands around the messages of a batch that counts others goes its way too, to become
-/// a dead letter: it is all that tells of a lost message.
+/// a dead letter: it is all that tells of a lost message. A batch that says it is empty is no message at all.
 pub(super) fn split(message: Message) -> Vec<Part> {
     let part = |from: usize, to: usize, content_type: &str| {
         let (body, content_type) = (message.body.slice(from..to), content_type.into());
@@ -46,6 +50,9 @@ pub(super) fn split(message: Message) -> Vec<Part> {
         }
     } else if Format::of(&message.content_type, &message.body).is_ok_and(|format| format == Format::Hl7v2) {
         let all = connectors_hl7v2::message_ranges(&message.body);
+        if all.is_empty() && connectors_hl7v2::is_empty_batch(&message.body) {
+            return Vec::new();
+        }
         let miscounted = has_more(&message.body, &all).then(|| connectors_hl7v2::miscounted(&message.body)).flatten();
         if all.len() > 1 || miscounted.is_some() {
             let mut parts: Vec<_> =
