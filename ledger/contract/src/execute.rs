@@ -8,6 +8,8 @@ mod consent;
 mod register;
 mod report;
 
+use std::cell::Cell;
+
 use schemas::block::TransactionBytes;
 use schemas::cose::{self, Verifier};
 use schemas::id::{ChainId, Height, PublicKey, Signature, TimeMs};
@@ -53,6 +55,8 @@ struct Context<'a> {
     verifier: &'a dyn Verifier,
     height: Height,
     time: TimeMs,
+    /// A bit for each voter whose newcomers' signatures were looked at in this block.
+    looked_at: &'a Cell<u64>,
 }
 
 /// Executes the transactions of the block at `height` with the effective `time` of its header. Bytes that `admit` refuses
@@ -70,12 +74,13 @@ pub fn execute_block(
 ) -> Result<Executed, StateError> {
     let mut overlay = Overlay::over(state);
     let mut entries = Vec::with_capacity(transactions.len());
+    let looked_at = Cell::new(0);
     for (index, bytes) in (0..).zip(transactions) {
         let signed = signed_hash(bytes.as_ref());
         let (transaction, outcome) = match admit(bytes.as_ref(), chain) {
             Err(_) => (signed, Outcome::Refused(Refusal::Malformed)),
             Ok(tx) => {
-                let context = Context { state: &overlay, verifier, height, time };
+                let context = Context { state: &overlay, verifier, height, time, looked_at: &looked_at };
                 match execute(&context, &tx) {
                     Ok(changes) => {
                         overlay.changes.extend(changes);
@@ -192,3 +197,6 @@ fn signer_key(state: &dyn State, body: &Body, signer: &Signer) -> Result<Option<
         },
     })
 }
+
+// a bit for each voter
+const _: () = assert!(limits::VALIDATORS_MAX <= 64);

@@ -332,6 +332,15 @@ fn one_ballot_of_a_voter_in_a_block() {
     let too_many = refused(Refusal::TooMany);
     assert_eq!(ledger.block(&block), [ACCEPTED, too_many, too_many, ACCEPTED, ACCEPTED, ACCEPTED]);
     assert_eq!(transaction_height(&ledger.state, &block[1].id()).expect("readable"), None);
+    // neither with newcomers' signatures that do not verify
+    let forged = |ledger: &mut Ledger, newcomer| {
+        let mut list = members(ledger, &[0, 1, 2, 3, newcomer]);
+        let other = members(ledger, &[0, 1, 2, 3, newcomer + 1]);
+        list.last_mut().expect("the newcomer").possession = other.last().expect("another").possession;
+        signed_ballot(ledger, 2, 2, list)
+    };
+    let block = [forged(&mut ledger, 10), forged(&mut ledger, 12), forged(&mut ledger, 14)];
+    assert_eq!(ledger.block(&block), [refused(Refusal::Possession), too_many, too_many]);
 }
 
 /// Evidence names its epoch: its key counts, whoever sits there now, before and after the epoch.

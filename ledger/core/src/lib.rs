@@ -126,8 +126,8 @@ pub enum Effect {
     Broadcast(Message),
     /// To one validator.
     Send(ValidatorIndex, Message),
-    /// Execute the next height, answer with `Input::Executed` before any other input. What it writes must not outlast a crash
-    /// without the `Record::Prepared` of its height: that one is durable before.
+    /// Execute the next height, answer with `Input::Executed` before any other input; the last of its step. What it writes must not outlast
+    /// a crash without the `Record::Prepared` of its height: that one is durable before.
     Execute(Box<Execution>),
     /// The height has q attestations: it is final for everyone outside. In order of height.
     Certify(Height, Vec<ValidatorSignature>),

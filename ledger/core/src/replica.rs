@@ -100,6 +100,7 @@ impl Replica {
             Input::Renewed(new_view) => self.hear_new_view(new_view, signer, &mut effects),
             Input::Decided(decided) => self.learn(decided, signer, &mut effects),
         }
+        execute_last(&mut effects);
         assert!(self.view >= view, "views only grow");
         assert!(self.executed >= executed && self.certified >= certified, "heights only grow");
         assert!(self.certified <= self.executed && self.stable <= self.certified, "final means executed");
@@ -227,4 +228,14 @@ impl Replica {
         assert!(self.active && proposal.view() == self.view, "votes are of the view, while it lasts");
         Some(signer.sign(&proposal.vote(phase).to_sign()))
     }
+}
+
+/// A block leads to the next one: what this step says was prepared must be in the log before either is executed. There is one execution at
+/// most, for the next waits for its result.
+fn execute_last(effects: &mut Vec<Effect>) {
+    if let Some(at) = effects.iter().position(|effect| matches!(effect, Effect::Execute(_))) {
+        let execution = effects.remove(at);
+        effects.push(execution);
+    }
+    assert!(effects.iter().filter(|effect| matches!(effect, Effect::Execute(_))).count() <= 1, "one at a time");
 }

@@ -339,7 +339,13 @@ impl Transfer {
                 let author = copying.author;
                 match copying.take(from, asked.piece, content, effects) {
                     Ok(None) => {}
-                    Ok(Some(is_here)) => self.says(from, is_here),
+                    Ok(Some(is_here)) => {
+                        self.says(from, is_here);
+                        // whoever gives a piece is not silent any more
+                        if let Some(peer) = self.peers.get_mut(&from).filter(|_| is_here) {
+                            peer.silences = 0;
+                        }
+                    }
                     Err(Lie::Late) => {
                         self.caught(author, Lie::Late, effects);
                         self.ask_anew();

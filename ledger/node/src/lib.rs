@@ -7,6 +7,7 @@ mod backup;
 mod behind;
 mod config;
 mod confirm;
+mod copier;
 mod epoch;
 mod error;
 mod evidence;

@@ -1,11 +1,10 @@
 //! What the parts of a validator share: who it is, its store, what was published, and the way into the protocol loop.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger_core::{Complete, Config, Input, Request, Sign, TransferInput};
+use ledger_core::{Complete, Config, Input, Request, Sign};
 use ledger_proof::{AwsLc, ValidatorSet};
 use schemas::block::{Head, SignedHead, ValidatorIndex, ValidatorSignature, View, faults_tolerated};
 use schemas::cose::Verifier;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::NodeConfig;
 use crate::admitted::Admitted;
 use crate::behind::Behind;
+use crate::copier::Copier;
 use crate::execute::Verified;
 use crate::inbox::{Busy, Inbox};
 use crate::key::ValidatorKey;
@@ -69,7 +69,7 @@ pub(crate) struct Node {
     pub history: History,
     pub snapshots: Snapshots,
     /// The way to the state transfer, while that is all that runs here.
-    pub transfer: Option<SyncSender<TransferInput>>,
+    pub transfer: Option<Copier>,
     pub behind: Behind,
     pub verified: Verified,
     pub admitted: Admitted,
@@ -111,7 +111,7 @@ pub(crate) struct Parts {
     pub store: Arc<Store>,
     pub history: History,
     pub snapshots: Snapshots,
-    pub transfer: Option<SyncSender<TransferInput>>,
+    pub transfer: Option<Copier>,
     pub outboxes: Outboxes,
     pub key: Arc<ValidatorKey>,
     pub metrics: Metrics,

@@ -61,6 +61,8 @@ pub(crate) struct Protocol {
     sealed: bool,
     /// The latest time that the clock showed.
     latest: TimeMs,
+    /// How far the log was a second ago.
+    quiet_at: u64,
     /// Proof that the ledger does not hold, and when it was said last.
     evidence: (Pending, Instant),
 }
@@ -95,6 +97,7 @@ impl Protocol {
             confirming: Confirming::default(),
             sealed: false,
             latest: 0,
+            quiet_at: 0,
             evidence,
         }
     }
@@ -159,6 +162,10 @@ impl Protocol {
             return Ok(());
         }
         *said = Instant::now();
+        let groups = self.log.groups();
+        if std::mem::replace(&mut self.quiet_at, groups) == groups {
+            self.log.mark_quiet()?;
+        }
         let (store, chain, height) = (&self.node.store, self.node.chain, self.replica.executed_height());
         let mut requests = pending.requests(store, chain, height)?;
         requests.extend(self.confirming.request(store, chain, height, &self.key)?);

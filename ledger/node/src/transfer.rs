@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use ledger_core::{Config, Snapshot, Transfer, TransferEffect, TransferInput, TransferStart};
@@ -13,12 +13,12 @@ use schemas::block::{ValidatorSignature, attestation_bytes, quorum};
 use schemas::cose::Verifier as _;
 use schemas::genesis::Genesis;
 use schemas::id::{ChainId, Digest, Height};
-use schemas::limits;
 use schemas::pbft::{Record, Recovery};
 use schemas::proof::EpochProof;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::copier::{Copier, CopierInbox};
 use crate::epoch::Seat;
 use crate::inbox::Inbox;
 use crate::key::ValidatorKey;
@@ -173,7 +173,7 @@ async fn copy(
     let listener = bind(&config.listen).await?;
     std::fs::create_dir_all(&config.data).map_err(file_error(&config.data))?;
     let store = Arc::new(Store::begin_copy(&folders.blocks_new, config.store_bytes)?);
-    let (inputs, inbox) = sync_channel(limits::TRANSFER_PIECES_MAX);
+    let (inputs, inbox) = Copier::new(seat.members.len());
     let peer_tls = tls::server(&key, seat.keys().collect())?;
     let dials = dials(config, &seat, &key)?;
     let key = Arc::new(key);
@@ -204,7 +204,7 @@ fn listening(
     seat: Seat,
     key: Arc<ValidatorKey>,
     store: Arc<Store>,
-    transfer: std::sync::mpsc::SyncSender<TransferInput>,
+    transfer: Copier,
     stop: CancellationToken,
 ) -> Result<Node, NodeError> {
     let chain = genesis.chain_id();
@@ -238,14 +238,14 @@ fn copy_pieces(
     above: Height,
     epochs: &Epochs,
     proofs: &[EpochProof],
-    inbox: &Receiver<TransferInput>,
+    inbox: &CopierInbox,
 ) -> Result<Option<Height>, NodeError> {
     let is_final =
         |height: Height, header: &Digest, by: &[ValidatorSignature]| is_final(node, epochs, height, header, by);
     let start = TransferStart { config: node.config.clone(), nonce: nonce()?, now: now_ms(), above };
     let (mut transfer, mut said) = (Transfer::start(start), Instant::now());
     while !node.stop.is_cancelled() {
-        let mut effects = match inbox.recv_timeout(TICK) {
+        let mut effects = match inbox.next(TICK) {
             Ok(input) => transfer.step(input, &is_final),
             Err(RecvTimeoutError::Timeout) => vec![],
             Err(RecvTimeoutError::Disconnected) => return Err(NodeError::Ended("state transfer")),

@@ -3,8 +3,6 @@
 
 use std::sync::atomic::Ordering;
 
-use std::sync::mpsc::SyncSender;
-
 use ledger_contract::admit;
 use ledger_core::{Decided, Input, Proposal, Request, TransferInput, VerifiedNewView, VerifiedViewChange};
 use ledger_proof::{verify_commits, verify_finalised_block};
@@ -16,6 +14,7 @@ use schemas::transaction::{Transaction, signed_hash};
 use schemas::transfer::Offer;
 use schemas::view::{NewView, SignedViewChange};
 
+use crate::copier::Copier;
 use crate::node::Node;
 use crate::store::StoreError;
 
@@ -215,13 +214,13 @@ fn offer(node: &Node, certified: Height, nonce: u64) -> Result<Message, Dropped>
 }
 
 /// While the state is copied everything else is passed over. A full queue loses it: it is asked for again.
-fn copied(transfer: &SyncSender<TransferInput>, from: ValidatorIndex, message: Message) -> Result<(), Dropped> {
+fn copied(transfer: &Copier, from: ValidatorIndex, message: Message) -> Result<(), Dropped> {
     let input = match message {
         Message::Offered(offer) => TransferInput::Offered(from, offer),
         Message::Piece(told) => TransferInput::Told(from, told),
         _ => return Err(Dropped::Old),
     };
-    transfer.try_send(input).map_err(|_| Dropped::Old)
+    if transfer.take(from, input) { Ok(()) } else { Err(Dropped::Old) }
 }
 
 fn finals(node: &Node, certified: Height, blocks: Vec<Block>) -> Result<Vec<Block>, Dropped> {

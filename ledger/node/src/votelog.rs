@@ -197,6 +197,11 @@ impl VoteLog {
         group::push_record(&mut self.pending, &bytes);
     }
 
+    /// Groups that are durable.
+    pub fn groups(&self) -> u64 {
+        self.next
+    }
+
     /// Bytes that wait for `sync`.
     pub fn pending(&self) -> usize {
         self.pending.len()
@@ -228,7 +233,7 @@ impl VoteLog {
         *height = self.pending_height.max(*height);
         self.pending.clear();
         self.prepare_next();
-        self.mark_beside()
+        self.mark_beside(mark::GROUPS)
     }
 
     /// Writes the mark now: at the start, and at an orderly end.
@@ -242,10 +247,18 @@ impl VoteLog {
         Mark { next: self.next, digest: self.chain }.write(path).map_err(file_error(path))
     }
 
-    /// Writes it beside the loop when the log has grown since.
-    fn mark_beside(&mut self) -> Result<(), LogError> {
+    /// Nothing was said for a while: the mark comes up with the log, beside the loop.
+    ///
+    /// # Errors
+    /// `LogError` when an earlier one could not be made durable.
+    pub fn mark_quiet(&mut self) -> Result<(), LogError> {
+        if self.pending.is_empty() { self.mark_beside(1) } else { Ok(()) }
+    }
+
+    /// Writes it beside the loop when the log has grown by so many groups since.
+    fn mark_beside(&mut self, groups: u64) -> Result<(), LogError> {
         let Some((path, at)) = &mut self.mark else { return Ok(()) };
-        if self.next < *at + mark::GROUPS || self.marking.as_ref().is_some_and(|marking| !marking.is_finished()) {
+        if self.next < *at + groups || self.marking.as_ref().is_some_and(|marking| !marking.is_finished()) {
             return Ok(());
         }
         *at = self.next;

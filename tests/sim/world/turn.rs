@@ -3,6 +3,7 @@
 use ledger_core::{Effect, Execution, Input};
 use schemas::cbor;
 use schemas::evidence::{Conflict, Word};
+use schemas::pbft::Record;
 use schemas::transaction::{Body, Outcome, Transaction};
 
 use super::{Event, World};
@@ -66,9 +67,19 @@ impl World {
     }
 
     pub(super) fn perform(&mut self, seat: usize, effects: Vec<Effect>) {
+        let before = self.seats[seat].store.executed();
         for effect in effects {
             match effect {
                 Effect::Append(record) => {
+                    if let Record::Prepared(prepared) = &record {
+                        let (height, at) = (prepared.vote.height, &self.seats[seat]);
+                        let is_late = before < height && height <= at.store.executed();
+                        assert!(
+                            !is_late,
+                            "validator {} executed {height} before it noted that it prepared it",
+                            at.index
+                        );
+                    }
                     let bytes = cbor::encode(&record);
                     self.mix(&bytes);
                     self.seats[seat].append(&record, &bytes);

@@ -35,6 +35,12 @@ pub(super) fn ballot(context: &Context<'_>, tx: &Transaction, body: &Ballot) -> 
     }
     check_seats(context, body, &current)?;
     context.authenticate(tx, &[Signer::Validator(body.voter)])?;
+    // nor with signatures that do not verify
+    let (looked_at, voter) = (context.looked_at.get(), 1 << body.voter);
+    if looked_at & voter != 0 {
+        return Err(Refusal::TooMany.into());
+    }
+    context.looked_at.set(looked_at | voter);
     check_possession(context, tx, body)?;
     let mut changes = Changes::default();
     if takes_back {

@@ -28,6 +28,8 @@ pub(crate) struct Helping {
     leaving: BTreeMap<(ValidatorIndex, ValidatorIndex), (View, TimeMs)>,
     /// When the last fresh null batch was proposed or accepted.
     null_at: Option<TimeMs>,
+    /// The view whose primary gives no heights to those who ask for them.
+    unhelped: Option<View>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,11 @@ impl Replica {
         self.is_asked_for_heights().then_some((1 << 62) | self.executed)
     }
 
+    /// Whether the primary had as long for the next height as for a transaction, and gave none.
+    pub(super) fn note_unhelped(&mut self, is_expired: bool) {
+        self.helping.unhelped = is_expired.then_some(self.view);
+    }
+
     /// A fresh null batch outside of an epoch's end is as good as a transaction that nobody needs: it is voted for, but not often.
     pub(super) fn admits_null(&mut self) -> bool {
         // half of what the primary waits: messages do not travel evenly
@@ -134,7 +141,11 @@ impl Replica {
 
     fn hand_over_for(&mut self, asker: ValidatorIndex, effects: &mut Vec<Effect>) -> bool {
         let (me, now, view, epoch) = (self.config.me, self.now, self.view, self.config.epoch);
-        let waits = |asker: &Asker| asker.is_silent(now) && asker.waits_for_view(self.certified, view);
+        let is_unhelped = self.helping.unhelped == Some(view);
+        let waits = |asker: &Asker| {
+            asker.is_silent(now)
+                && (asker.waits_for_view(self.certified, view) || is_unhelped && asker.waits_for_height(self.certified))
+        };
         let is_asked = self.helping.asking.get(&asker).is_some_and(waits);
         let of_asker = self.helping.leaving.range((asker, 0)..=(asker, ValidatorIndex::MAX));
         let is_recent = |at: TimeMs| now < at.saturating_add(limits::RECOVERY_ASKED_MS);

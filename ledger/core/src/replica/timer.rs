@@ -64,7 +64,7 @@ impl Replica {
     /// Looks at the clock: resends, joins, gives up a view.
     pub(super) fn watch(&mut self, signer: &dyn Sign, effects: &mut Vec<Effect>) {
         self.join(signer, effects);
-        let is_expired = if self.active { self.hand_over(effects) | self.is_starving() } else { self.is_overdue() };
+        let is_expired = if self.active { self.is_starving() | self.hand_over(effects) } else { self.is_overdue() };
         if is_expired && let Some(next) = self.view.checked_add(1) {
             self.change_view(next, signer, effects);
         }
@@ -74,16 +74,25 @@ impl Replica {
 
     /// The oldest transaction has waited for longer than the primary has.
     fn is_starving(&mut self) -> bool {
-        let waits = self.pool.oldest().or_else(|| self.sealing_number()).or_else(|| self.helping_number());
+        let own = self.pool.oldest().or_else(|| self.sealing_number());
+        let waits = own.or_else(|| self.helping_number());
         let Some(oldest) = waits.filter(|_| !planted("timer-needs-a-block") || !self.slots.is_empty()) else {
             self.timer.oldest = None;
+            self.note_unhelped(false);
             return false;
         };
         match self.timer.oldest {
             Some((number, since)) if number == oldest || planted("timer-never-restarts") => {
-                self.now >= since.saturating_add(self.timer.timeout_ms())
+                let is_expired = self.now >= since.saturating_add(self.timer.timeout_ms());
+                if own.is_none() {
+                    // nobody leaves a view alone for one who asks: others may not have been asked (`help.rs`)
+                    self.note_unhelped(is_expired);
+                    return false;
+                }
+                is_expired
             }
             _ => {
+                self.note_unhelped(false);
                 self.timer.oldest = Some((oldest, self.now));
                 false
             }

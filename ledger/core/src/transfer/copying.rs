@@ -115,6 +115,6 @@ impl Copying {
         };
         self.under_way.remove(&piece);
         effects.push(kept);
-        Ok(None)
+        Ok(Some(true))
     }
 }

@@ -103,6 +103,16 @@ fn whoever_asks_one_alone_moves_nobody() {
             assert!(views.iter().all(|at| *at == views[0]), "{victims:?} were asked: {views:?}");
             assert!(victims.len() > 1 || views[0] == (0, false), "one alone is no reason");
         }
+        // nor is one that waits for heights, which nobody else was asked for
+        if victims.len() == 1 {
+            for second in 20..40 {
+                let heights = Recovery { epoch: 0, until: 1 << 40, above: 0 };
+                network.send(3, victims.start, Message::Ask(second, heights));
+                network.run(1_000, 0, &[]);
+            }
+            let view = |index| (network.view(index), network.is_changing(index));
+            assert!((0..3).all(|index| view(index) == (0, false)), "{victims:?} were asked for heights");
+        }
         // the one who asked is needed for nothing
         network.submit(1, 100);
         network.run(3 * limits::VIEW_TIMEOUT_MS, 0, &[]);

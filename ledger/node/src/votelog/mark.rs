@@ -1,6 +1,6 @@
 //! The high-water mark: a file beside the key, away from the log, that says how far the log was durable at some time. A log that
-//! ends below it is an older copy. It is written beside the loop, each so many groups and at the end, so that
-//! it costs no vote a second sync: what it proves is that nothing older than that was brought back, not that nothing is missing
+//! ends below it is an older copy. It is written beside the loop, each so many groups, when nothing was said for a while, and at the end, so
+//! that it costs no vote a second sync: what it proves is that nothing older than that was brought back, not that nothing is missing
 //! since. Nobody brings a vote log back (`chartseal restore`); the mark catches who does it all the same.
 
 use std::fs::File;
