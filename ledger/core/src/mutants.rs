@@ -42,6 +42,7 @@
 //! | new-view-said-once | who missed a NewView is lost (Castro's thesis: retransmission) |
 //! | nothing-fetched | who is behind stays behind (Castro's thesis: state transfer) |
 //! | nothing-resent | lost messages stay lost (Castro's thesis: retransmission) |
+//! | executes-before-prepared | a block is executed before the log has the record that it was prepared (our own, by a reader) |
 //! | refused-copies-serve | a client's transaction is forgotten with any copy of it that execution refuses (our own, by an auditor) |
 //! | timer-needs-a-block | sawtooth-rfcs #29: silent leader, the timer starts only once a block is seen |
 //! | timer-never-restarts | a timer that progress does not stop (PBFT §4.4) |
@@ -97,6 +98,7 @@ mod planting {
         "new-view-said-once",
         "nothing-fetched",
         "nothing-resent",
+        "executes-before-prepared",
         "refused-copies-serve",
         "timer-needs-a-block",
         "timer-never-restarts",

@@ -233,7 +233,8 @@ impl Replica {
 /// A block leads to the next one: what this step says was prepared must be in the log before either is executed. There is one execution at
 /// most, for the next waits for its result.
 fn execute_last(effects: &mut Vec<Effect>) {
-    if let Some(at) = effects.iter().position(|effect| matches!(effect, Effect::Execute(_))) {
+    let at = effects.iter().position(|effect| matches!(effect, Effect::Execute(_)));
+    if let Some(at) = at.filter(|_| !planted("executes-before-prepared")) {
         let execution = effects.remove(at);
         effects.push(execution);
     }

@@ -30,6 +30,8 @@ pub enum Kind {
     Forgetful,
     /// Is gone after so many pieces.
     Dies(u32),
+    /// Each piece of so many is lost on its way.
+    Lossy(u32),
     OfferUnproven,
     OfferOld,
     ManifestShort,
@@ -222,6 +224,7 @@ impl World {
                 match self.kinds[peer] {
                     Kind::Stingy => return,
                     Kind::Dies(after) if self.told[peer] > after => return,
+                    Kind::Lossy(nth) if self.told[peer].is_multiple_of(nth) => return,
                     _ => {}
                 }
                 let content = self.content(peer, asked.piece);

@@ -205,6 +205,27 @@ fn brought_back(folder: &Path, from: &str) {
 }
 
 #[test]
+fn a_quiet_log_is_marked_as_far_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let marked = || Mark::read(&folder.path().join("key.started")).unwrap().unwrap().next;
+    let (mut log, _) = opened(folder.path()).unwrap();
+    for height in 1..=3 {
+        log.append(&record(height));
+        log.sync().unwrap();
+    }
+    assert_eq!(marked(), 0, "so few groups are no reason while more come");
+    log.append(&record(4));
+    log.mark_quiet().unwrap();
+    log.sync().unwrap();
+    log.marked().unwrap();
+    assert_eq!(marked(), 0, "what waits is not durable");
+    log.mark_quiet().unwrap();
+    log.marked().unwrap();
+    assert_eq!(marked(), 4);
+    assert!(log.marking.is_none() && log.mark_quiet().is_ok() && log.marking.is_none(), "and not again");
+}
+
+#[test]
 fn an_older_copy_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), 3);
