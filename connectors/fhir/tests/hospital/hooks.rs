@@ -127,6 +127,18 @@ async fn what_is_only_named_is_fetched_from_the_base_and_from_nowhere_else() {
     assert_eq!(lock_len(&hospital), asked);
 }
 
+/// The copy of a server that is asked may be behind the one that notified.
+#[tokio::test]
+async fn what_is_named_and_not_there_yet_is_asked_for_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hospital = Hospital::start().await;
+    let put = hospital.put("Patient", "a", r#""n":1"#);
+    let (_source, hook) = start(folder.path(), Some(&hospital.base()));
+    crate::markers::lock(&hospital.shared.manners).behind = 1;
+    let found = hook.fetch(&["Patient/a".into()]).await.expect("fetched");
+    assert_eq!(found, [("Patient".to_owned(), Bytes::from(put))]);
+}
+
 fn lock_len(hospital: &Hospital) -> usize {
     crate::markers::lock(&hospital.shared.asked).len()
 }

@@ -50,6 +50,8 @@ pub struct Manners {
     pub timeless: bool,
     /// Searches are answered with this.
     pub body: Option<String>,
+    /// So many reads find nothing: the copy that is asked is behind.
+    pub behind: usize,
     /// Types that are refused.
     pub forbidden: Vec<String>,
     /// Types that it fails at.
@@ -233,7 +235,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 fn records(shared: &Shared, path: &str, query: &HashMap<String, String>) -> Response<Body> {
-    let manners = lock(&shared.manners);
+    let mut manners = lock(&shared.manners);
     let versions = lock(&shared.versions);
     let parts: Vec<&str> = path.split('/').collect();
     let kind = parts[0];
@@ -257,6 +259,10 @@ fn records(shared: &Shared, path: &str, query: &HashMap<String, String>) -> Resp
             all.sort_by_key(|v| (v.at, v.version));
             all.reverse();
             all
+        }
+        Some(_) if manners.behind > 0 => {
+            manners.behind -= 1;
+            return answer(404, "");
         }
         Some(id) => {
             let newest = of_kind.filter(|v| v.id == *id).max_by_key(|v| v.version).and_then(|v| v.body.clone());

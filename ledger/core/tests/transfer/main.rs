@@ -97,7 +97,7 @@ fn whoever_is_slow_or_gone_is_no_liar_and_stops_nothing() {
 #[test]
 fn pieces_that_are_lost_now_and_then_are_asked_for_again_and_nothing_else_is() {
     let source = Source::new(4, HEIGHT, 300, 60_000);
-    let mut world = World::new(source.clone(), kinds(4, &[Kind::Lossy(5); 3]));
+    let mut world = World::new(source.clone(), kinds(4, &[Kind::Lossy(2); 3]));
     check(&source, world.run(20 * ENOUGH));
     assert_eq!(world.kept.begun, 1, "what was kept was thrown away");
 }
