@@ -1,7 +1,6 @@
 //! Writes JSON: the canonical form that is hashed and sealed (RFC 8785 §3.2.2.2 strings, §3.2.3 member order by UTF-16
 //! code units, numbers as written) and the plain form for answers. It must never change a number or a string's content.
 
-use super::text::SHORT;
 use super::{Object, Text, Value};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -119,11 +118,6 @@ fn write_other(value: &Value, out: &mut Vec<u8>, inner: fn(&Value, &mut Vec<u8>)
 }
 
 fn write_string(text: &Text, out: &mut Vec<u8>) {
-    if let Some((bytes, length)) = text.in_place()
-        && write_short(bytes, length, out)
-    {
-        return;
-    }
     let bytes = text.as_bytes();
     if bytes.len() < LARGE {
         out.reserve(bytes.len() + 2);
@@ -138,29 +132,6 @@ fn write_string(text: &Text, out: &mut Vec<u8>) {
         write_escaped(bytes, out);
     }
     out.push(b'"');
-}
-
-/// Writes a short text if it needs no escape: all its room at once, then what is too much is taken off, which is quicker than to ask
-/// how much is to be copied.
-#[inline]
-fn write_short(bytes: &[u8; SHORT], length: usize, out: &mut Vec<u8>) -> bool {
-    let mut quoted = [b'"'; SHORT + 2];
-    quoted[1..=SHORT].copy_from_slice(bytes);
-    let Some(end) = quoted.get_mut(length + 1) else { return false };
-    // what stands behind the text are blanks
-    if !(0..4).all(|word| is_plain(word_of(bytes, (8 * word).min(SHORT - 8)))) {
-        return false;
-    }
-    *end = b'"';
-    out.extend_from_slice(&quoted);
-    out.truncate(out.len() - (SHORT - length));
-    true
-}
-
-/// Eight bytes from a place.
-#[inline]
-fn word_of(bytes: &[u8; SHORT], from: usize) -> u64 {
-    bytes[from..].first_chunk().map_or(0, |word| u64::from_ne_bytes(*word))
 }
 
 fn write_escaped(mut rest: &[u8], out: &mut Vec<u8>) {

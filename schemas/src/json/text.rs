@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::name::{Name, beginning};
 
 /// Bytes kept in place: a dateTime with its offset fits, and a value is still four words.
-pub(super) const SHORT: usize = 30;
+const SHORT: usize = 30;
 
 /// Immutable text.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl Text {
         if text.len() > SHORT {
             return Self(Place::Long(text.to_owned()));
         }
-        let mut bytes = [b' '; SHORT];
+        let mut bytes = [0; SHORT];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         // at most 30
         Self(Place::Short(text.len() as u8, bytes))
@@ -50,12 +50,6 @@ impl Text {
             Place::Long(text) => text.as_bytes(),
             Place::Shared(text) => text.as_bytes(),
         }
-    }
-
-    /// The bytes where they are kept in place, with blanks behind them, and how many they are.
-    #[inline]
-    pub(super) fn in_place(&self) -> Option<(&[u8; SHORT], usize)> {
-        if let Place::Short(length, bytes) = &self.0 { Some((bytes, usize::from(*length))) } else { None }
     }
 
     /// Names of tables are one text in memory: mostly the place alone tells.
