@@ -1,18 +1,14 @@
 //! What a batch says about itself: BTS-1 counts its messages, FTS-1 the batches of its file (HL7 2.10). A count that is not right is the
 //! only sign of a message that was lost on the way. It must never stop the messages that are there.
 
-use crate::token::line_end;
+use crate::token::{blank, line_end};
 
 /// The lines around the messages of a batch (FHS, BHS, BTS, FTS), when one of them counts other messages or batches than there are. A
 /// count that is empty or no number says nothing.
 pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
     let (mut around, mut is_wrong) = (Vec::new(), false);
-    let (mut messages, mut batches, mut at) = (0_u64, 0_u64, 0);
-    while at < raw.len() {
-        let end = line_end(raw, at);
-        let line = &raw[at..end];
-        let lead = line.iter().take_while(|byte| matches!(**byte, b' ' | 0x0b)).count();
-        let line = &line[lead..];
+    let (mut messages, mut batches) = (0_u64, 0_u64);
+    for line in lines(raw) {
         match name(line) {
             Some(b"MSH") => messages += 1,
             Some(b"BHS") => (messages, batches) = (0, batches + 1),
@@ -28,7 +24,6 @@ pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
             around.extend_from_slice(line);
             around.push(b'\r');
         }
-        at = end + 1;
     }
     is_wrong.then_some(around)
 }
@@ -36,29 +31,32 @@ pub fn miscounted(raw: &[u8]) -> Option<Vec<u8>> {
 /// Whether an input is a batch, or a file of batches, that counts no message: what a sender has to say on a quiet night. Whatever else
 /// stands in it, another count or none at all makes it none: it may have been cut off.
 pub fn is_empty_batch(raw: &[u8]) -> bool {
-    let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
-    // FTS counts batches: none of them is no message either
-    let (mut counts_none, mut in_file, mut in_batch, mut has_header, mut at) = (false, false, false, false, 0);
-    while at < raw.len() {
-        let end = line_end(raw, at);
-        let line = raw[at..end].trim_ascii();
-        let line = line.strip_prefix(b"\x0b").unwrap_or(line);
-        let ends = match name(line) {
-            Some(b"FHS" | b"BHS") => false,
-            Some(b"BTS" | b"FTS") => true,
-            _ if line.iter().all(|byte| matches!(byte, 0x1c | b' ')) => {
-                at = end + 1;
-                continue;
-            }
+    let (mut counts_none, mut has_header, mut in_file, mut in_batch) = (false, false, false, false);
+    for line in lines(raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw)) {
+        let is_open = match name(line) {
+            Some(b"FHS" | b"BHS") => true,
+            Some(b"BTS" | b"FTS") => false,
+            _ if blank(line) => continue,
             _ => return false,
         };
-        counts_none |= ends && count(line) == Some(0);
-        has_header |= !ends;
-        *(if line.starts_with(b"F") { &mut in_file } else { &mut in_batch }) = !ends;
-        at = end + 1;
+        // FTS counts batches: none of them is no message either
+        counts_none |= !is_open && count(line) == Some(0);
+        has_header |= is_open;
+        *(if line.starts_with(b"F") { &mut in_file } else { &mut in_batch }) = is_open;
     }
-    let is_whole = has_header && !in_file && !in_batch;
-    is_whole && counts_none && miscounted(raw).is_none()
+    has_header && !in_file && !in_batch && counts_none && miscounted(raw).is_none()
+}
+
+/// The lines of an input, without what leads them in a frame.
+fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let end = line_end(raw, at);
+        let line = raw.get(at..end).filter(|_| at < raw.len())?;
+        at = end + 1;
+        let lead = line.iter().take_while(|byte| matches!(**byte, b' ' | 0x0b)).count();
+        Some(&line[lead..])
+    })
 }
 
 /// The segment that a line begins, as the tokenizer sees it.

@@ -16,7 +16,7 @@ use crate::bounds::{MAX_FIELDS, MAX_JUNK_LINES, MAX_SEGMENTS};
 use crate::charset::Charset;
 use crate::error::MapError;
 
-pub use envelope::{RawMessage, line_end, split_messages};
+pub use envelope::{RawMessage, blank, line_end, split_messages};
 pub use parts::{Level, Parts, Piece};
 
 /// A range of bytes in the text of a message.

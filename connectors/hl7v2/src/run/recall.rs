@@ -118,7 +118,7 @@ impl<'r> Run<'r> {
         (whole && text.len() <= MEMO_TEXT_BYTES).then_some(key)
     }
 
-    /// Runs the rows of a map on an empty object, and keeps what they give when the text came before.
+    /// Runs the rows of a map on an empty object, and keeps what they give.
     pub(super) fn rows_kept(
         &mut self,
         program: usize,
@@ -126,9 +126,6 @@ impl<'r> Run<'r> {
         cursor: &Cursor<'_>,
         mapping: Mapping<'r>,
     ) -> bool {
-        if !mapping.keep {
-            return self.rows(program, object, cursor);
-        }
         let before = self.begin(Some(mapping.span));
         let live = self.rows(program, object, cursor);
         let (marks, alone) = self.end(&before);

@@ -197,8 +197,9 @@ impl<'r> Run<'r> {
             let Some(reference) = self.make(resource, inner, cursor, mapping) else { return false };
             return put(object, &row.target, refer(reference));
         }
+        let mapping = mapping.filter(Mapping::keeps);
         if row.target.is_empty() {
-            let Some(mapping) = mapping.filter(Mapping::keeps) else { return self.rows(inner, object, cursor) };
+            let Some(mapping) = mapping else { return self.rows(inner, object, cursor) };
             let mut own = Object::new();
             let live = self.rows_kept(inner, &mut own, cursor, mapping);
             object.push_all_new(&own);

@@ -80,7 +80,8 @@ pub fn line_end(bytes: &[u8], at: usize) -> usize {
     whole + last.iter().position(ends).unwrap_or(last.len())
 }
 
-fn blank(line: &[u8]) -> bool {
+/// Whether a line holds nothing but white space and ends of frames.
+pub fn blank(line: &[u8]) -> bool {
     line.iter().all(|b| b.is_ascii_whitespace() || matches!(b, 0x0b | 0x1c | 0x1a))
 }
 
